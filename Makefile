@@ -1,0 +1,59 @@
+# Every target sets up what it needs in .venv: with uv where there is one, with pip where there is not.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test test-slow lint types fmt lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "heavylift needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+ifneq ($(UV),)
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+else
+	@$(PYTHON) -m venv $(VENV)
+	@echo "installing the locked requirements into $(VENV), once"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+endif
+	@touch $@
+
+demo: $(READY) ## Run three heavy jobs on real input, with progress, and stop
+	@$(BIN)/python -m demo
+
+up: $(READY) ## Run the whole stack until Ctrl-C
+	@$(BIN)/heavylift up
+
+test: $(READY) ## Quick tests, on a real PostgreSQL and Redis
+	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos"
+
+test-slow: $(READY) ## Slow tests: killed workers, frozen databases, a million rows
+	@$(BIN)/python -m pytest -m "slow or chaos"
+
+lint: $(READY) ## ruff and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+types: $(READY) ## mypy, strict
+	@$(BIN)/mypy
+
+fmt: $(READY) ## Format and fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## Resolve the dependencies anew
+	@$(BIN)/uv lock --upgrade --quiet
+	@$(BIN)/uv export --quiet --locked --all-extras --group dev --no-emit-project --no-header \
+	  --format requirements-txt --output-file requirements.lock
+
+clean: ## Remove what set-up and runs left behind
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Heavylift's API process, and everything that it shares with the workers."""

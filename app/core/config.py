@@ -1,0 +1,296 @@
+"""Settings: all of them from the environment, `HEAVYLIFT_<GROUP>_<NAME>`, secrets also from files.
+
+`HEAVYLIFT_DATABASE_URL_FILE=/run/secrets/db` reads `HEAVYLIFT_DATABASE_URL` from that file, for
+every setting.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "HEAVYLIFT_"
+
+# Good for a laptop only, and public: production refuses to start with it.
+SAMPLE_SIGNING_KEY = "sample:not-a-secret-set-HEAVYLIFT_AUTH_SIGNING_KEYS"
+
+
+class ConfigurationError(Exception):
+    """One line that names the variable at fault and the fix."""
+
+
+def _postgresql(url: SecretStr) -> SecretStr:
+    try:
+        backend = make_url(url.get_secret_value()).get_backend_name()
+    except ArgumentError:
+        backend = ""
+    if backend != "postgresql":
+        raise ValueError("write it as postgresql://user:password@host:5432/database")
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgresql)]
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(Group):
+    url: DatabaseUrl = SecretStr("postgresql://heavylift@localhost:5432/heavylift")
+    direct_url: DatabaseUrl | None = Field(
+        None, description="Bypasses a connection pooler; migrations use it. Default: the same."
+    )
+    pool_size: PositiveInt = Field(10, description="Connections that one API process keeps.")
+    pool_timeout: PositiveFloat = Field(5, description="Seconds a request waits for a connection.")
+    statement_timeout: PositiveFloat = Field(10, description="Seconds, of one request's statement.")
+
+
+class Redis(Group):
+    url: SecretStr = SecretStr("redis://localhost:6379/0")
+    timeout: PositiveFloat = Field(2, description="Seconds for a connect, a read or a write.")
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("write it as redis://:password@host:6379/0")
+        return url
+
+
+class Storage(Group):
+    url: str = Field(
+        "file:///var/lib/heavylift/files",
+        description="file:///folder, s3://bucket/prefix, gs://… or az://…; credentials are the "
+        "store's own variables (AWS_ACCESS_KEY_ID and so on).",
+    )
+
+
+class Auth(Group):
+    signing_keys: SecretStr = Field(
+        SecretStr(SAMPLE_SIGNING_KEY),
+        description="kid:secret[,kid:secret]: the first signs, all verify, so that keys rotate "
+        "with an overlap. A secret has 32 characters or more.",
+    )
+    access_token_ttl: PositiveInt = Field(3600, description="Seconds.")
+    hashing_threads: PositiveInt = Field(
+        2, description="Argon2id hashes at once in one API process, 19 MiB each; more wait."
+    )
+
+    @field_validator("signing_keys")
+    @classmethod
+    def _format(cls, keys: SecretStr) -> SecretStr:
+        kids = []
+        for entry in keys.get_secret_value().split(","):
+            kid, colon, secret = entry.strip().partition(":")
+            if not (kid and colon) or len(secret) < 32:
+                raise ValueError("write it as kid:secret[,kid:secret], a secret of 32 characters")
+            kids.append(kid)
+        if len(set(kids)) != len(kids):
+            raise ValueError("a kid stands twice")
+        return keys
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Secrets by `kid`, the signing one first."""
+        entries = (entry.strip() for entry in self.signing_keys.get_secret_value().split(","))
+        return {kid: secret for kid, _, secret in (entry.partition(":") for entry in entries)}
+
+
+class Files(Group):
+    max_bytes: PositiveInt = Field(512 * 1024 * 1024, description="Of one upload.")
+    ttl: PositiveInt = Field(7 * 86400, description="Seconds until a file expires.")
+    pending_ttl: PositiveInt = Field(
+        6 * 3600, description="Seconds an upload or an output may take before it is swept."
+    )
+
+
+class Jobs(Group):
+    pools: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("cpu", "io"), description="The worker pools there are, comma-separated."
+    )
+    result_ttl: PositiveInt = Field(7 * 86400, description="Seconds a finished job is kept.")
+    idempotency_ttl: PositiveInt = Field(86400, description="Seconds an Idempotency-Key is kept.")
+
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+
+class Api(Group):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    processes: PositiveInt = Field(
+        1, description="API processes in this container; replicas scale better (metrics, memory)."
+    )
+    grace: PositiveFloat = Field(20, description="Seconds that open requests have at shutdown.")
+
+
+class Worker(Group):
+    concurrency: PositiveInt = Field(2, description="Slots: jobs at once.")
+    threads_per_slot: PositiveInt = Field(1, description="Threads that one job's libraries take.")
+    kinds: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None, description="Only these job kinds, comma-separated. Default: all that are installed."
+    )
+    memory_per_slot: PositiveInt | None = Field(
+        None,
+        description="Bytes of resident memory a job may take before it fails. Default: an equal "
+        "share of the container's limit.",
+    )
+    cancel_grace: PositiveFloat = Field(
+        5, description="Seconds a job has to notice a cancel or a timeout before it is killed."
+    )
+    drain: PositiveFloat = Field(
+        25,
+        description="Seconds from SIGTERM to putting back what still runs; keep it below the "
+        "container's grace period.",
+    )
+    scratch: Path | None = Field(None, description="Folder for jobs' files; default: TMPDIR.")
+
+    @field_validator("kinds", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+
+class Controller(Group):
+    window_per_slot: PositiveInt = Field(
+        2, description="Messages in Redis per live slot: few, so that order is decided late."
+    )
+    poll: PositiveFloat = Field(1, description="Seconds between turns when no hint comes.")
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """`HEAVYLIFT_X_FILE` stands for `HEAVYLIFT_X` with the file's content, a trailing newline off."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # pragma: no cover - the abstract method that __call__ replaces
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, dict[str, str]] = {}
+        for variable, path in os.environ.items():
+            if not (variable.startswith(PREFIX) and variable.endswith("_FILE")):
+                continue
+            group, _, name = (
+                variable.removeprefix(PREFIX).removesuffix("_FILE").lower().partition("_")
+            )
+            try:
+                found.setdefault(group, {})[name] = Path(path).read_text().rstrip("\n")
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{variable}: can't read {path}: {error.strerror}"
+                ) from error
+        return found
+
+
+class Settings(BaseSettings):
+    """Resolved settings; unknown `HEAVYLIFT_*` variables are refused by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        frozen=True,
+        extra="forbid",
+    )
+
+    environment: Literal["development", "production"] = "development"
+    database: Database = Database()
+    redis: Redis = Redis()
+    storage: Storage = Storage()
+    auth: Auth = Auth()
+    files: Files = Files()
+    jobs: Jobs = Jobs()
+    api: Api = Api()
+    worker: Worker = Worker()
+    controller: Controller = Controller()
+
+    # What has no safe default in production.
+    required_in_production: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("auth", "signing_keys"),
+        ("database", "url"),
+        ("redis", "url"),
+        ("storage", "url"),
+    )
+
+    @model_validator(mode="after")
+    def _production_is_explicit(self) -> "Settings":
+        if self.environment == "production":
+            for group, name in self.required_in_production:
+                variable = f"{PREFIX}{group}_{name}".upper()
+                if name not in getattr(self, group).model_fields_set:
+                    raise ConfigurationError(
+                        f"{variable} is not set, and production has no default"
+                    )
+            if SAMPLE_SIGNING_KEY.partition(":")[2] in self.auth.keys.values():
+                raise ConfigurationError(
+                    "HEAVYLIFT_AUTH_SIGNING_KEYS is the public sample: set a secret of your own"
+                )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+
+def variables() -> dict[str, str]:
+    """Every variable that a setting has, with its description."""
+    found = {f"{PREFIX}ENVIRONMENT": "development or production."}
+    for group, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
+            for name, setting in field.annotation.model_fields.items():
+                found[f"{PREFIX}{group}_{name}".upper()] = setting.description or ""
+    return found
+
+
+@lru_cache
+def load_settings() -> Settings:
+    """The process's settings.
+
+    Raises `ConfigurationError`, one line that names the variable, for whatever is wrong with them.
+    """
+    known = variables()
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable.removesuffix("_FILE") not in known:
+            raise ConfigurationError(f"{variable} is no setting: `heavylift config` lists them")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        variable = (PREFIX + "_".join(map(str, first["loc"]))).upper()
+        raise ConfigurationError(
+            f"{variable}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None

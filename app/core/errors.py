@@ -1,0 +1,76 @@
+"""Domain errors. Services raise them; `app.api.problems` alone turns them into RFC 9457 problems."""
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """Base of all that a client may be told.
+
+    `type` is the stable last part of the problem's type URI, `status` the HTTP status that fits,
+    `field` the pointer to the field at fault (`body.renditions.0.width`), where there is one.
+    """
+
+    type: ClassVar[str]
+    title: ClassVar[str]
+    status: ClassVar[int]
+
+    def __init__(self, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+
+
+class NotFound(DomainError):
+    type, title, status = "not-found", "There is no such thing, or it is not yours", 404
+
+
+class Unauthorized(DomainError):
+    type, title, status = "unauthorized", "A valid access token is needed", 401
+
+
+class InvalidCredentials(DomainError):
+    type, title, status = "invalid-credentials", "E-mail address or password is wrong", 401
+
+
+class EmailTaken(DomainError):
+    type, title, status = "email-taken", "The e-mail address is registered already", 409
+
+
+class FileTooLarge(DomainError):
+    type, title, status = "file-too-large", "The file is over the limit", 413
+
+
+class FileInUse(DomainError):
+    type, title, status = "file-in-use", "An unfinished job needs the file", 409
+
+
+class RangeNotSatisfiable(DomainError):
+    type, title, status = "range-not-satisfiable", "The file has no such bytes", 416
+
+
+class Gone(DomainError):
+    type, title, status = "gone", "It has expired", 410
+
+
+class UnknownKind(DomainError):
+    type, title, status = "unknown-job-kind", "There is no such job kind", 404
+
+
+class InvalidInput(DomainError):
+    type, title, status = "invalid-input", "The request does not fit the contract", 422
+
+
+class IdempotencyConflict(DomainError):
+    type, title, status = "idempotency-key-reused", "The key stands for another request", 422
+
+
+class JobNotFinished(DomainError):
+    type, title, status = "job-not-finished", "The job has no result yet", 409
+
+
+class JobHasNoResult(DomainError):
+    type, title, status = "job-has-no-result", "The job did not succeed", 409
+
+
+class Unavailable(DomainError):
+    type, title, status = "unavailable", "A part of the service is away for the moment", 503

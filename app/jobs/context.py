@@ -1,0 +1,64 @@
+"""What a running job may ask of the machinery around it."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from app.jobs.files import FileId
+
+
+class JobContext(Protocol):
+    """Handed to a kind's function with its specification; valid until that function returns.
+
+    Every method raises `JobInterrupted` (`JobCancelled`, `LeaseLost`) when the attempt is over.
+    """
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def attempt(self) -> int:
+        """The fencing token: 1 for the first attempt, and only ever grows."""
+        ...
+
+    @property
+    def scratch(self) -> Path:
+        """A private folder on local disk, removed when the attempt ends."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads this job may keep busy: a slot's honest share of the machine."""
+        ...
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Tell whoever watches: `fraction` of the work done, 0 to 1, and what is going on.
+
+        Call it as often as is natural: at most two calls a second reach the ledger.
+        """
+        ...
+
+    def check(self) -> None:
+        """Return at once, or raise if the attempt is over. Cheap enough for an inner loop."""
+        ...
+
+    def input(self, file: FileId) -> Path:
+        """A local copy of one of the job's input files, in the scratch folder."""
+        ...
+
+    def output(self, path: Path, *, name: str, content_type: str) -> FileId:
+        """Store a file of the scratch folder as one of the job's outputs.
+
+        It becomes the owner's file in the transaction that makes the job succeed, and is
+        removed if that never comes.
+        """
+        ...
+
+    def effect(self) -> AbstractContextManager[None]:
+        """Hold this open round anything that can't be taken back: a mail, a call to a third party.
+
+        Entering waits until the lease has been renewed within its own length, so that an attempt
+        which lost touch with the ledger starts nothing new.
+        """
+        ...

@@ -1,0 +1,85 @@
+"""A job kind is a function whose type hints are its contract."""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+
+from app.jobs.context import JobContext
+
+NAME = re.compile(r"[a-z][a-z0-9]*(\.[a-z][a-z0-9_]*)+")
+
+
+class JobOptions(BaseModel):
+    """Base of every specification and of its parts: unknown fields are refused, values frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Spec = TypeVar("Spec", bound=BaseModel)
+Result = TypeVar("Result", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind(Generic[Spec, Result]):
+    """A kind as declared. Calling it runs the job.
+
+    `timeout` is in seconds and for one attempt; `max_tries` counts attempts that failed or timed
+    out, not those that were lost with their worker or put back.
+    """
+
+    name: str
+    pool: str
+    timeout: float
+    max_tries: int
+    spec: type[Spec]
+    result: type[Result]
+    run: Callable[[Spec, JobContext], Result]
+
+    @property
+    def description(self) -> str:
+        return inspect.getdoc(self.run) or ""
+
+    @property
+    def summary(self) -> str:
+        return self.description.partition("\n")[0]
+
+    def __call__(self, spec: Spec, job: JobContext) -> Result:
+        return self.run(spec, job)
+
+
+def job_kind(
+    name: str, *, pool: str, timeout: float, max_tries: int = 3
+) -> Callable[[Callable[[Spec, JobContext], Result]], JobKind[Spec, Result]]:
+    """Declare the decorated function as the job kind `name`, run by the workers of `pool`.
+
+    The function takes the specification and a `JobContext` and returns the result; both are
+    Pydantic models, read off its type hints. Import heavy libraries inside it: the API loads this
+    module too. `timeout` is in seconds, for one attempt.
+
+    Raises `TypeError` or `ValueError` when the declaration itself is wrong.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no kind's name: write it as 'family.verb', in lower case")
+    if timeout <= 0 or max_tries < 1:
+        raise ValueError(f"{name}: timeout must be above 0 and max_tries at least 1")
+
+    def declare(function: Callable[[Spec, JobContext], Result]) -> JobKind[Spec, Result]:
+        hints = get_type_hints(function)
+        parameters = list(inspect.signature(function).parameters)
+        if len(parameters) != 2 or "return" not in hints:
+            raise TypeError(f"{name}: declare it as f(spec: Spec, job: JobContext) -> Result")
+        spec, result = hints[parameters[0]], hints["return"]
+        for role, model in (("specification", spec), ("result", result)):
+            if not (isinstance(model, type) and issubclass(model, BaseModel)):
+                raise TypeError(f"{name}: its {role} must be a Pydantic model, not {model!r}")
+        if spec.model_config.get("extra") != "forbid":
+            raise TypeError(
+                f"{name}: derive {spec.__name__} from JobOptions: unknown fields are refused"
+            )
+        return JobKind(name, pool, timeout, max_tries, spec, result, function)
+
+    return declare

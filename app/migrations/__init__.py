@@ -1,0 +1,29 @@
+"""Alembic migrations, run by `heavylift migrate`."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine
+
+from app.core.config import Database
+from app.core.db import direct_engine
+
+# A migration waits this long for a lock, then gives way: a queue behind it would stop everyone.
+LOCK_TIMEOUT = "5s"
+
+
+def configuration(engine: Engine) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["engine"] = engine
+    return config
+
+
+def upgrade(database: Database, revision: str = "head") -> None:
+    """Raises `sqlalchemy.exc.OperationalError` when a lock could not be had; run it again."""
+    command.upgrade(configuration(direct_engine(database)), revision)
+
+
+def downgrade(database: Database, revision: str) -> None:
+    command.downgrade(configuration(direct_engine(database)), revision)

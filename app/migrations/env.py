@@ -1,0 +1,33 @@
+from alembic import context
+from sqlalchemy import Engine, text
+
+from app.migrations import LOCK_TIMEOUT
+from app.models import Base
+
+# One migration at a time, whoever starts it; released with the transaction.
+MIGRATION_LOCK = 0x4845415659
+
+
+def run() -> None:
+    if context.is_offline_mode():
+        context.configure(
+            dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+        return
+    engine: Engine = context.config.attributes["engine"]
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            compare_type=True,
+            compare_server_default=True,
+        )
+        with context.begin_transaction():
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            context.run_migrations()
+
+
+run()

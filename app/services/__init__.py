@@ -1,0 +1,1 @@
+"""Business rules: they raise domain errors, know no HTTP and never commit."""

@@ -1,0 +1,832 @@
+"""The job ledger: every statement that carries an invariant of a job's life, and nothing else.
+
+`jobs` holds what was asked and how it ended, `job_runs` a row for each job that is not terminal.
+Only a compare-and-set moves a state; `attempt` is the fencing token that each write of a running
+attempt carries; time is PostgreSQL's. Functions take a synchronous connection (an asynchronous
+caller goes through `run_sync`), never commit, and say by their result whether they held the row.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, TextClause, text
+
+from app.models.job import JobState
+
+# A worker that is not heard of for this long has lost its jobs; it beats three times as often.
+LEASE = timedelta(seconds=30)
+
+# One pod's fault loses the jobs of all its slots: a few losses are nobody's own.
+MAX_LOSSES = 5
+
+# A failed try waits 2, 4, 8 … seconds, at most this.
+MAX_BACKOFF = timedelta(minutes=10)
+
+# A job that a worker could not read waits for the next worker to come along.
+REFUSAL_DELAY = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    owner_id: UUID
+    kind: str
+    pool: str
+    max_tries: int
+    spec: str
+    """The validated specification, as JSON."""
+    priority: int = 0
+    not_before: datetime | None = None
+    files: Sequence[UUID] = ()
+    idempotency_key: str | None = None
+    fingerprint: bytes | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    job_id: UUID
+    attempt: int
+    owner_id: UUID
+    kind: str
+    spec: str
+    seq: int
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a transition made of a job; whoever watches it is told."""
+
+    job_id: UUID
+    state: JobState
+    attempt: int
+    seq: int
+    error_code: str | None = None
+    error_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The parent's report: itself, and the attempts that its live children hold."""
+
+    worker_id: UUID
+    pool: str
+    hostname: str
+    version: str
+    kinds: Sequence[str]
+    slots: int
+    draining: bool
+    held: Sequence[tuple[UUID, int]] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ends. `result` is JSON."""
+
+    state: JobState
+    result: str | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """For how long a finished job, and its output files, are kept."""
+
+    result: timedelta
+    files: timedelta
+
+
+# --- accept -----------------------------------------------------------------------------------
+
+# Invariant 1: one statement writes the job, its run and its hold on the files, or nothing. The
+# files are locked, so that a delete that came first is seen and one that comes later waits.
+ACCEPT = text(
+    """
+    WITH wanted AS MATERIALIZED (
+        SELECT id FROM files
+        WHERE id = ANY(CAST(:files AS uuid[])) AND owner_id = CAST(:owner_id AS uuid) AND state = 'ready'
+          AND expires_at > clock_timestamp()
+        FOR SHARE
+    ), job AS (
+        INSERT INTO jobs (owner_id, kind, spec, priority, idempotency_key, fingerprint, traceparent)
+        SELECT CAST(:owner_id AS uuid), CAST(:kind AS text), CAST(:spec AS jsonb),
+               CAST(:priority AS integer), CAST(:idempotency_key AS text),
+               CAST(:fingerprint AS bytea), CAST(:traceparent AS text)
+        WHERE (SELECT count(*) FROM wanted) = cardinality(CAST(:files AS uuid[]))
+        ON CONFLICT (owner_id, kind, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        RETURNING id
+    ), run AS (
+        INSERT INTO job_runs (job_id, owner_id, kind, pool, priority, max_tries, state, due_at)
+        SELECT id, CAST(:owner_id AS uuid), CAST(:kind AS text), CAST(:pool AS text),
+               CAST(:priority AS integer), CAST(:max_tries AS integer),
+               CASE WHEN later THEN 'scheduled' ELSE 'queued' END,
+               CASE WHEN later THEN CAST(:not_before AS timestamptz) END
+        FROM job,
+             (SELECT coalesce(CAST(:not_before AS timestamptz) > clock_timestamp(), false) AS later)
+                 AS schedule
+        RETURNING job_id
+    ), held AS (
+        INSERT INTO job_files (job_id, file_id) SELECT run.job_id, wanted.id FROM run, wanted
+    )
+    SELECT job_id FROM run
+    """
+)
+
+
+def accept(connection: Connection, job: Submission) -> UUID | None:
+    """Accept a job; None if its idempotency key is taken or one of its files is not there."""
+    return connection.execute(
+        ACCEPT,
+        {
+            "owner_id": job.owner_id,
+            "kind": job.kind,
+            "pool": job.pool,
+            "spec": job.spec,
+            "priority": job.priority,
+            "max_tries": job.max_tries,
+            "not_before": job.not_before,
+            "files": list(dict.fromkeys(job.files)),
+            "idempotency_key": job.idempotency_key,
+            "fingerprint": job.fingerprint,
+            "traceparent": job.traceparent,
+        },
+    ).scalar_one_or_none()
+
+
+# --- run --------------------------------------------------------------------------------------
+
+# Invariant 3: queued -> running, once, whatever the number of messages.
+CLAIM = text(
+    """
+    UPDATE job_runs AS run
+    SET state = 'running', attempt = run.attempt + 1, worker_id = :worker_id,
+        started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + :lease,
+        dispatched_at = coalesce(run.dispatched_at, clock_timestamp()), parked = false,
+        progress = 0, message = '', seq = run.seq + 1
+    FROM jobs AS job
+    WHERE run.job_id = :job_id AND job.id = run.job_id AND run.state = 'queued'
+      AND run.kind = ANY(CAST(:kinds AS text[])) AND NOT :version = ANY(run.refused_by)
+    RETURNING run.job_id, run.attempt, run.owner_id, run.kind, CAST(job.spec AS text) AS spec,
+              run.seq, job.traceparent
+    """
+)
+
+# A worker that can't run the kind gives its message back: no attempt begins, no try is spent.
+DECLINE = text(
+    """
+    UPDATE job_runs
+    SET state = 'scheduled', due_at = clock_timestamp() + :delay, dispatched_at = NULL
+    WHERE job_id = :job_id AND state = 'queued'
+      AND NOT (kind = ANY(CAST(:kinds AS text[])) AND NOT :version = ANY(refused_by))
+    RETURNING job_id
+    """
+)
+
+
+def claim(
+    connection: Connection, job_id: UUID, *, worker_id: UUID, kinds: Sequence[str], version: str
+) -> Claim | None:
+    """Begin an attempt; None if there is none to begin, or not here."""
+    parameters = {"job_id": job_id, "kinds": list(kinds), "version": version}
+    row = connection.execute(
+        CLAIM, {**parameters, "worker_id": worker_id, "lease": LEASE}
+    ).one_or_none()
+    if row is not None:
+        return Claim(**row._mapping)
+    connection.execute(DECLINE, {**parameters, "delay": REFUSAL_DELAY})
+    return None
+
+
+# An expired lease that nobody took is renewed as well: after an outage of the database every
+# lease has expired and no worker has died. What is not returned is lost.
+HEARTBEAT = text(
+    """
+    WITH worker AS (
+        INSERT INTO workers (id, pool, hostname, version, kinds, slots, busy, draining, expires_at)
+        VALUES (:worker_id, :pool, :hostname, :version, CAST(:kinds AS text[]), :slots,
+                cardinality(CAST(:jobs AS uuid[])), :draining, clock_timestamp() + :lease)
+        ON CONFLICT (id) DO UPDATE
+        SET busy = excluded.busy, draining = excluded.draining, expires_at = excluded.expires_at
+    )
+    UPDATE job_runs AS run
+    SET lease_expires_at = clock_timestamp() + :lease
+    FROM unnest(CAST(:jobs AS uuid[]), CAST(:attempts AS integer[])) AS held (job_id, attempt)
+    WHERE run.job_id = held.job_id AND run.attempt = held.attempt AND run.state = 'running'
+    RETURNING run.job_id, run.attempt, run.cancel_requested_at IS NOT NULL AS cancelled
+    """
+)
+
+
+def heartbeat(connection: Connection, beat: Beat) -> dict[tuple[UUID, int], bool]:
+    """Renew the worker and its leases: the attempts still held, each with whether to cancel it."""
+    rows = connection.execute(
+        HEARTBEAT,
+        {
+            "worker_id": beat.worker_id,
+            "pool": beat.pool,
+            "hostname": beat.hostname,
+            "version": beat.version,
+            "kinds": list(beat.kinds),
+            "slots": beat.slots,
+            "draining": beat.draining,
+            "jobs": [job_id for job_id, _ in beat.held],
+            "attempts": [attempt for _, attempt in beat.held],
+            "lease": LEASE,
+        },
+    )
+    return {(row.job_id, row.attempt): row.cancelled for row in rows}
+
+
+def deregister(connection: Connection, worker_id: UUID) -> None:
+    connection.execute(text("DELETE FROM workers WHERE id = :id"), {"id": worker_id})
+
+
+PROGRESS = text(
+    """
+    UPDATE job_runs SET progress = :progress, message = :message, seq = seq + 1
+    WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+    RETURNING seq, cancel_requested_at IS NOT NULL AS cancelled
+    """
+)
+
+
+def progress(
+    connection: Connection, job_id: UUID, attempt: int, *, fraction: float, message: str
+) -> tuple[int, bool] | None:
+    """The new `seq` and whether to cancel; None if the lease is lost."""
+    row = connection.execute(
+        PROGRESS,
+        {"job_id": job_id, "attempt": attempt, "progress": fraction, "message": message},
+    ).one_or_none()
+    return None if row is None else (row.seq, row.cancelled)
+
+
+# The row comes before the bytes, so that a crash leaves nothing that is not swept.
+RESERVE_OUTPUT = text(
+    """
+    INSERT INTO files (owner_id, key, name, content_type, size, sha256, job_id, attempt, expires_at)
+    SELECT owner_id, :key, :name, :content_type, :size, :sha256, job_id, attempt,
+           clock_timestamp() + :pending_ttl
+    FROM job_runs WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+    RETURNING id
+    """
+)
+
+
+def reserve_output(
+    connection: Connection,
+    job_id: UUID,
+    attempt: int,
+    *,
+    key: str,
+    name: str,
+    content_type: str,
+    size: int,
+    sha256: bytes,
+    pending_ttl: timedelta,
+) -> UUID | None:
+    """A pending file for an output of this attempt; None if the lease is lost."""
+    return connection.execute(
+        RESERVE_OUTPUT,
+        {
+            "job_id": job_id,
+            "attempt": attempt,
+            "key": key,
+            "name": name,
+            "content_type": content_type,
+            "size": size,
+            "sha256": sha256,
+            "pending_ttl": pending_ttl,
+        },
+    ).scalar_one_or_none()
+
+
+# --- end --------------------------------------------------------------------------------------
+
+# Invariant 4: the only statement that writes a terminal state, and all that follows from it: the
+# run goes (and with it the hold on the input files), the outputs of this attempt become the
+# owner's, those of any other attempt are left to the sweep. `from_states` and `attempt` are the
+# compare of the compare-and-set; `attempt` is NULL only where no attempt is running.
+FINISH = text(
+    """
+    WITH run AS (
+        DELETE FROM job_runs
+        WHERE job_id = :job_id AND state = ANY(CAST(:from_states AS text[]))
+          AND (CAST(:attempt AS integer) IS NULL OR attempt = CAST(:attempt AS integer))
+        RETURNING job_id, attempt, seq, started_at, cancel_requested_at IS NOT NULL AS cancelled
+    ), ending AS (
+        SELECT run.*,
+               CASE WHEN run.cancelled AND CAST(:outcome AS text) <> 'succeeded' THEN 'cancelled'
+                    ELSE CAST(:outcome AS text) END AS outcome
+        FROM run
+    ), done AS (
+        UPDATE jobs
+        SET outcome = ending.outcome,
+            result = CAST(:result AS jsonb),
+            error_code = CASE WHEN ending.outcome = 'failed' THEN CAST(:error_code AS text) END,
+            error_detail = CASE WHEN ending.outcome = 'failed' THEN CAST(:error_detail AS text) END,
+            dead = ending.outcome = 'failed' AND :dead,
+            attempt = ending.attempt, seq = ending.seq + 1, started_at = ending.started_at,
+            finished_at = clock_timestamp(), expires_at = clock_timestamp() + :result_ttl
+        FROM ending WHERE jobs.id = ending.job_id
+        RETURNING jobs.id AS job_id, jobs.outcome AS state, jobs.attempt, jobs.seq, jobs.error_code,
+                  jobs.error_detail
+    ), outputs AS (
+        UPDATE files
+        SET (state, expires_at) = (
+            SELECT CASE WHEN kept THEN 'ready' ELSE 'pending' END,
+                   clock_timestamp() + CASE WHEN kept THEN CAST(:files_ttl AS interval)
+                                            ELSE interval '0' END
+            FROM (SELECT ending.outcome = 'succeeded' AND files.attempt = ending.attempt AS kept)
+                AS verdict
+        )
+        FROM ending
+        WHERE files.job_id = ending.job_id AND files.state = 'pending'
+    )
+    SELECT * FROM done
+    """
+)
+
+
+def finish(
+    connection: Connection,
+    job_id: UUID,
+    outcome: Outcome,
+    *,
+    attempt: int | None,
+    from_states: Sequence[JobState],
+    keep: Retention,
+) -> Change | None:
+    """End a job, if it is in one of `from_states` and, where one is given, in that attempt.
+
+    A job that did not succeed and for which cancelling was asked ends as cancelled.
+    """
+    row = connection.execute(
+        FINISH,
+        {
+            "job_id": job_id,
+            "attempt": attempt,
+            "from_states": [str(state) for state in from_states],
+            "outcome": str(outcome.state),
+            "result": outcome.result,
+            "error_code": outcome.error_code,
+            "error_detail": outcome.error_detail,
+            "dead": outcome.dead,
+            "result_ttl": keep.result,
+            "files_ttl": keep.files,
+        },
+    ).one_or_none()
+    return None if row is None else _change(row._mapping)
+
+
+def _change(row: Mapping[Any, Any]) -> Change:
+    return Change(**{**row, "state": JobState(row["state"])})
+
+
+def succeed(
+    connection: Connection, job_id: UUID, attempt: int, *, result: str, keep: Retention
+) -> Change | None:
+    return finish(
+        connection,
+        job_id,
+        Outcome(JobState.SUCCEEDED, result=result),
+        attempt=attempt,
+        from_states=[JobState.RUNNING],
+        keep=keep,
+    )
+
+
+# Invariant 9: only what nobody wants cancelled goes back.
+RETRY = text(
+    """
+    UPDATE job_runs
+    SET state = 'scheduled', tries = tries + 1, seq = seq + 1, dispatched_at = NULL,
+        lease_expires_at = NULL, worker_id = NULL,
+        due_at = clock_timestamp()
+                 + least(make_interval(secs => power(2, least(tries + 1, 20))), :max_backoff)
+    WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+      AND cancel_requested_at IS NULL AND tries + 1 < max_tries
+    RETURNING job_id, state, attempt, seq
+    """
+)
+
+
+def fail(
+    connection: Connection,
+    job_id: UUID,
+    attempt: int,
+    *,
+    code: str,
+    detail: str,
+    retryable: bool,
+    keep: Retention,
+) -> Change | None:
+    """End an attempt in failure: a further try where one is left, else the job's end."""
+    if retryable:
+        row = connection.execute(
+            RETRY, {"job_id": job_id, "attempt": attempt, "max_backoff": MAX_BACKOFF}
+        ).one_or_none()
+        if row is not None:
+            return _change(row._mapping)
+    return finish(
+        connection,
+        job_id,
+        Outcome(JobState.FAILED, error_code=code, error_detail=detail, dead=retryable),
+        attempt=attempt,
+        from_states=[JobState.RUNNING],
+        keep=keep,
+    )
+
+
+RELEASE = text(
+    """
+    UPDATE job_runs
+    SET state = CASE WHEN CAST(:refused AS text) IS NULL THEN 'queued' ELSE 'scheduled' END,
+        due_at = CASE WHEN CAST(:refused AS text) IS NULL THEN NULL
+                      ELSE clock_timestamp() + :delay END,
+        refused_by = CASE WHEN CAST(:refused AS text) IS NULL THEN refused_by
+                          ELSE array_append(refused_by, CAST(:refused AS text)) END,
+        releases = releases + 1, seq = seq + 1, dispatched_at = NULL, lease_expires_at = NULL,
+        worker_id = NULL, progress = 0, message = ''
+    WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+      AND cancel_requested_at IS NULL
+    RETURNING job_id, state, attempt, seq
+    """
+)
+
+
+def release(
+    connection: Connection,
+    job_id: UUID,
+    attempt: int,
+    *,
+    keep: Retention,
+    refused_by: str | None = None,
+) -> Change | None:
+    """Put an attempt back, nothing counted; with `refused_by`, never again to that version."""
+    row = connection.execute(
+        RELEASE,
+        {"job_id": job_id, "attempt": attempt, "refused": refused_by, "delay": REFUSAL_DELAY},
+    ).one_or_none()
+    if row is not None:
+        return _change(row._mapping)
+    return finish(
+        connection,
+        job_id,
+        Outcome(JobState.CANCELLED),
+        attempt=attempt,
+        from_states=[JobState.RUNNING],
+        keep=keep,
+    )
+
+
+# A child died under its parent's eyes: nothing is to be waited for.
+FORFEIT = text(
+    """
+    UPDATE job_runs SET lease_expires_at = clock_timestamp()
+    WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+    RETURNING job_id
+    """
+)
+
+
+def forfeit(connection: Connection, job_id: UUID, attempt: int) -> bool:
+    """Let an attempt's lease expire now; rescue does the rest."""
+    parameters = {"job_id": job_id, "attempt": attempt}
+    return connection.execute(FORFEIT, parameters).one_or_none() is not None
+
+
+REQUEST_CANCEL = text(
+    """
+    UPDATE job_runs
+    SET cancel_requested_at = clock_timestamp(), seq = seq + 1
+    WHERE job_id = :job_id AND state = 'running' AND cancel_requested_at IS NULL
+    RETURNING job_id, state, attempt, seq
+    """
+)
+
+
+def cancel(connection: Connection, job_id: UUID, *, keep: Retention) -> Change | None:
+    """Cancel at once what waits, ask for it what runs; None if there is nothing left to change.
+
+    The owner is checked by who calls. The row is locked first, so that no claim or release
+    between the two statements makes both miss it.
+    """
+    locked = text("SELECT state FROM job_runs WHERE job_id = :job_id FOR UPDATE")
+    state = connection.execute(locked, {"job_id": job_id}).scalar_one_or_none()
+    if state is None:
+        return None
+    if state == JobState.RUNNING:
+        row = connection.execute(REQUEST_CANCEL, {"job_id": job_id}).one_or_none()
+        return None if row is None else _change(row._mapping)
+    return finish(
+        connection,
+        job_id,
+        Outcome(JobState.CANCELLED),
+        attempt=None,
+        from_states=[JobState.SCHEDULED, JobState.QUEUED],
+        keep=keep,
+    )
+
+
+# --- the controller's ---------------------------------------------------------------------------
+
+PROMOTE = text(
+    """
+    UPDATE job_runs SET state = 'queued', due_at = NULL, seq = seq + 1
+    WHERE job_id = ANY(ARRAY(
+        SELECT job_id FROM job_runs WHERE state = 'scheduled' AND due_at <= clock_timestamp()
+        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING job_id, state, attempt, seq
+    """
+)
+
+
+def promote(connection: Connection, *, limit: int) -> list[Change]:
+    """Queue what has become due."""
+    return [_change(row._mapping) for row in connection.execute(PROMOTE, {"limit": limit})]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a turn may do for a pool: `free` messages, `held` jobs by owner."""
+
+    cursor: UUID
+    slots: int
+    dispatched: int
+    held: Mapping[UUID, int]
+
+
+# The turn's lock is the pool's own row; whoever finds it taken skips the pool.
+LOCK_POOL = text("SELECT cursor FROM pools WHERE name = :pool FOR UPDATE SKIP LOCKED")
+
+LIVE_SLOTS = text(
+    """
+    SELECT coalesce(sum(slots), 0) AS slots FROM workers
+    WHERE pool = :pool AND NOT draining AND expires_at > clock_timestamp()
+    """
+)
+
+HELD = text(
+    """
+    SELECT owner_id, count(*) AS held, count(*) FILTER (WHERE state = 'queued') AS dispatched
+    FROM job_runs WHERE pool = :pool AND dispatched_at IS NOT NULL GROUP BY owner_id
+    """
+)
+
+
+def room(connection: Connection, pool: str) -> Room | None:
+    """Lock the pool for this transaction and count; None if another controller has it."""
+    parameters = {"pool": pool}
+    cursor = connection.execute(LOCK_POOL, parameters).scalar_one_or_none()
+    if cursor is None:
+        return None
+    slots = connection.execute(LIVE_SLOTS, parameters).scalar_one()
+    held = connection.execute(HELD, parameters).all()
+    return Room(
+        cursor, slots, sum(row.dispatched for row in held), {row.owner_id: row.held for row in held}
+    )
+
+
+# A skip scan: one index probe for each owner, however many rows each of them has queued. A second
+# one from the start goes round.
+WAITING_OWNERS = text(
+    """
+    WITH RECURSIVE after AS (
+        (SELECT owner_id, 1 AS n FROM job_runs
+         WHERE pool = :pool AND owner_id > :cursor
+           AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
+         ORDER BY owner_id LIMIT 1)
+        UNION ALL
+        SELECT next.owner_id, n + 1 FROM after CROSS JOIN LATERAL (
+            SELECT owner_id FROM job_runs
+            WHERE pool = :pool AND owner_id > after.owner_id
+              AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
+            ORDER BY owner_id LIMIT 1
+        ) AS next WHERE n < :limit
+    ), wrapped AS (
+        (SELECT owner_id, 1 AS n FROM job_runs
+         WHERE pool = :pool AND owner_id <= :cursor
+           AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
+         ORDER BY owner_id LIMIT 1)
+        UNION ALL
+        SELECT next.owner_id, n + 1 FROM wrapped CROSS JOIN LATERAL (
+            SELECT owner_id FROM job_runs
+            WHERE pool = :pool AND owner_id > wrapped.owner_id AND owner_id <= :cursor
+              AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
+            ORDER BY owner_id LIMIT 1
+        ) AS next WHERE n < :limit
+    )
+    SELECT owner_id FROM (
+        SELECT 1 AS part, n, owner_id FROM after UNION ALL SELECT 2, n, owner_id FROM wrapped
+    ) AS owners ORDER BY part, n LIMIT :limit
+    """
+)
+
+
+def waiting_owners(connection: Connection, pool: str, *, cursor: UUID, limit: int) -> list[UUID]:
+    """Owners with a backlog, in round-robin order after the one served last."""
+    parameters = {"pool": pool, "cursor": cursor, "limit": limit}
+    return list(connection.execute(WAITING_OWNERS, parameters).scalars())
+
+
+# Each owner's first rows by their own priorities, then by age. A row that no live worker runs is
+# parked instead of sent, so that the rows behind it are reached.
+DISPATCH = text(
+    """
+    WITH picked AS MATERIALIZED (
+        SELECT run.job_id,
+               NOT EXISTS (
+                   SELECT FROM workers
+                   WHERE workers.pool = :pool AND NOT draining AND expires_at > clock_timestamp()
+                     AND run.kind = ANY(workers.kinds)
+                     AND NOT workers.version = ANY(run.refused_by)
+               ) AS parked
+        FROM unnest(CAST(:owners AS uuid[]), CAST(:quotas AS integer[])) AS share (owner_id, quota)
+        CROSS JOIN LATERAL (
+            SELECT job_id, kind, refused_by FROM job_runs
+            WHERE pool = :pool AND job_runs.owner_id = share.owner_id
+              AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
+            ORDER BY priority DESC, job_id LIMIT share.quota
+            FOR UPDATE SKIP LOCKED
+        ) AS run
+    )
+    UPDATE job_runs
+    SET parked = picked.parked,
+        dispatched_at = CASE WHEN picked.parked THEN NULL ELSE clock_timestamp() END,
+        publishes = publishes + CASE WHEN picked.parked THEN 0 ELSE 1 END
+    FROM picked
+    WHERE job_runs.job_id = picked.job_id
+    RETURNING job_runs.job_id, job_runs.attempt, job_runs.publishes, job_runs.owner_id, job_runs.parked
+    """
+)
+
+MOVE_CURSOR = text("UPDATE pools SET cursor = :cursor WHERE name = :pool")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message for one row: its id tells a redispatch from what went before."""
+
+    job_id: UUID
+    attempt: int
+    publishes: int
+    pool: str
+
+    @property
+    def task_id(self) -> str:
+        return f"{self.job_id}.{self.attempt}.{self.publishes}"
+
+
+def dispatch(
+    connection: Connection, pool: str, quotas: Mapping[UUID, int], *, cursor: UUID
+) -> tuple[list[Message], int]:
+    """Mark each owner's share as dispatched: what to publish after the commit, how many parked."""
+    rows = connection.execute(
+        DISPATCH, {"pool": pool, "owners": list(quotas), "quotas": list(quotas.values())}
+    ).all()
+    connection.execute(MOVE_CURSOR, {"pool": pool, "cursor": cursor})
+    messages = [
+        Message(row.job_id, row.attempt, row.publishes, pool) for row in rows if not row.parked
+    ]
+    return messages, len(rows) - len(messages)
+
+
+UNPARK = text(
+    """
+    UPDATE job_runs SET parked = false
+    WHERE job_id = ANY(ARRAY(
+        SELECT run.job_id FROM job_runs AS run
+        WHERE run.parked AND EXISTS (
+            SELECT FROM workers
+            WHERE workers.pool = run.pool AND NOT draining AND expires_at > clock_timestamp()
+              AND run.kind = ANY(workers.kinds) AND NOT workers.version = ANY(run.refused_by)
+        )
+        LIMIT :limit FOR UPDATE OF run SKIP LOCKED
+    ))
+    RETURNING job_id
+    """
+)
+
+
+def unpark(connection: Connection, *, limit: int) -> int:
+    """Back into the backlog with what a live worker runs by now."""
+    return len(connection.execute(UNPARK, {"limit": limit}).all())
+
+
+UNCLAIMED = text(
+    """
+    SELECT job_id, attempt, publishes, pool FROM job_runs
+    WHERE pool = :pool AND dispatched_at < clock_timestamp() - :after AND state = 'queued'
+    LIMIT :limit
+    """
+)
+
+REDISPATCH = text(
+    """
+    UPDATE job_runs SET dispatched_at = clock_timestamp(), publishes = job_runs.publishes + 1
+    FROM unnest(CAST(:jobs AS uuid[]), CAST(:publishes AS integer[])) AS missing (job_id, publishes)
+    WHERE job_runs.job_id = missing.job_id AND job_runs.publishes = missing.publishes
+      AND state = 'queued' AND dispatched_at IS NOT NULL
+    RETURNING job_runs.job_id, job_runs.attempt, job_runs.publishes, job_runs.pool
+    """
+)
+
+
+def unclaimed(connection: Connection, pool: str, *, after: timedelta, limit: int) -> list[Message]:
+    """Rows whose message went out a while ago and which nobody has claimed."""
+    rows = connection.execute(UNCLAIMED, {"pool": pool, "after": after, "limit": limit})
+    return [Message(**row._mapping) for row in rows]
+
+
+def redispatch(connection: Connection, lost: Sequence[Message]) -> list[Message]:
+    """Send again what the queue does not hold: once, whichever controllers found it."""
+    rows = connection.execute(
+        REDISPATCH,
+        {
+            "jobs": [message.job_id for message in lost],
+            "publishes": [message.publishes for message in lost],
+        },
+    )
+    return [Message(**row._mapping) for row in rows]
+
+
+NOW = text("SELECT clock_timestamp()")
+
+
+def now(connection: Connection) -> datetime:
+    moment: datetime = connection.execute(NOW).scalar_one()
+    return moment
+
+
+# `asked_at` is the database's own time a moment ago: if this statement was held up (a frozen
+# server, a stalled network), leases ran out meanwhile and it must take nothing.
+EXPIRED = text(
+    """
+    SELECT job_id, attempt, losses FROM job_runs
+    WHERE state = 'running' AND lease_expires_at < clock_timestamp()
+      AND clock_timestamp() < :asked_at + interval '2 seconds'
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+    """
+)
+
+RESCUE = text(
+    """
+    UPDATE job_runs
+    SET state = 'queued', losses = losses + 1, seq = seq + 1, dispatched_at = NULL,
+        lease_expires_at = NULL, worker_id = NULL, progress = 0, message = ''
+    WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+      AND lease_expires_at < clock_timestamp() AND cancel_requested_at IS NULL
+      AND losses + 1 < :max_losses
+    RETURNING job_id, state, attempt, seq
+    """
+)
+
+
+def rescue(
+    connection: Connection, *, asked_at: datetime, limit: int, keep: Retention
+) -> list[Change]:
+    """Take the jobs of the lost: back to the queue, or to their end.
+
+    The caller has been in unbroken contact with the database for a whole `LEASE`.
+    """
+    changes = []
+    expired = connection.execute(EXPIRED, {"asked_at": asked_at, "limit": limit}).all()
+    for job_id, attempt, losses in expired:
+        row = connection.execute(
+            RESCUE, {"job_id": job_id, "attempt": attempt, "max_losses": MAX_LOSSES}
+        ).one_or_none()
+        change = (
+            _change(row._mapping)
+            if row is not None
+            else finish(
+                connection,
+                job_id,
+                Outcome(
+                    JobState.FAILED,
+                    error_code="worker-lost",
+                    error_detail=f"its worker was lost {losses + 1} times while it ran",
+                    dead=True,
+                ),
+                attempt=attempt,
+                from_states=[JobState.RUNNING],
+                keep=keep,
+            )
+        )
+        if change is not None:
+            changes.append(change)
+    return changes
+
+
+def canonical_json(body: bytes) -> bytes:
+    """The body with its keys sorted and white space off, for fingerprints."""
+    return json.dumps(
+        json.loads(body), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()

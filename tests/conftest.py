@@ -1,0 +1,115 @@
+"""One PostgreSQL and one Redis for the run; one database of each for every test worker."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import redis
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.core import db
+from app.core.config import Settings
+from tests.servers import create_database, redis_url, servers
+
+_running = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Only in the process that starts the others: they inherit the environment.
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        _running.enter_context(servers())
+
+
+def pytest_unconfigure() -> None:
+    _running.close()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def test_worker() -> int:
+    """The number of this test worker: 0 when tests do not run in parallel."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def settings(test_worker: int, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.model_validate(
+        {
+            "database": {"url": create_database(f"test_{test_worker}")},
+            "redis": {"url": redis_url(test_worker)},
+            "storage": {"url": tmp_path_factory.mktemp("files").as_uri()},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def engine(settings: Settings) -> Iterator[Engine]:
+    """A synchronous engine, as the workers and the controller have."""
+    engine = db.sync_engine(settings.database, connections=20)
+    yield engine
+    engine.dispose()
+
+
+TABLES = "job_files, job_runs, files, jobs, workers, pools, users"
+
+
+@pytest.fixture
+def clean(engine: Engine, settings: Settings) -> Iterator[None]:
+    """Empty tables and an empty Redis, for tests that commit."""
+
+    def wipe() -> None:
+        with engine.begin() as connection:
+            connection.execute(text(f"TRUNCATE {TABLES}"))
+        with redis.Redis.from_url(settings.redis.url.get_secret_value()) as client:
+            client.flushdb()
+
+    wipe()
+    yield
+    # Also afterwards: a test that failed half-way leaves nothing to the next one.
+    wipe()
+
+
+@pytest.fixture
+def connection(engine: Engine, clean: None) -> Iterator[Connection]:
+    """A connection whose transaction is rolled back."""
+    with engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+async def async_engine(settings: Settings, clean: None) -> AsyncIterator[AsyncEngine]:
+    engine = db.async_engine(settings.database)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def make_owner(engine: Engine, clean: None) -> Callable[..., UUID]:
+    """Insert a user; committed."""
+    count = 0
+
+    def make(*, email: str | None = None) -> UUID:
+        nonlocal count
+        count += 1
+        with engine.begin() as connection:
+            owner: UUID = connection.execute(
+                text("INSERT INTO users (email, password_hash) VALUES (:email, '!') RETURNING id"),
+                {"email": email or f"owner{count}@example.com"},
+            ).scalar_one()
+        return owner
+
+    return make
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    return tmp_path

@@ -1,0 +1,61 @@
+"""The real servers that tests talk to: one PostgreSQL and one Redis for a whole run."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from app.core.config import Database
+from app.embedded import EmbeddedPostgres, EmbeddedRedis
+from app.migrations import upgrade
+
+POSTGRES = "HEAVYLIFT_TEST_POSTGRES"
+REDIS = "HEAVYLIFT_TEST_REDIS"
+TEMPLATE = "migrated"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Short, since sockets live in it, and open to the system user that PostgreSQL runs as."""
+    folder = Path(tempfile.mkdtemp(prefix="hl-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def servers() -> Iterator[None]:
+    """Start both, migrate the template database, and say in the environment where they are."""
+    with scratch_folder() as folder:
+        postgres = EmbeddedPostgres(folder / "pg", durable=False)
+        redis = EmbeddedRedis(folder / "redis")
+        try:
+            postgres.start()
+            redis.start()
+            with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {TEMPLATE}")
+            upgrade(Database.model_validate({"url": postgres.url(TEMPLATE)}))
+            os.environ[POSTGRES] = postgres.url("postgres")
+            os.environ[REDIS] = redis.url()
+            yield
+        finally:
+            redis.stop()
+            postgres.stop()
+
+
+def create_database(name: str) -> str:
+    """A migrated database of that name, fresh; returns its URL."""
+    with psycopg.connect(os.environ[POSTGRES], autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {TEMPLATE}')
+    return os.environ[POSTGRES].replace("/postgres?", f"/{name}?")
+
+
+def redis_url(database: int) -> str:
+    return os.environ[REDIS].replace("db=0", f"db={database}")

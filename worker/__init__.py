@@ -1,0 +1,1 @@
+"""Everything that executes: Celery workers, the controller, and the built-in job kinds."""
