@@ -12,9 +12,12 @@ import psycopg
 from app.core.config import Database
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.migrations import upgrade
+from tests.system_postgres import SystemPostgres
 
 POSTGRES = "HEAVYLIFT_TEST_POSTGRES"
 REDIS = "HEAVYLIFT_TEST_REDIS"
+# A folder of PostgreSQL's binaries: the run is on that version instead of the embedded one.
+BINARIES = "TEST_POSTGRES_BINARIES"
 TEMPLATE = "migrated"
 
 
@@ -33,7 +36,12 @@ def scratch_folder() -> Iterator[Path]:
 def servers() -> Iterator[None]:
     """Start both, migrate the template database, and say in the environment where they are."""
     with scratch_folder() as folder:
-        postgres = EmbeddedPostgres(folder / "pg", durable=False)
+        binaries = os.environ.get(BINARIES)
+        postgres = (
+            SystemPostgres(Path(binaries), folder / "pg")
+            if binaries
+            else EmbeddedPostgres(folder / "pg", durable=False)
+        )
         redis = EmbeddedRedis(folder / "redis")
         try:
             postgres.start()

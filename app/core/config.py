@@ -5,6 +5,7 @@ every setting.
 """
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -23,12 +25,14 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
+from typing_extensions import override
 
 PREFIX = "HEAVYLIFT_"
 
@@ -148,6 +152,9 @@ class Api(Group):
         1, description="API processes in this container; replicas scale better (metrics, memory)."
     )
     grace: PositiveFloat = Field(20, description="Seconds that open requests have at shutdown.")
+    shutdown_delay: NonNegativeFloat = Field(
+        0, description="Seconds it still accepts at shutdown, unready: a load balancer is late."
+    )
 
 
 class Worker(Group):
@@ -155,6 +162,9 @@ class Worker(Group):
     threads_per_slot: PositiveInt = Field(1, description="Threads that one job's libraries take.")
     kinds: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None, description="Only these job kinds, comma-separated. Default: all that are installed."
+    )
+    version: str | None = Field(
+        None, description="What this build calls itself to others. Default: the package's version."
     )
     memory_per_slot: PositiveInt | None = Field(
         None,
@@ -186,14 +196,25 @@ class Controller(Group):
     poll: PositiveFloat = Field(1, description="Seconds between turns when no hint comes.")
 
 
+class _Variables(EnvSettingsSource):
+    @override
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        # The files' names are no settings: they would be refused.
+        return {
+            name: value
+            for name, value in super()._load_env_vars().items()
+            if not name.endswith("_file")
+        }
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
-    """`HEAVYLIFT_X_FILE` stands for `HEAVYLIFT_X` with the file's content, a trailing newline off."""
+    """`HEAVYLIFT_X_FILE` stands for `HEAVYLIFT_X` with what the file has, less a last newline."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         raise NotImplementedError  # pragma: no cover - the abstract method that __call__ replaces
 
     def __call__(self) -> dict[str, Any]:
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, Any] = {}
         for variable, path in os.environ.items():
             if not (variable.startswith(PREFIX) and variable.endswith("_FILE")):
                 continue
@@ -201,11 +222,14 @@ class _SecretFiles(PydanticBaseSettingsSource):
                 variable.removeprefix(PREFIX).removesuffix("_FILE").lower().partition("_")
             )
             try:
-                found.setdefault(group, {})[name] = Path(path).read_text().rstrip("\n")
-            except OSError as error:
-                raise ConfigurationError(
-                    f"{variable}: can't read {path}: {error.strerror}"
-                ) from error
+                content = Path(path).read_text().rstrip("\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not text"
+                raise ConfigurationError(f"{variable}: can't read {path}: {reason}") from error
+            if name:
+                found.setdefault(group, {})[name] = content
+            else:
+                found[group] = content
         return found
 
 
@@ -254,6 +278,7 @@ class Settings(BaseSettings):
                 )
         return self
 
+    @override
     @classmethod
     def settings_customise_sources(
         cls,
@@ -263,7 +288,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _SecretFiles(settings_cls)
+        return init_settings, _Variables(settings_cls), _SecretFiles(settings_cls)
 
 
 def variables() -> dict[str, str]:

@@ -40,12 +40,24 @@ class FileTooLarge(DomainError):
     type, title, status = "file-too-large", "The file is over the limit", 413
 
 
+class UploadIncomplete(DomainError):
+    type, title, status = "upload-incomplete", "The body is not as long as it was to be", 400
+
+
+class UploadTooSlow(DomainError):
+    type, title, status = "upload-too-slow", "The upload took too long and was given up", 408
+
+
 class FileInUse(DomainError):
     type, title, status = "file-in-use", "An unfinished job needs the file", 409
 
 
 class RangeNotSatisfiable(DomainError):
     type, title, status = "range-not-satisfiable", "The file has no such bytes", 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes")
+        self.size = size
 
 
 class Gone(DomainError):

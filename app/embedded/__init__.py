@@ -1,4 +1,4 @@
-"""A real PostgreSQL and a real Redis as child processes, for laptops and tests."""
+"""A real PostgreSQL, a real Redis and the parts as child processes, for laptops and tests."""
 
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.process import EmbeddedError

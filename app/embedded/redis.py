@@ -7,7 +7,10 @@ from pathlib import Path
 
 import redis
 
-from app.embedded.process import EmbeddedError, ServerProcess
+from app.embedded.process import ChildProcess, EmbeddedError
+
+# A socket's path has at most 107 bytes on Linux, 103 on macOS.
+SOCKET_PATH_LIMIT = 103
 
 
 def find_server() -> str:
@@ -26,18 +29,18 @@ def find_server() -> str:
 
 
 class EmbeddedRedis:
-    """A server in `folder`, on a Unix socket only, keeping nothing: all it carries is hints."""
+    """A server in `folder`, on a Unix socket only, keeping nothing: all it carries is hints.
 
-    def __init__(self, folder: Path) -> None:
+    `sockets` is a folder for the socket, where `folder`'s own path is too long for one.
+    """
+
+    def __init__(self, folder: Path, *, sockets: Path | None = None) -> None:
         self.folder = folder
         self._command = find_server()
-        # A socket's path has at most 107 bytes.
-        self._socket = folder / "redis.sock"
-        if len(str(self._socket)) > 100:
-            raise EmbeddedError(
-                f"{folder} is too long a path for Redis's socket: choose a shorter one"
-            )
-        self._process: ServerProcess | None = None
+        self._socket = (sockets or folder) / "redis.sock"
+        if len(bytes(self._socket)) > SOCKET_PATH_LIMIT:
+            raise EmbeddedError(f"{self._socket} is too long a path for a socket")
+        self._process: ChildProcess | None = None
 
     def url(self, database: int = 0) -> str:
         return f"unix://{self._socket}?db={database}"
@@ -55,20 +58,25 @@ class EmbeddedRedis:
         options = {
             "port": "0",
             "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
             "save": "",
             "appendonly": "no",
             "databases": "64",
             "dir": str(self.folder),
         }
-        command = [
-            self._command,
-            *(part for name, value in options.items() for part in (f"--{name}", value)),
-        ]
-        self._process = ServerProcess(command, log=self.folder / "redis.log", stop=signal.SIGTERM)
+        self._process = ChildProcess(
+            [
+                self._command,
+                *(part for name, value in options.items() for part in (f"--{name}", value)),
+            ],
+            output=self.folder / "redis.log",
+            stop=[(signal.SIGTERM, 5)],
+            orphaned=signal.SIGTERM,
+        )
         self._process.wait_until(self._ready, seconds=30)
 
     @property
-    def process(self) -> ServerProcess:
+    def process(self) -> ChildProcess:
         if self._process is None:
             raise RuntimeError("the server was not started")
         return self._process
@@ -76,4 +84,3 @@ class EmbeddedRedis:
     def stop(self) -> None:
         if self._process is not None:
             self._process.stop()
-            self._process = None

@@ -1,7 +1,7 @@
 """The contract of a job kind: all that a package needs to import to declare one."""
 
 from app.jobs.context import JobContext
-from app.jobs.errors import JobCancelled, JobError, JobInterrupted, LeaseLost, RetryableJobError
+from app.jobs.errors import JobCancelled, JobError, JobInterrupted, JobTimedOut, LeaseLost, RetryableJobError
 from app.jobs.files import FileId
 from app.jobs.kind import JobKind, JobOptions, job_kind
 from app.jobs.registry import KindRegistry, load_kinds
@@ -14,6 +14,7 @@ __all__ = [
     "JobInterrupted",
     "JobKind",
     "JobOptions",
+    "JobTimedOut",
     "KindRegistry",
     "LeaseLost",
     "RetryableJobError",

@@ -38,3 +38,7 @@ class JobCancelled(JobInterrupted):
 
 class LeaseLost(JobInterrupted):
     """This attempt no longer holds the job: whatever it has must be dropped."""
+
+
+class JobTimedOut(JobInterrupted):
+    """The attempt has used up its kind's timeout."""

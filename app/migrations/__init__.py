@@ -12,6 +12,9 @@ from app.core.db import direct_engine
 # A migration waits this long for a lock, then gives way: a queue behind it would stop everyone.
 LOCK_TIMEOUT = "5s"
 
+# No statement holds the locks it got for longer; what needs more is done in batches.
+STATEMENT_TIMEOUT = "60s"
+
 
 def configuration(engine: Engine) -> Config:
     config = Config()

@@ -1,19 +1,29 @@
 from alembic import context
 from sqlalchemy import Engine, text
 
-from app.migrations import LOCK_TIMEOUT
+from app.migrations import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from app.models import Base
 
 # One migration at a time, whoever starts it; released with the transaction.
 MIGRATION_LOCK = 0x4845415659
 
 
+def set_timeouts() -> None:
+    context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    context.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+
+
 def run() -> None:
     if context.is_offline_mode():
         context.configure(
-            dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True
+            dialect_name="postgresql",
+            # Any other doubles each % sign, as a driver wants it and psql does not.
+            dialect_opts={"paramstyle": "named"},
+            target_metadata=Base.metadata,
+            literal_binds=True,
         )
         with context.begin_transaction():
+            set_timeouts()
             context.run_migrations()
         return
     engine: Engine = context.config.attributes["engine"]
@@ -25,7 +35,7 @@ def run() -> None:
             compare_server_default=True,
         )
         with context.begin_transaction():
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            set_timeouts()
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             context.run_migrations()
 

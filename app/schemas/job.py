@@ -1,10 +1,13 @@
 """Jobs as clients see them."""
 
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.core.pagination import Filters
 from app.models.job import JobState
 
 
@@ -25,3 +28,97 @@ class JobEvent(BaseModel):
     progress: Annotated[float, Field(ge=0, le=1)] = 0
     message: str = ""
     error: JobFailure | None = None
+
+
+class WaitReason(StrEnum):
+    NO_WORKERS = "no_workers"
+    """No live worker of the kind's pool runs it."""
+
+
+class JobResponse(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    kind: str
+    state: JobState
+    priority: int
+    attempt: int = Field(description="Grows with every start, and is never reset.")
+    tries: int | None = Field(
+        description="Attempts that failed or timed out; null once the job has finished."
+    )
+    progress: Annotated[float, Field(ge=0, le=1)]
+    message: str
+    seq: int = Field(description="Grows with every change; the id of the job's events.")
+    cancel_requested: bool
+    dead_letter: bool = Field(description="Given up after too many tries or lost workers.")
+    waiting: WaitReason | None = Field(description="Why a queued job can't start at present.")
+    error: JobFailure | None
+    created_at: datetime
+    not_before: datetime | None = Field(description="When a scheduled job becomes due.")
+    started_at: datetime | None = Field(description="Of the latest attempt.")
+    finished_at: datetime | None
+    expires_at: datetime | None = Field(
+        description="Until when a finished job and its result are kept."
+    )
+
+    def event(self) -> JobEvent:
+        return JobEvent(
+            job_id=self.id,
+            seq=self.seq,
+            state=self.state,
+            attempt=self.attempt,
+            progress=self.progress,
+            message=self.message,
+            error=self.error,
+        )
+
+
+class JobFilters(Filters):
+    state: tuple[JobState, ...] = ()
+    kind: str | None = None
+    dead_letter: bool | None = None
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("beyond the end of time") from None
+
+
+class JobSubmission(BaseModel):
+    """What every kind's submission has; each kind's own model types its `spec`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    spec: BaseModel
+    priority: Annotated[
+        int, Field(ge=-100, le=100, description="Among the owner's own jobs: higher goes first.")
+    ] = 0
+    not_before: Annotated[
+        Annotated[AwareDatetime, AfterValidator(_utc)] | None,
+        Field(description="Scheduled until then."),
+    ] = None
+
+
+class JobResult(BaseModel):
+    """What every kind's result has; each kind's own model types `kind` and `output`."""
+
+    job_id: UUID
+    kind: str
+    output: BaseModel
+
+
+class JobKindResponse(BaseModel):
+    name: str
+    summary: str
+    description: str
+    pool: str
+    timeout: float = Field(description="Seconds, of one attempt.")
+    max_tries: int
+    slots: int = Field(description="Of the live workers that run it.")
+    waiting: WaitReason | None = Field(description="Why a job of this kind could not start now.")
+
+
+class JobKindList(BaseModel):
+    items: list[JobKindResponse]

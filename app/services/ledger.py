@@ -771,7 +771,7 @@ def now(connection: Connection) -> datetime:
 EXPIRED = text(
     """
     SELECT job_id, attempt, losses FROM job_runs
-    WHERE state = 'running' AND lease_expires_at < clock_timestamp()
+    WHERE dispatched_at IS NOT NULL AND state = 'running' AND lease_expires_at < clock_timestamp()
       AND clock_timestamp() < :asked_at + interval '2 seconds'
     LIMIT :limit FOR UPDATE SKIP LOCKED
     """

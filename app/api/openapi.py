@@ -1,0 +1,65 @@
+"""The OpenAPI document: FastAPI's, with the problems that every operation may answer with."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from typing_extensions import override
+
+from app.api.problems import MEDIA_TYPE, InternalError
+from app.core.errors import DomainError, InvalidInput, Unauthorized, Unavailable
+from app.schemas.problem import Problem
+
+Responses = dict[int | str, dict[str, Any]]
+
+REFERENCES = "#/components/schemas/{model}"
+ANYWHERE = (InvalidInput, InternalError, Unavailable)
+
+
+def problems(*errors: type[DomainError]) -> Responses:
+    """What an operation may answer besides what all do: for `responses=`."""
+    found: Responses = {}
+    for error in errors:
+        line = f"`{error.type}`: {error.title}."
+        earlier = found.get(error.status)
+        found[error.status] = {
+            "description": line if earlier is None else f"{earlier['description']} {line}",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCES.format(model="Problem")}}},
+        }
+    return found
+
+
+class Application(FastAPI):
+    @override
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = _document(self)
+        return self.openapi_schema
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
+    schemas = document["components"]["schemas"]
+    schema = Problem.model_json_schema(ref_template=REFERENCES)
+    schemas |= schema.pop("$defs") | {"Problem": schema}
+    for path in document["paths"].values():
+        for operation in path.values():
+            everywhere = problems(*ANYWHERE, *([Unauthorized] if "security" in operation else []))
+            for status, response in everywhere.items():
+                responses = operation["responses"]
+                declared = responses.get(str(status))
+                if declared is None or MEDIA_TYPE not in declared["content"]:
+                    responses[str(status)] = response
+                elif response["description"] not in declared["description"]:
+                    declared["description"] += " " + response["description"]
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    # FastAPI's own form of a 422, which nobody gets here.
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    return document

@@ -1,0 +1,199 @@
+"""The one place where errors become RFC 9457 problem details."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeGuard
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from app.core.errors import (
+    DomainError,
+    InvalidCredentials,
+    InvalidInput,
+    RangeNotSatisfiable,
+    Unauthorized,
+    Unavailable,
+)
+from app.schemas.problem import FieldError, Problem
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+TYPES = "https://heavylift.dev/problems/"
+
+# What the framework itself refuses.
+HTTP_TYPES = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "request-too-large",
+    415: "unsupported-media-type",
+}
+
+# RFC 9110, section 11.6.1: a 401 names the scheme; 10.2.3: a 503 says when to come again.
+HEADERS: dict[type[DomainError], dict[str, str]] = {
+    Unauthorized: {"WWW-Authenticate": "Bearer"},
+    InvalidCredentials: {"WWW-Authenticate": "Bearer"},
+    Unavailable: {"Retry-After": "1"},
+}
+
+
+class InternalError(DomainError):
+    type, title, status = "internal-error", "Something broke on our side", 500
+
+
+def problem(
+    scope: Scope,
+    *,
+    name: str,
+    title: str,
+    status: int,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    body = Problem(
+        type=TYPES + name,
+        title=title,
+        status=status,
+        detail=detail,
+        instance=scope["path"],
+        request_id=scope["state"]["request_id"],
+        errors=list(errors),
+    )
+    return Response(
+        body.model_dump_json(), status_code=status, media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+def of(scope: Scope, error: DomainError) -> Response:
+    fields = [] if error.field is None else [FieldError(field=error.field, detail=error.detail)]
+    return problem(
+        scope,
+        name=error.type,
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        errors=fields,
+        headers=_headers(error),
+    )
+
+
+def _headers(error: DomainError) -> Mapping[str, str] | None:
+    if isinstance(error, RangeNotSatisfiable):
+        # RFC 9110, section 15.5.17.
+        return {"Content-Range": f"bytes */{error.size}"}
+    return HEADERS.get(type(error))
+
+
+def internal_error(scope: Scope) -> Response:
+    return of(scope, InternalError("it is in our logs under the request id"))
+
+
+def _has(value: object, key: str | int) -> TypeGuard[Mapping[str | int, object]]:
+    """Whether a JSON object or array has something at the key."""
+    if isinstance(value, list):
+        return isinstance(key, int) and key < len(value)
+    return isinstance(value, Mapping) and key in value
+
+
+def _path(location: Sequence[str | int], body: object, *, missing: bool) -> str:
+    """The field's path as the client knows it.
+
+    Pydantic's has the tried branches of unions in it (`filter.equals.value`): what is not in the
+    body as it was sent is left out, but for a field that is missing.
+    """
+    if not location or location[0] != "body":
+        return ".".join(map(str, location))
+    path: list[str | int] = ["body"]
+    value = body
+    for index, key in enumerate(location[1:], start=1):
+        if _has(value, key):
+            value = value[key]
+        elif not (missing and index == len(location) - 1):
+            continue
+        path.append(key)
+    return ".".join(map(str, path))
+
+
+def field_errors(error: RequestValidationError) -> list[FieldError]:
+    return [_field_error(each, error.body) for each in error.errors()]
+
+
+def _field_error(error: Mapping[str, Any], body: object) -> FieldError:
+    missing = error["type"] == "missing"
+    if error["type"] == "json_invalid":
+        return FieldError(
+            field="body", detail=f"not JSON: {error['ctx']['error']} at {error['loc'][-1]}"
+        )
+    return FieldError(
+        field=_path(error["loc"], body, missing=missing),
+        detail=str(error["msg"]).removeprefix("Value error, "),
+    )
+
+
+async def _domain_error(request: Request, error: DomainError) -> Response:
+    return of(request.scope, error)
+
+
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    errors = field_errors(error)
+    return problem(
+        request.scope,
+        name=InvalidInput.type,
+        title=InvalidInput.title,
+        status=InvalidInput.status,
+        detail="; ".join(f"{each.field}: {each.detail}" for each in errors),
+        errors=errors,
+    )
+
+
+async def _http_exception(request: Request, error: HTTPException) -> Response:
+    status = HTTPStatus(error.status_code)
+    return problem(
+        request.scope,
+        name=HTTP_TYPES.get(status, "http-error"),
+        title=status.phrase,
+        status=status,
+        detail=f"{request.method} {request.url.path}: {error.detail}",
+        headers=error.headers,
+    )
+
+
+# PostgreSQL's text has no NUL, wherever a client may have put it: 22021 and 22P05.
+_NO_SUCH_TEXT = frozenset({"22021", "22P05"})
+
+
+async def _database_error(request: Request, error: DBAPIError) -> Response:
+    if getattr(error.orig, "sqlstate", None) in _NO_SUCH_TEXT:
+        return of(request.scope, InvalidInput("text here can't hold the character U+0000"))
+    if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+        return await _unavailable(request, error)
+    raise error
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    log.error("a dependency is away", exc_info=error)
+    return of(request.scope, Unavailable("a part of the service is away: try again in a moment"))
+
+
+def register(app: FastAPI) -> None:
+    """What has no handler here is a crash, and the middleware's to answer."""
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
+        DomainError: _domain_error,
+        RequestValidationError: _validation_error,
+        HTTPException: _http_exception,
+        DBAPIError: _database_error,
+        PoolTimeout: _unavailable,
+        # A refused connection, a socket that is not there, a statement past its time.
+        OSError: _unavailable,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)

@@ -1,0 +1,33 @@
+"""What one API process owns, from its lifespan's start to its end."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from obstore.store import ObjectStore
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import HTTPConnection
+
+from app.core.config import Settings
+from app.core.security import PasswordHashing
+from app.core.transaction import Sessions
+from app.jobs import KindRegistry
+from app.services.dispatch_hint import DispatchHint
+from app.services.events import EventHub
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    settings: Settings
+    kinds: KindRegistry
+    engine: AsyncEngine
+    sessions: Sessions
+    store: ObjectStore
+    redis: Redis
+    events: EventHub
+    passwords: PasswordHashing
+    hint: DispatchHint
+
+
+def state_of(connection: HTTPConnection) -> State:
+    return cast("State", connection.state.heavylift)

@@ -1,0 +1,73 @@
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.api.deps import EventsDep, SessionsDep, StreamingUser
+from app.api.openapi import Responses, problems
+from app.core.errors import NotFound
+from app.schemas.job import JobEvent
+from app.services import jobs
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+# The ledger's seq is a bigint.
+MAX_SEQ = 2**63 - 1
+
+STREAM: Responses = {
+    200: {
+        "description": "Events named `job`, with their `seq` as id, until the job has ended.",
+        "model": JobEvent,
+        "content": {
+            "text/event-stream": {
+                "itemSchema": {
+                    "required": ["data", "event", "id"],
+                    "properties": {
+                        "data": {
+                            "contentMediaType": "application/json",
+                            "contentSchema": {"$ref": "#/components/schemas/JobEvent"},
+                        },
+                        "event": {"const": "job"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+async def watch_job(
+    job_id: UUID,
+    user: StreamingUser,
+    sessions: SessionsDep,
+    hub: EventsDep,
+    last_event_id: Annotated[
+        int, Header(ge=0, le=MAX_SEQ, description="The last event that the client has seen.")
+    ] = 0,
+) -> AsyncGenerator[JobEvent, None]:
+    """The owner's only; the check is over, and its connection given back, before the stream."""
+    async with sessions() as session:
+        await jobs.get(session, user.id, job_id)
+    return hub.watch(job_id, user_id=user.id, until=user.until, after=last_event_id)
+
+
+async def keep_nowhere(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    responses=STREAM | problems(NotFound),
+    dependencies=[Depends(keep_nowhere)],
+)
+async def job_events(
+    watched: Annotated[AsyncGenerator[JobEvent, None], Depends(watch_job)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow a job: its state now, then as it changes. The newest is never missed."""
+    async with aclosing(watched):
+        async for event in watched:
+            yield ServerSentEvent(data=event, event="job", id=str(event.seq))

@@ -1,0 +1,103 @@
+"""Passwords and access tokens."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+from uuid import UUID
+
+import jwt
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from app.core.config import Auth
+from app.core.errors import Unauthorized, Unavailable
+
+# OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, two iterations, one thread.
+ARGON2ID = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
+
+# Hashes that wait for each thread, some 30 ms each: what comes on top would wait for seconds, and
+# is told to come again instead.
+BACKLOG_PER_THREAD = 32
+
+ALGORITHM = "HS256"
+
+T = TypeVar("T")
+
+
+class PasswordHashing:
+    """Argon2id in threads of its own: it releases the GIL, and a login storm takes no more cores.
+
+    Raises `Unavailable` when too many hashes wait already.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._room = threads * (1 + BACKLOG_PER_THREAD)
+        # Verified for whoever does not exist, so that they take as long as who does.
+        self._nobody = ARGON2ID.hash("nobody")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._room == 0:
+            raise Unavailable("too many log-ins at once: try again in a moment")
+        self._room -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        finally:
+            self._room += 1
+
+    async def hash(self, password: str) -> str:
+        return await self._run(lambda: ARGON2ID.hash(password))
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Whether the password is the one that was hashed; without a hash, never, at equal cost."""
+        matches = await self._run(lambda: ARGON2ID.verify(password, password_hash or self._nobody))
+        return matches and password_hash is not None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a token says, verified."""
+
+    user_id: UUID
+    expires_at: datetime
+
+
+def sign_access_token(auth: Auth, user_id: UUID) -> str:
+    kid, secret = next(iter(auth.keys.items()))
+    now = datetime.now(UTC)
+    claims = {
+        "sub": str(user_id),
+        "iat": now,
+        "exp": now + timedelta(seconds=auth.access_token_ttl),
+    }
+    return jwt.encode(claims, secret, algorithm=ALGORITHM, headers={"kid": kid})
+
+
+def verify_access_token(auth: Auth, token: str) -> AccessToken:
+    """Raises `Unauthorized`."""
+    try:
+        # The header says which of our own keys to try; nothing else of it is believed.
+        key = auth.keys[jwt.get_unverified_header(token)["kid"]]
+        claims = jwt.decode(
+            token, key, algorithms=[ALGORITHM], options={"require": ["exp", "iat", "sub"]}
+        )
+        return AccessToken(UUID(claims["sub"]), datetime.fromtimestamp(claims["exp"], UTC))
+    except jwt.ExpiredSignatureError:
+        raise Unauthorized("the access token has expired: log in again") from None
+    except (jwt.InvalidTokenError, KeyError, ValueError, TypeError):
+        raise Unauthorized("this is no access token of ours: log in") from None

@@ -1,0 +1,94 @@
+"""The API process: the only place where its parts are wired together."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import TypedDict
+
+from fastapi import Depends, FastAPI
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from app.api import health, problems
+from app.api.health import Lifecycle
+from app.api.middleware import RequestMiddleware
+from app.api.openapi import Application
+from app.api.state import State
+from app.api.strict import refuse_unknown_query
+from app.api.v1.router import api_router
+from app.core import config
+from app.core.config import ConfigurationError, Settings, load_settings
+from app.core.db import async_engine
+from app.core.logging import configure_logging
+from app.core.security import PasswordHashing
+from app.core.storage import open_store
+from app.jobs import KindRegistry, load_kinds
+from app.services.dispatch_hint import DispatchHint
+from app.services.events import EventHub
+
+
+class LifespanState(TypedDict):
+    """Copied into every request's `state` by the server."""
+
+    heavylift: State
+
+
+def _redis(redis: config.Redis) -> Redis:
+    """One connection that gives up at the first failure: all it carries are hints."""
+    return Redis.from_url(
+        redis.url.get_secret_value(),
+        socket_timeout=redis.timeout,
+        socket_connect_timeout=redis.timeout,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=1,
+    )
+
+
+def create_app(settings: Settings | None = None, kinds: KindRegistry | None = None) -> FastAPI:
+    """Raises `ConfigurationError`."""
+    settings = settings or load_settings()
+    kinds = load_kinds() if kinds is None else kinds
+    configure_logging(json=settings.environment == "production")
+    try:
+        kinds.require_pools(settings.jobs.pools)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[LifespanState]:
+        lifecycle: Lifecycle = app.state.lifecycle
+        async with AsyncExitStack() as stack:
+            engine = async_engine(settings.database)
+            stack.push_async_callback(engine.dispose)
+            redis = _redis(settings.redis)
+            stack.push_async_callback(redis.aclose)
+            state = State(
+                settings=settings,
+                kinds=kinds,
+                engine=engine,
+                sessions=async_sessionmaker(engine, expire_on_commit=False),
+                store=open_store(settings.storage),
+                redis=redis,
+                events=await stack.enter_async_context(EventHub(engine, settings.redis)),
+                passwords=stack.enter_context(PasswordHashing(settings.auth.hashing_threads)),
+                hint=await stack.enter_async_context(DispatchHint(redis)),
+            )
+            lifecycle.started = True
+            yield {"heavylift": state}
+            lifecycle.draining = True
+
+    app = Application(
+        title="Heavylift",
+        version=version("heavylift"),
+        description="Takes heavy work off the request path: typed jobs, run elsewhere.",
+        lifespan=lifespan,
+        dependencies=[Depends(refuse_unknown_query)],
+    )
+    app.state.lifecycle = Lifecycle()
+    app.add_middleware(RequestMiddleware)
+    problems.register(app)
+    app.include_router(health.router)
+    app.include_router(api_router(kinds))
+    return app

@@ -1,0 +1,83 @@
+"""Tells Redis what has just been committed, without anybody waiting for Redis.
+
+One task per process. What it could not tell is not kept: controllers poll, and streams read again.
+"""
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.core import channels
+from app.schemas.job import JobEvent
+
+log = structlog.get_logger(__name__)
+
+# Events that wait while Redis is slow; the oldest give way.
+MAX_EVENTS = 1000
+
+
+class DispatchHint:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._pools: set[str] = set()
+        self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS)
+        self._something = asyncio.Event()
+        self._reachable = True
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._tell_for_ever(), name="dispatch hint")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def pool(self, name: str) -> None:
+        """The pool's backlog has grown; hints that wait for Redis coalesce."""
+        self._pools.add(name)
+        self._something.set()
+
+    def event(self, event: JobEvent) -> None:
+        self._events.append(event)
+        self._something.set()
+
+    async def _tell_for_ever(self) -> None:
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            pools, self._pools = self._pools, set()
+            events = list(self._events)
+            self._events.clear()
+            try:
+                await self._tell(pools, events)
+            except (RedisError, OSError) as error:
+                if self._reachable:
+                    log.warning("redis is away: jobs start by polling", error=repr(error))
+                self._reachable = False
+            else:
+                if not self._reachable:
+                    log.info("redis is back")
+                self._reachable = True
+
+    async def _tell(self, pools: set[str], events: list[JobEvent]) -> None:
+        """Bounded by the client's own timeouts."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for name in sorted(pools):
+                pipeline.publish(channels.DISPATCH, name)
+            for event in events:
+                pipeline.publish(channels.job(event.job_id), event.model_dump_json())
+            await pipeline.execute()

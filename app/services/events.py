@@ -1,0 +1,366 @@
+"""Live job events: one Redis subscription per API process, shared by all who watch.
+
+Redis says that something changed; PostgreSQL says what is. Every few seconds, and whenever a
+subscription begins (again), all watched jobs are read in one statement: what Redis lost is
+noticed then, and without Redis that is all there is. Nothing here holds a database connection
+between reads, and nobody who watches can hold up another: of each job only the latest event is
+kept, and each watcher takes it when it is ready to.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, NoReturn, Self
+from uuid import UUID
+
+import structlog
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.core import channels, config
+from app.models.job import TERMINAL
+from app.schemas.job import JobEvent, JobFailure
+
+log = structlog.get_logger(__name__)
+
+# Seconds between two reads of all that is watched: how late a lost message is noticed, and how
+# long a stream outlives its user.
+POLL = 5.0
+
+# Seconds that a job's first read waits for its subscription: enough for a Redis that answers.
+SUBSCRIBED_WITHIN = 0.25
+
+# Seconds between attempts to reach Redis: doubled from the first to the last.
+MIN_BACKOFF, MAX_BACKOFF = 0.1, 5.0
+
+JOB_SNAPSHOT = text(
+    """
+    SELECT job.id AS job_id, coalesce(run.seq, job.seq) AS seq,
+           coalesce(run.state, job.outcome) AS state, coalesce(run.attempt, job.attempt) AS attempt,
+           CASE WHEN job.outcome = 'succeeded' THEN 1
+                WHEN run.state = 'running' THEN run.progress ELSE 0 END AS progress,
+           CASE WHEN run.state = 'running' THEN run.message ELSE '' END AS message,
+           job.error_code, job.error_detail
+    FROM jobs AS job LEFT JOIN job_runs AS run ON run.job_id = job.id
+    WHERE job.id = ANY(CAST(:job_ids AS uuid[]))
+    """
+)
+
+ACTIVE_USERS = text("SELECT id FROM users WHERE id = ANY(CAST(:user_ids AS uuid[])) AND is_active")
+
+
+def job_snapshot(connection: Connection, job_ids: Collection[UUID]) -> list[JobEvent]:
+    """The jobs as they are, in one statement; those that no longer exist are missing."""
+    return [
+        JobEvent(
+            job_id=row.job_id,
+            seq=row.seq,
+            state=row.state,
+            attempt=row.attempt,
+            progress=row.progress,
+            message=row.message,
+            error=(
+                None
+                if row.error_code is None
+                else JobFailure(code=row.error_code, detail=row.error_detail or "")
+            ),
+        )
+        for row in connection.execute(JOB_SNAPSHOT, {"job_ids": list(job_ids)})
+    ]
+
+
+def active_users(connection: Connection, user_ids: Collection[UUID]) -> set[UUID]:
+    return set(connection.execute(ACTIVE_USERS, {"user_ids": list(user_ids)}).scalars())
+
+
+class _Watcher:
+    """One stream. It has been `read` for once its job was read after it had come."""
+
+    __slots__ = ("ended", "news", "read", "user_id")
+
+    def __init__(self, user_id: UUID) -> None:
+        self.user_id = user_id
+        self.read = False
+        self.ended = False
+        self.news = asyncio.Event()
+
+    def end(self) -> None:
+        self.ended = True
+        self.news.set()
+
+
+class _WatchedJob:
+    __slots__ = ("latest", "watchers")
+
+    def __init__(self) -> None:
+        self.latest: JobEvent | None = None
+        self.watchers: set[_Watcher] = set()
+
+    def offer(self, event: JobEvent) -> None:
+        if self.latest is None or event.seq > self.latest.seq:
+            self.latest = event
+            for watcher in self.watchers:
+                watcher.news.set()
+
+
+class EventHub:
+    """The fan-out of job events in one process, for every transport.
+
+    `poll` is in seconds. Enter it once, in the event loop that its streams run in.
+    """
+
+    def __init__(self, engine: AsyncEngine, redis: config.Redis, *, poll: float = POLL) -> None:
+        self._engine = engine
+        self._redis = redis
+        self._poll = poll
+        self._jobs: dict[UUID, _WatchedJob] = {}
+        self._closed = False
+        # To be read at once, rather than at the next poll.
+        self._stale: set[UUID] = set()
+        self._to_read = asyncio.Event()
+        self._watched_changed = asyncio.Event()
+        self._connected = False
+        self._tasks: list[asyncio.Task[NoReturn]] = []
+
+    async def __aenter__(self) -> Self:
+        for name, loop in (("read", self._read_for_ever), ("listen", self._listen_for_ever)):
+            self._tasks.append(asyncio.create_task(_unfailing(loop), name=f"events: {name}"))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def close(self) -> None:
+        """End all streams at once, and any that comes later: the process is about to leave."""
+        self._closed = True
+        for job in self._jobs.values():
+            for watcher in job.watchers:
+                watcher.end()
+
+    async def watch(
+        self, job_id: UUID, *, user_id: UUID, until: datetime, after: int = 0
+    ) -> AsyncGenerator[JobEvent, None]:
+        """The job as it is, then every change that this watcher is in time for, the newest always.
+
+        Starts behind the event `after`, the last one that the client has seen. Ends after the
+        terminal event, at `until`, when the user is no longer active, when the job is gone, and
+        when the hub is closed. That the user may see the job is checked by who calls.
+        """
+        watcher = self._enter(job_id, user_id)
+        try:
+            while (
+                event := await self._next(job_id, watcher, until=until, after=after)
+            ) is not None:
+                after = event.seq
+                yield event
+                if event.state in TERMINAL:
+                    return
+        finally:
+            self._leave(job_id, watcher)
+
+    async def _next(
+        self, job_id: UUID, watcher: _Watcher, *, until: datetime, after: int
+    ) -> JobEvent | None:
+        job = self._jobs[job_id]
+        while True:
+            if watcher.ended or self._closed:
+                return None
+            latest = job.latest
+            if watcher.read and latest is not None:
+                # A client that is ahead of the ledger has seen another one's past: a database
+                # restored from a backup counts again.
+                if latest.seq > after or latest.seq < after:
+                    return latest
+                if latest.state in TERMINAL:
+                    return None
+            watcher.news.clear()
+            remaining = (until - datetime.now(UTC)).total_seconds()
+            try:
+                async with asyncio.timeout(max(remaining, 0)):
+                    await watcher.news.wait()
+            except TimeoutError:
+                return None
+
+    # --- who watches
+
+    def _enter(self, job_id: UUID, user_id: UUID) -> _Watcher:
+        watcher = _Watcher(user_id)
+        job = self._jobs.get(job_id)
+        if job is None:
+            job = self._jobs[job_id] = _WatchedJob()
+            self._watched_changed.set()
+        job.watchers.add(watcher)
+        if self._connected and job.latest is None:
+            # Subscribe first, read second. What Redis does not answer in time is read at once,
+            # and again when it has answered.
+            asyncio.get_running_loop().call_later(SUBSCRIBED_WITHIN, self._read_soon, job_id)
+        else:
+            self._read_now(job_id)
+        return watcher
+
+    def _leave(self, job_id: UUID, watcher: _Watcher) -> None:
+        job = self._jobs[job_id]
+        job.watchers.discard(watcher)
+        if not job.watchers:
+            del self._jobs[job_id]
+            self._watched_changed.set()
+
+    def _read_soon(self, job_id: UUID) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None and not all(watcher.read for watcher in job.watchers):
+            self._read_now(job_id)
+
+    def _read_now(self, *job_ids: UUID) -> None:
+        self._stale.update(job_ids)
+        self._to_read.set()
+
+    # --- PostgreSQL: what is
+
+    async def _read_for_ever(self) -> NoReturn:
+        loop = asyncio.get_running_loop()
+        next_poll = loop.time() + self._poll
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(next_poll):
+                    await self._to_read.wait()
+            self._to_read.clear()
+            if loop.time() >= next_poll:
+                self._stale.update(self._jobs)
+                next_poll = loop.time() + self._poll
+            wanted = [job_id for job_id in self._stale if job_id in self._jobs]
+            self._stale.clear()
+            if wanted:
+                try:
+                    await self._read(wanted)
+                except (SQLAlchemyError, OSError) as error:
+                    # The next poll reads them all.
+                    log.warning("watched jobs not read", jobs=len(wanted), error=str(error))
+
+    async def _read(self, job_ids: Sequence[UUID]) -> None:
+        watchers = {
+            watcher: job_id for job_id in job_ids for watcher in self._jobs[job_id].watchers
+        }
+        users = {watcher.user_id for watcher in watchers}
+
+        def read(connection: Connection) -> tuple[list[JobEvent], set[UUID]]:
+            return job_snapshot(connection, job_ids), active_users(connection, users)
+
+        async with self._engine.connect() as connection:
+            events, active = await connection.run_sync(read)
+        found = {event.job_id for event in events}
+        for event in events:
+            if (job := self._jobs.get(event.job_id)) is not None:
+                job.offer(event)
+        for watcher, job_id in watchers.items():
+            if watcher.user_id not in active or job_id not in found:
+                watcher.end()
+            elif not watcher.read:
+                watcher.read = True
+                watcher.news.set()
+
+    # --- Redis: that something changed
+
+    async def _listen_for_ever(self) -> NoReturn:
+        backoff = MIN_BACKOFF
+        while True:
+            if not self._jobs:
+                await self._watched_changed.wait()
+                self._watched_changed.clear()
+                continue
+            try:
+                await self._listen()
+            except* (RedisError, OSError) as errors:
+                if self._connected:
+                    log.warning("redis is away: streams poll", error=str(errors.exceptions[0]))
+                    backoff = MIN_BACKOFF
+            self._connected = False
+            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - spreads load
+            backoff = min(2 * backoff, MAX_BACKOFF)
+
+    async def _listen(self) -> None:
+        """One connection's life, from the first subscription to its failure."""
+        client = Redis.from_url(
+            self._redis.url.get_secret_value(),
+            socket_timeout=self._redis.timeout,
+            socket_connect_timeout=self._redis.timeout,
+            # A connection that failed is given up: what it missed has to be read.
+            retry=Retry(NoBackoff(), 0),
+        )
+        async with client, client.pubsub() as pubsub:
+            await pubsub.connect()
+            self._connected = True
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._subscribe(pubsub))
+                tasks.create_task(self._receive(pubsub))
+
+    async def _subscribe(self, pubsub: PubSub) -> NoReturn:
+        """Keep the subscriptions what the watched jobs are."""
+        subscribed: set[UUID] = set()
+        while True:
+            self._watched_changed.clear()
+            watched = set(self._jobs)
+            if added := watched - subscribed:
+                await pubsub.subscribe(*map(channels.job, added))
+            if dropped := subscribed - watched:
+                await pubsub.unsubscribe(*map(channels.job, dropped))
+            subscribed = watched
+            await self._watched_changed.wait()
+
+    async def _receive(self, pubsub: PubSub) -> NoReturn:
+        silent = False
+        while True:
+            message = await pubsub.get_message(timeout=self._poll)
+            if message is None:
+                if silent:
+                    raise TimeoutError("no answer to a ping")
+                silent = True
+                await pubsub.ping()
+                continue
+            silent = False
+            match message["type"]:
+                case "message":
+                    self._take(message["data"])
+                case "subscribe":
+                    channel = message["channel"].decode()
+                    job_id = UUID(channel.removeprefix(channels.JOB_PREFIX))
+                    self._read_now(job_id)
+
+    def _take(self, payload: bytes) -> None:
+        try:
+            event = JobEvent.model_validate_json(payload)
+        except ValidationError as error:
+            # Of another version, in a rolling upgrade: the poll will say it.
+            log.warning("event not understood", error=str(error))
+            return
+        if (job := self._jobs.get(event.job_id)) is not None:
+            job.offer(event)
+
+
+async def _unfailing(loop: Callable[[], Coroutine[Any, Any, NoReturn]]) -> NoReturn:
+    """Run it again whatever it raises: a stream must not starve for an error of ours."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("events interrupted")
+            await asyncio.sleep(MAX_BACKOFF)

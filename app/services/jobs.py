@@ -1,0 +1,328 @@
+"""Jobs as their owners handle them; what a job's life rests on stands in the ledger."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    all_,
+    and_,
+    any_,
+    case,
+    exists,
+    func,
+    not_,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.config import Settings
+from app.core.errors import (
+    Gone,
+    IdempotencyConflict,
+    InvalidInput,
+    JobHasNoResult,
+    JobNotFinished,
+    NotFound,
+    Unavailable,
+    UnknownKind,
+)
+from app.core.pagination import PageRequest
+from app.core.transaction import after_commit
+from app.jobs import KindRegistry
+from app.jobs.files import references
+from app.jobs.registry import AnyKind
+from app.models import File, Job, JobRun, Worker
+from app.models.file import FileState
+from app.models.job import JobState
+from app.schemas.job import (
+    JobFailure,
+    JobFilters,
+    JobKindList,
+    JobKindResponse,
+    JobResponse,
+    JobResult,
+    JobSubmission,
+    WaitReason,
+)
+from app.schemas.page import Page
+from app.services import ledger
+from app.services.dispatch_hint import DispatchHint
+from app.services.ledger import Retention, Submission
+
+# --- reading --------------------------------------------------------------------------------------
+
+STATE = func.coalesce(JobRun.state, Job.outcome)
+
+LIVE = and_(not_(Worker.draining), Worker.expires_at > func.clock_timestamp())
+
+# As dispatch sees it: such a row is parked, or will be when its turn comes.
+NO_WORKERS: ColumnElement[bool] = and_(
+    JobRun.state == JobState.QUEUED,
+    not_(
+        exists().where(
+            LIVE,
+            Worker.pool == JobRun.pool,
+            JobRun.kind == any_(Worker.kinds),
+            Worker.version != all_(JobRun.refused_by),
+        )
+    ),
+)
+
+JOB = (
+    select(
+        Job.id,
+        Job.kind,
+        STATE.label("state"),
+        Job.priority,
+        func.coalesce(JobRun.attempt, Job.attempt).label("attempt"),
+        JobRun.tries,
+        case(
+            (Job.outcome == JobState.SUCCEEDED, 1),
+            (JobRun.state == JobState.RUNNING, JobRun.progress),
+            else_=0,
+        ).label("progress"),
+        case((JobRun.state == JobState.RUNNING, JobRun.message), else_="").label("message"),
+        func.coalesce(JobRun.seq, Job.seq).label("seq"),
+        func.coalesce(
+            JobRun.cancel_requested_at.is_not(None), Job.outcome == JobState.CANCELLED
+        ).label("cancel_requested"),
+        Job.dead.label("dead_letter"),
+        case((NO_WORKERS, WaitReason.NO_WORKERS.value)).label("waiting"),
+        Job.error_code,
+        Job.error_detail,
+        Job.created_at,
+        JobRun.due_at.label("not_before"),
+        func.coalesce(JobRun.started_at, Job.started_at).label("started_at"),
+        Job.finished_at,
+        Job.expires_at,
+    )
+    .select_from(Job)
+    .outerjoin(JobRun, JobRun.job_id == Job.id)
+)
+
+
+def _response(row: Row[Any]) -> JobResponse:
+    columns = dict(row._mapping)
+    code, detail = columns.pop("error_code"), columns.pop("error_detail")
+    failure = None if code is None else JobFailure(code=code, detail=detail)
+    return JobResponse(**columns, error=failure)
+
+
+async def get(session: AsyncSession, owner_id: UUID, job_id: UUID) -> JobResponse:
+    """Raises `NotFound`."""
+    statement = JOB.where(Job.id == job_id, Job.owner_id == owner_id)
+    row = (await session.execute(statement)).one_or_none()
+    if row is None:
+        raise NotFound(f"you have no job {job_id}")
+    return _response(row)
+
+
+def _narrowed(statement: Select[Any], filters: JobFilters) -> Select[Any]:
+    if filters.state:
+        statement = statement.where(STATE.in_(filters.state))
+    if filters.kind is not None:
+        statement = statement.where(Job.kind == filters.kind)
+    if filters.dead_letter is not None:
+        statement = statement.where(Job.dead.is_(filters.dead_letter))
+    return statement
+
+
+async def list_page(
+    session: AsyncSession, owner_id: UUID, filters: JobFilters, page: PageRequest
+) -> Page[JobResponse]:
+    """Newest first, in one statement. Raises `InvalidInput` for a cursor that does not fit."""
+    statement = _narrowed(JOB.where(Job.owner_id == owner_id), filters)
+    if (after := page.after(filters)) is not None:
+        statement = statement.where(Job.id < after)
+    rows = await session.execute(statement.order_by(Job.id.desc()).limit(page.limit + 1))
+    items, next_cursor = page.cut([_response(row) for row in rows], filters)
+    return Page[JobResponse](items=list(items), next_cursor=next_cursor)
+
+
+async def result(
+    session: AsyncSession, owner_id: UUID, job_id: UUID, models: Mapping[str, type[JobResult]]
+) -> JobResult:
+    """Raises `NotFound`, `Gone`, `JobNotFinished`, `JobHasNoResult` or `UnknownKind`."""
+    statement = select(
+        Job.kind,
+        Job.outcome,
+        Job.result,
+        Job.error_code,
+        Job.error_detail,
+        Job.expires_at,
+        (Job.expires_at <= func.clock_timestamp()).label("expired"),
+    ).where(Job.id == job_id, Job.owner_id == owner_id)
+    job = (await session.execute(statement)).one_or_none()
+    if job is None:
+        raise NotFound(f"you have no job {job_id}")
+    if job.outcome is None:
+        raise JobNotFinished("follow its events, or ask again once it has finished")
+    if job.expired:
+        raise Gone(f"the result was kept until {job.expires_at.isoformat()}")
+    if job.outcome == JobState.CANCELLED:
+        raise JobHasNoResult("it was cancelled")
+    if job.outcome == JobState.FAILED:
+        raise JobHasNoResult(f"it failed: {job.error_code}: {job.error_detail}")
+    model = models.get(job.kind)
+    if model is None:
+        raise UnknownKind(f"{job.kind} is not installed here any more")
+    return model.model_validate({"job_id": job_id, "kind": job.kind, "output": job.result})
+
+
+# --- kinds ----------------------------------------------------------------------------------------
+
+
+def find_kind(kinds: KindRegistry, name: str) -> AnyKind:
+    """Raises `UnknownKind`, which names those that there are."""
+    if name not in kinds:
+        raise UnknownKind(f"there is no {name!r}; installed: {', '.join(kinds) or 'none'}")
+    return kinds[name]
+
+
+async def list_kinds(session: AsyncSession, kinds: KindRegistry) -> JobKindList:
+    name = func.unnest(Worker.kinds).label("kind")
+    live = select(Worker.pool, name, Worker.slots).where(LIVE).subquery()
+    statement = select(live.c.pool, live.c.kind, func.sum(live.c.slots)).group_by(
+        live.c.pool, live.c.kind
+    )
+    slots = {(pool, kind): total for pool, kind, total in await session.execute(statement)}
+    return JobKindList(
+        items=[
+            JobKindResponse(
+                name=kind.name,
+                summary=kind.summary,
+                description=kind.description,
+                pool=kind.pool,
+                timeout=kind.timeout,
+                max_tries=kind.max_tries,
+                slots=slots.get((kind.pool, kind.name), 0),
+                waiting=None if (kind.pool, kind.name) in slots else WaitReason.NO_WORKERS,
+            )
+            for kind in kinds.values()
+        ]
+    )
+
+
+# --- submitting and cancelling --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The key that a client chose, and the body that it stands for, as it was sent."""
+
+    key: str
+    body: bytes
+
+    @property
+    def fingerprint(self) -> bytes:
+        return hashlib.sha256(ledger.canonical_json(self.body)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    job: JobResponse
+    replayed: bool = False
+
+
+async def submit(
+    session: AsyncSession,
+    hint: DispatchHint,
+    owner_id: UUID,
+    kind: AnyKind,
+    submission: JobSubmission,
+    *,
+    idempotency: Idempotency | None = None,
+    traceparent: str | None = None,
+) -> Accepted:
+    """Accept a job, or find the one that the idempotency key made before.
+
+    Raises `InvalidInput`, which names the field, for a file that is not there for this owner, and
+    `IdempotencyConflict`.
+    """
+    files = {file: field for field, file in references(submission.spec, ("body", "spec"))}
+    job = Submission(
+        owner_id=owner_id,
+        kind=kind.name,
+        pool=kind.pool,
+        max_tries=kind.max_tries,
+        spec=submission.spec.model_dump_json(by_alias=True, round_trip=True),
+        priority=submission.priority,
+        not_before=submission.not_before,
+        files=list(files),
+        idempotency_key=None if idempotency is None else idempotency.key,
+        fingerprint=None if idempotency is None else idempotency.fingerprint,
+        traceparent=traceparent,
+    )
+    connection = await session.connection()
+    job_id = await connection.run_sync(ledger.accept, job)
+    if job_id is not None:
+        after_commit(session, lambda: hint.pool(kind.pool))
+        return Accepted(await get(session, owner_id, job_id))
+    earlier = await _find_earlier(session, job)
+    if earlier is not None:
+        return Accepted(await get(session, owner_id, earlier), replayed=True)
+    raise await _missing_file(session, owner_id, files)
+
+
+async def _find_earlier(session: AsyncSession, job: Submission) -> UUID | None:
+    """What the key stands for. Raises `IdempotencyConflict` if that is another request."""
+    if job.idempotency_key is None:
+        return None
+    statement = select(Job.id, Job.fingerprint).where(
+        Job.owner_id == job.owner_id,
+        Job.kind == job.kind,
+        Job.idempotency_key == job.idempotency_key,
+    )
+    earlier = (await session.execute(statement)).one_or_none()
+    if earlier is None:
+        return None
+    if earlier.fingerprint != job.fingerprint:
+        raise IdempotencyConflict(
+            f"it made job {earlier.id} out of another body: take a new key for a new request",
+            field="header.Idempotency-Key",
+        )
+    return earlier.id
+
+
+async def _missing_file(
+    session: AsyncSession, owner_id: UUID, files: Mapping[UUID, str]
+) -> InvalidInput | Unavailable:
+    statement = select(File.id).where(
+        File.id.in_(files),
+        File.owner_id == owner_id,
+        File.state == FileState.READY,
+        File.expires_at > func.clock_timestamp(),
+    )
+    found = set(await session.scalars(statement))
+    for file, field in files.items():
+        if file not in found:
+            return InvalidInput(f"you have no file {file}", field=field)
+    # Its files, or the key's job, came or went between two statements.
+    return Unavailable("the job could not be accepted just now: send it again")
+
+
+async def cancel(
+    session: AsyncSession, hint: DispatchHint, settings: Settings, owner_id: UUID, job_id: UUID
+) -> JobResponse:
+    """Cancel at once what waits, ask for it what runs; what has finished stays as it is.
+
+    Raises `NotFound`.
+    """
+    await get(session, owner_id, job_id)
+    keep = Retention(
+        result=timedelta(seconds=settings.jobs.result_ttl),
+        files=timedelta(seconds=settings.files.ttl),
+    )
+    connection = await session.connection()
+    change = await connection.run_sync(ledger.cancel, job_id, keep=keep)
+    job = await get(session, owner_id, job_id)
+    if change is not None:
+        after_commit(session, lambda: hint.event(job.event()))
+    return job

@@ -1,0 +1,104 @@
+"""PostgreSQL and Redis gone or frozen under a working system."""
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from tests.chaos.conftest import Stack
+from tests.processes import until
+
+OUTAGE = 60
+
+
+def stop_postgres(stack: Stack) -> Callable[[], None]:
+    stack.postgres.stop()
+    return stack.postgres.start
+
+
+def freeze_postgres(stack: Stack) -> Callable[[], None]:
+    stack.postgres.signal_all(signal.SIGSTOP)
+    return lambda: stack.postgres.signal_all(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("begin", [stop_postgres, freeze_postgres])
+def test_an_outage_of_postgresql_costs_no_running_job_anything(
+    stack: Stack, begin: Callable[[Stack], Callable[[], None]]
+) -> None:
+    """Every lease expires meanwhile, and no worker has died."""
+    controllers = [stack.parts.controller().ready() for _ in range(2)]
+    worker = stack.parts.worker(concurrency=3).ready()
+    # One ends while the database is away, one right after, one much later.
+    jobs = [stack.ledger.submit(seconds=seconds) for seconds in (20, OUTAGE + 10, OUTAGE + 50)]
+    until(
+        lambda: all(stack.ledger.running(job, 1) for job in jobs), seconds=30, what="all run"
+    )
+    # The controllers have been in contact for more than a lease: they would rescue.
+    time.sleep(35 if begin is stop_postgres else 0)
+    end = begin(stack)
+    time.sleep(OUTAGE)
+    end()
+    until(lambda: stack.ledger.succeeded(*jobs), seconds=120, what="all succeed")
+    for job in jobs:
+        ended = stack.ledger.job(job)
+        assert ended["attempt"] == 1, ended
+    assert all("worker lost" not in controller.output for controller in controllers)
+    assert "child killed" not in worker.output
+
+
+def test_redis_killed_and_emptied_loses_no_job(stack: Stack) -> None:
+    stack.parts.controller().ready()
+    stack.parts.worker(concurrency=2).ready()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    api = stack.parts.start("api", HEAVYLIFT_API_PORT=str(port))
+
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+
+        def answers() -> bool:
+            try:
+                return client.get("/readyz").status_code == 200
+            except httpx2.TransportError:
+                return False
+
+        until(answers, seconds=30, what=f"the API is ready: {api.output}")
+        credentials = {"email": "a@example.com", "password": "correct horse battery"}
+        assert client.post("/api/v1/users", json=credentials).status_code == 201
+        login = {"username": credentials["email"], "password": credentials["password"]}
+        token = client.post("/api/v1/auth/login", data=login).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+
+        def post(seconds: float) -> str:
+            answer = client.post("/api/v1/jobs/test.nap", json={"spec": {"seconds": seconds}})
+            assert answer.status_code == 202, answer.text
+            return str(answer.json()["id"])
+
+        jobs = [post(0.2) for _ in range(50)]
+        until(lambda: stack.ledger.count("jobs WHERE outcome IS NOT NULL") > 2, seconds=30, what="some ran")
+        stack.redis.process.kill()
+        waiting = stack.ledger.count("job_runs")
+        assert waiting > 20, "most of them wait"
+        jobs += [post(0.1) for _ in range(10)]
+        stack.redis.start()
+        jobs += [post(0.1) for _ in range(5)]
+
+        def all_succeeded() -> bool:
+            return stack.ledger.count("jobs WHERE outcome = 'succeeded'") == len(jobs)
+
+        until(all_succeeded, seconds=90, what=f"all {len(jobs)} succeed")
+    assert stack.ledger.count("jobs WHERE attempt <> 1") == 0
+
+
+def test_a_frozen_redis_stops_nothing_for_good(stack: Stack) -> None:
+    stack.parts.controller().ready()
+    stack.parts.worker(concurrency=1).ready()
+    first = stack.ledger.submit(seconds=8)
+    until(lambda: stack.ledger.running(first, 1), seconds=20, what="it runs")
+    stack.redis.process.signal(signal.SIGSTOP)
+    second = stack.ledger.submit(seconds=0.1)
+    until(lambda: stack.ledger.succeeded(first), seconds=40, what="what runs finishes")
+    stack.redis.process.signal(signal.SIGCONT)
+    until(lambda: stack.ledger.succeeded(second), seconds=60, what="what waits runs")

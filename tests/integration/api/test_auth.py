@@ -1,0 +1,144 @@
+"""Registering, logging in, and what a token opens."""
+
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+from httpx2 import AsyncClient
+from sqlalchemy import Engine, text
+
+from app.core.config import Settings
+from app.core.security import PasswordHashing
+from tests.integration.api.conftest import PASSWORD
+
+pytestmark = pytest.mark.anyio
+
+ME = "/api/v1/users/me"
+
+
+async def test_a_user_registers_logs_in_and_is_known(client: AsyncClient) -> None:
+    response = await client.get(ME)
+    assert response.status_code == 200
+    me = response.json()
+    assert me.keys() == {"id", "email", "is_active", "is_admin", "created_at"}
+    assert (me["email"], me["is_active"], me["is_admin"]) == ("ada@example.com", True, False)
+
+
+async def test_an_address_registers_once_in_any_case(client: AsyncClient) -> None:
+    twin = {"email": "ADA@example.com", "password": PASSWORD}
+    response = await client.post("/api/v1/users", json=twin)
+    assert response.status_code == 409
+    assert response.json()["type"].endswith("/email-taken")
+    assert response.json()["errors"][0]["field"] == "body.email"
+    form = {"username": "ADA@EXAMPLE.COM", "password": PASSWORD}
+    assert (await client.post("/api/v1/auth/login", data=form)).status_code == 200
+
+
+async def test_a_login_does_not_say_who_is_registered(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[bool] = []
+    verify = PasswordHashing.verify
+
+    async def counted(self: PasswordHashing, password: str, password_hash: str | None) -> bool:
+        matches = await verify(self, password, password_hash)
+        hashed.append(password_hash is not None)
+        return matches
+
+    monkeypatch.setattr(PasswordHashing, "verify", counted)
+    answers = []
+    for username in ("ada@example.com", "nobody@example.com"):
+        form = {"username": username, "password": "wrong password"}
+        response = await client.post("/api/v1/auth/login", data=form)
+        assert response.headers["www-authenticate"] == "Bearer"
+        answers.append((response.status_code, {**response.json(), "request_id": ""}))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 401
+    # Both cost a hash.
+    assert hashed == [True, False]
+
+
+async def test_the_dummy_hash_opens_nothing(anonymous: AsyncClient) -> None:
+    form = {"username": "nobody@example.com", "password": "nobody"}
+    assert (await anonymous.post("/api/v1/auth/login", data=form)).status_code == 401
+
+
+async def test_an_inactive_user_is_out_at_once(client: AsyncClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE users SET is_active = false"))
+    response = await client.get(ME)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    form = {"username": "ada@example.com", "password": PASSWORD}
+    assert (await client.post("/api/v1/auth/login", data=form)).status_code == 401
+
+
+def forge(settings: Settings, user: str, **changes: object) -> str:
+    kid, secret = next(iter(settings.auth.keys.items()))
+    now = datetime.now(UTC)
+    claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + timedelta(hours=1)}
+    kid = str(changes.pop("kid", kid))
+    secret = str(changes.pop("secret", secret))
+    algorithm = str(changes.pop("algorithm", "HS256"))
+    claims = {name: value for name, value in (claims | changes).items() if value is not None}
+    return jwt.encode(claims, secret, algorithm=algorithm, headers={"kid": kid})
+
+
+# The forger's own warning, of a key too short for HS512.
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 200),
+        ({"exp": datetime(2020, 1, 1, tzinfo=UTC)}, 401),
+        ({"exp": None}, 401),
+        ({"iat": None}, 401),
+        ({"sub": None}, 401),
+        ({"sub": "me"}, 401),
+        ({"sub": "00000000-0000-0000-0000-000000000000"}, 401),
+        ({"secret": "x" * 64}, 401),
+        ({"kid": "unknown"}, 401),
+        ({"algorithm": "HS512"}, 401),
+        ({"algorithm": "none", "secret": ""}, 401),
+    ],
+)
+async def test_only_our_own_tokens_open(
+    client: AsyncClient, settings: Settings, changes: dict[str, object], status: int
+) -> None:
+    user = (await client.get(ME)).json()["id"]
+    token = forge(settings, user, **changes)
+    response = await client.get(ME, headers={"Authorization": f"Bearer {token}"})
+    assert response.status_code == status
+
+
+@pytest.mark.parametrize("header", [None, "Bearer", "Bearer a.b.c", "Bearer é", "Basic YTpi"])
+async def test_what_is_no_token_is_a_401(anonymous: AsyncClient, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header.encode()}
+    response = await anonymous.get(ME, headers=headers)
+    assert response.status_code == 401
+    assert response.json()["type"].endswith("/unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"email": "ada@example.com"}, "body.password"),
+        ({"email": "ada@example.com", "password": "short"}, "body.password"),
+        ({"email": "not an address", "password": PASSWORD}, "body.email"),
+        ({"email": "a@example.com", "password": PASSWORD, "is_admin": True}, "body.is_admin"),
+    ],
+)
+async def test_what_can_not_register_is_told_why(
+    anonymous: AsyncClient, body: dict[str, object], field: str
+) -> None:
+    response = await anonymous.post("/api/v1/users", json=body)
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == [field]
+    assert "short" not in response.json()["detail"].replace("too short", "")
+
+
+async def test_a_login_form_has_no_other_fields(anonymous: AsyncClient) -> None:
+    form = {"username": "a", "password": "b", "totp": "1"}
+    response = await anonymous.post("/api/v1/auth/login", data=form)
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["body.totp"]

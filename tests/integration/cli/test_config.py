@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli.config import masked
+from app.core.config import SAMPLE_SIGNING_KEY
+from tests.integration.cli.conftest import Run, is_one_line
+
+KEYS = "k1:" + "s" * 40
+PRODUCTION = {
+    "HEAVYLIFT_ENVIRONMENT": "production",
+    "HEAVYLIFT_AUTH_SIGNING_KEYS": KEYS,
+    "HEAVYLIFT_DATABASE_URL": "postgresql://app:hunter2@db:5432/heavylift",
+    "HEAVYLIFT_REDIS_URL": "redis://:hunter3@redis:6379/0",
+    "HEAVYLIFT_STORAGE_URL": "s3://bucket/prefix",
+}
+
+
+def test_prints_every_setting_with_its_source_and_no_secret(run: Run) -> None:
+    outcome = run("config", **PRODUCTION)
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert lines == sorted(lines)
+    printed = dict(line.split("=", 1) for line in lines)
+    assert printed["HEAVYLIFT_DATABASE_URL"].split("  # ") == [
+        "postgresql://app:***@db:5432/heavylift",
+        "environment.",
+    ]
+    assert printed["HEAVYLIFT_REDIS_URL"].startswith("redis://:***@redis:6379/0 ")
+    assert printed["HEAVYLIFT_AUTH_SIGNING_KEYS"].startswith("*** ")
+    assert "# default. Seconds." in printed["HEAVYLIFT_AUTH_ACCESS_TOKEN_TTL"]
+    for secret in ("hunter2", "hunter3", "s" * 40):
+        assert secret not in outcome.out
+
+
+def test_prints_json(run: Run) -> None:
+    outcome = run("config", "--json", HEAVYLIFT_JOBS_POOLS="cpu,gpu")
+    settings = {setting["variable"]: setting for setting in json.loads(outcome.out)}
+    assert settings["HEAVYLIFT_JOBS_POOLS"] == {
+        "variable": "HEAVYLIFT_JOBS_POOLS",
+        "value": "cpu,gpu",
+        "source": "environment",
+        "description": "The worker pools there are, comma-separated.",
+    }
+    assert settings["HEAVYLIFT_DATABASE_DIRECT_URL"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:p@h:1/d", "postgresql://u:***@h:1/d"),
+        ("postgresql://u:p%40:x@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+        (
+            "postgresql:///d?user=u&password=p&host=/run&sslpassword=q",
+            "postgresql:///d?user=u&password=***&host=/run&sslpassword=***",
+        ),
+        ("unix:///run/redis.sock?db=1&password=p", "unix:///run/redis.sock?db=1&password=***"),
+        ("redis://:p@[::1]:6379/0", "redis://:***@[::1]:6379/0"),
+        ("k1:secret", "***"),
+        ("postgresql://[broken:p@h", "***"),
+    ],
+)
+def test_masks_what_is_secret_in_a_url_and_only_that(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+def test_production_starts_with_everything_set(run: Run) -> None:
+    assert run("config", **PRODUCTION).code == 0
+
+
+@pytest.mark.parametrize("missing", sorted(PRODUCTION.keys() - {"HEAVYLIFT_ENVIRONMENT"}))
+@pytest.mark.parametrize("subcommand", ["api", "migrate", "worker", "controller", "config"])
+def test_production_refuses_to_start_without_a_secret(
+    run: Run, missing: str, subcommand: str
+) -> None:
+    rest = {name: value for name, value in PRODUCTION.items() if name != missing}
+    outcome = run(subcommand, **rest)
+    assert outcome.code == 2
+    assert is_one_line(outcome.err)
+    assert missing in outcome.err
+
+
+def test_production_refuses_the_sample_key_anywhere_among_the_keys(run: Run) -> None:
+    keys = f"{KEYS},{SAMPLE_SIGNING_KEY}"
+    outcome = run("api", **{**PRODUCTION, "HEAVYLIFT_AUTH_SIGNING_KEYS": keys})
+    assert outcome.code == 2
+    assert is_one_line(outcome.err)
+    assert "HEAVYLIFT_AUTH_SIGNING_KEYS is the public sample" in outcome.err
+
+
+def test_every_secret_may_come_from_a_file(run: Run, tmp_path: Path) -> None:
+    variables = {}
+    for name, value in PRODUCTION.items():
+        (tmp_path / name).write_text(value + "\n")
+        variables[f"{name}_FILE"] = str(tmp_path / name)
+    outcome = run("config", "--json", **variables)
+    assert outcome.code == 0, outcome.err
+    settings = {setting["variable"]: setting for setting in json.loads(outcome.out)}
+    assert settings["HEAVYLIFT_ENVIRONMENT"]["value"] == "production"
+    assert settings["HEAVYLIFT_DATABASE_URL"]["value"] == "postgresql://app:***@db:5432/heavylift"
+    assert {settings[name]["source"] for name in PRODUCTION} == {"file"}
+
+
+def test_a_secret_file_with_the_sample_key_is_refused_too(run: Run, tmp_path: Path) -> None:
+    rest = {**PRODUCTION}
+    del rest["HEAVYLIFT_AUTH_SIGNING_KEYS"]
+    path = tmp_path / "keys"
+    path.write_text(SAMPLE_SIGNING_KEY)
+    outcome = run("api", **rest, HEAVYLIFT_AUTH_SIGNING_KEYS_FILE=str(path))
+    assert outcome.code == 2
+    assert "HEAVYLIFT_AUTH_SIGNING_KEYS is the public sample" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"HEAVYLIFT_API_PORTT": "1"}, "HEAVYLIFT_API_PORTT is no setting"),
+        ({"HEAVYLIFT_API_PORT": "many"}, "HEAVYLIFT_API_PORT: "),
+        ({"HEAVYLIFT_DATABASE_URL": "mysql://h/d"}, "HEAVYLIFT_DATABASE_URL: write it as"),
+        ({"HEAVYLIFT_REDIS_URL_FILE": "/no/file"}, "HEAVYLIFT_REDIS_URL_FILE: can't read /no/file"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    run: Run, variables: dict[str, str], said: str
+) -> None:
+    outcome = run("config", **variables)
+    assert outcome.code == 2
+    assert is_one_line(outcome.err)
+    assert said in outcome.err
+    assert outcome.out == ""

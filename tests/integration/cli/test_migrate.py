@@ -1,0 +1,74 @@
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from app import migrations
+from tests.integration.cli.conftest import Run, is_one_line
+from tests.servers import POSTGRES
+
+
+@pytest.fixture
+def empty_database(test_worker: int) -> Iterator[str]:
+    """A database's URL."""
+    name = f"migrate_{test_worker}"
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    with psycopg.connect(os.environ[POSTGRES], autocommit=True) as connection:
+        connection.execute(drop)
+        connection.execute(create)
+        yield os.environ[POSTGRES].replace("/postgres?", f"/{name}?")
+        connection.execute(drop)
+
+
+def tables(database: str) -> set[str]:
+    with psycopg.connect(database) as connection:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        return {name for (name,) in connection.execute(query)}
+
+
+def test_migrates_and_does_so_twice(run: Run, empty_database: str) -> None:
+    for _ in range(2):
+        outcome = run("migrate", HEAVYLIFT_DATABASE_URL=empty_database)
+        assert (outcome.code, outcome.out, outcome.err) == (0, "migrated to head\n", "")
+        assert {"jobs", "job_runs", "users", "files"} <= tables(empty_database)
+
+
+def test_migrates_past_the_pooler(run: Run, empty_database: str) -> None:
+    outcome = run(
+        "migrate",
+        HEAVYLIFT_DATABASE_URL="postgresql://pooler.invalid/heavylift",
+        HEAVYLIFT_DATABASE_DIRECT_URL=empty_database,
+    )
+    assert outcome.code == 0
+    assert "jobs" in tables(empty_database)
+
+
+def test_gives_way_to_who_holds_the_lock(
+    run: Run, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "50ms")
+    key = 0x4845415659
+    with psycopg.connect(empty_database) as another:
+        another.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+        outcome = run("migrate", HEAVYLIFT_DATABASE_URL=empty_database)
+    assert outcome.code == 1
+    assert is_one_line(outcome.err)
+    assert "a lock was not to be had" in outcome.err
+    assert tables(empty_database) <= {"alembic_version"}
+
+
+def test_an_unreachable_database_is_one_line(run: Run) -> None:
+    outcome = run("migrate", HEAVYLIFT_DATABASE_URL="postgresql://nobody@127.0.0.1:1/heavylift")
+    assert outcome.code == 1
+    assert is_one_line(outcome.err)
+    assert "can't reach the database" in outcome.err
+
+
+def test_an_unknown_revision_is_one_line(run: Run, empty_database: str) -> None:
+    outcome = run("migrate", "--revision", "9999", HEAVYLIFT_DATABASE_URL=empty_database)
+    assert outcome.code == 2
+    assert is_one_line(outcome.err)
+    assert "9999" in outcome.err

@@ -1,0 +1,41 @@
+"""The application behind a real HTTP server, in the test's own event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from httpx2 import AsyncClient
+from uvicorn import Config, Server
+
+from app.api.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    state: State
+    host: str
+    port: int
+
+    def client(self, token: str | None = None) -> AsyncClient:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return AsyncClient(base_url=f"http://{self.host}:{self.port}/api/v1", headers=headers)
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[Listening]:
+    server = Server(Config(app, host="127.0.0.1", port=0, lifespan="on", log_config=None))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        if serving.done():
+            serving.result()
+        await asyncio.sleep(0.005)
+    host, port = server.servers[0].sockets[0].getsockname()
+    state: State = server.lifespan.state["heavylift"]
+    try:
+        yield Listening(state, host, port)
+    finally:
+        state.events.close()
+        server.should_exit = True
+        await serving

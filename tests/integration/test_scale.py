@@ -1,0 +1,124 @@
+"""What a turn of dispatch costs does not depend on the backlog: a million rows, and ten thousand."""
+
+import json
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Connection, Engine, TextClause, text
+
+from app.core import db
+from app.core.config import Database
+from app.services import ledger
+from app.services.ledger import Beat
+from tests.servers import create_database
+from worker.controller.dispatch import fill, register_pools
+
+pytestmark = pytest.mark.slow
+
+FEW, MANY = 10_000, 1_000_000
+
+# 1,001 owners, one of whom has 40 % of all rows.
+BACKLOG = """
+    WITH owner AS (
+        INSERT INTO users (email, password_hash)
+        SELECT 'owner' || n || '@example.com', '!' FROM generate_series(0, 1000) AS n RETURNING id
+    ), numbered AS (
+        SELECT id, row_number() OVER () - 1 AS n FROM owner
+    ), job AS (
+        INSERT INTO jobs (owner_id, kind, spec, priority)
+        SELECT numbered.id, 'a.b', '{}', 0
+        FROM generate_series(1, :rows) AS i
+        JOIN numbered ON numbered.n = CASE WHEN i % 10 < 4 THEN 0 ELSE i % 1001 END
+        RETURNING id, owner_id
+    )
+    INSERT INTO job_runs (job_id, owner_id, kind, pool, priority, max_tries, state)
+    SELECT id, owner_id, 'a.b', 'cpu', 0, 3, 'queued' FROM job
+"""
+
+
+@pytest.fixture(scope="module")
+def backlogs(test_worker: int) -> Iterator[dict[int, Engine]]:
+    engines = {}
+    for rows in (FEW, MANY):
+        url = create_database(f"backlog_{rows}_{test_worker}")
+        engines[rows] = db.sync_engine(Database.model_validate({"url": url}))
+        register_pools(engines[rows], ["cpu"])
+        with engines[rows].begin() as connection:
+            connection.execute(text(BACKLOG), {"rows": rows})
+            ledger.heartbeat(connection, Beat(uuid4(), "cpu", "h", "1", ["a.b"], 8, False))
+        with engines[rows].connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.execute(text("VACUUM ANALYZE"))
+    yield engines
+    for engine in engines.values():
+        engine.dispose()
+
+
+def buffers(connection: Connection, statement: TextClause, parameters: dict[str, object]) -> int:
+    """Pages that the statement touched, its triggers' included."""
+    explain = text(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {statement.text}")
+    (plan,) = connection.execute(explain, parameters).scalar_one()
+    root = plan["Plan"]
+    nodes = [root]
+    for node in nodes:
+        nodes += node.get("Plans", [])
+        scanned = (node["Node Type"], node.get("Relation Name"))
+        assert scanned != ("Seq Scan", "job_runs"), json.dumps(plan)
+    touched: int = root["Shared Hit Blocks"] + root["Shared Read Blocks"]
+    return touched
+
+
+def turn(engine: Engine) -> dict[str, int]:
+    """The pages of each statement of one turn; rolled back."""
+    with engine.connect() as connection:
+        owners = ledger.waiting_owners(connection, "cpu", cursor=UUID(int=0), limit=16)
+        assert len(owners) == 16
+        pool: dict[str, object] = {"pool": "cpu"}
+        touched = {
+            "lock": buffers(connection, ledger.LOCK_POOL, pool),
+            "slots": buffers(connection, ledger.LIVE_SLOTS, pool),
+            "held": buffers(connection, ledger.HELD, pool),
+            "owners": buffers(
+                connection, ledger.WAITING_OWNERS, {**pool, "cursor": UUID(int=0), "limit": 16}
+            ),
+            "dispatch": buffers(
+                connection, ledger.DISPATCH, {**pool, "owners": owners, "quotas": [1] * 16}
+            ),
+            "rescue": buffers(
+                connection, ledger.EXPIRED, {"asked_at": ledger.now(connection), "limit": 100}
+            ),
+            "promote": buffers(connection, ledger.PROMOTE, {"limit": 100}),
+            "unpark": buffers(connection, ledger.UNPARK, {"limit": 100}),
+        }
+        connection.rollback()
+    return touched
+
+
+def test_a_turn_touches_no_more_pages_with_a_hundred_times_the_backlog(
+    backlogs: dict[int, Engine],
+) -> None:
+    few, many = turn(backlogs[FEW]), turn(backlogs[MANY])
+    # An index over a hundred times the rows is one level deeper, and each of the 16 owners and
+    # rows is found by descents of its own: two for each, and one to write each of three indexes.
+    deeper = 16 * 6
+    for statement, pages in many.items():
+        assert pages <= few[statement] + deeper, (statement, few, many)
+    assert sum(many.values()) < 1_000
+
+
+def test_who_has_most_gets_an_equal_part(backlogs: dict[int, Engine]) -> None:
+    served: dict[UUID, int] = {}
+    with backlogs[MANY].connect() as connection:
+        for _ in range(40):
+            messages, _ = fill(connection, "cpu", window_per_slot=2, queued=0)
+            jobs = [message.job_id for message in messages]
+            rows = connection.execute(
+                text("DELETE FROM job_runs WHERE job_id = ANY(:jobs) RETURNING owner_id"),
+                {"jobs": jobs},
+            )
+            for owner in rows.scalars():
+                served[owner] = served.get(owner, 0) + 1
+        connection.rollback()
+    assert sum(served.values()) == 40 * 16
+    assert max(served.values()) == 1

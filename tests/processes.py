@@ -1,0 +1,132 @@
+"""Real workers and controllers, as processes, against the servers of a test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from app.core.config import Settings
+
+KINDS = Path(__file__).parent / "kinds"
+HEAVYLIFT = [sys.executable, "-m", "app.cli"]
+
+Found = TypeVar("Found")
+
+
+def until(look: Callable[[], Found | None], *, seconds: float, what: str) -> Found:
+    """Look until there is something; `seconds` is how long nothing is still no failure."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def environment(settings: Settings, **changes: str) -> dict[str, str]:
+    """What the parts need to run against these settings, with the test kinds installed."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("HEAVYLIFT_")},
+        "PYTHONPATH": str(KINDS),
+        "HEAVYLIFT_DATABASE_URL": settings.database.url.get_secret_value(),
+        "HEAVYLIFT_REDIS_URL": settings.redis.url.get_secret_value(),
+        "HEAVYLIFT_STORAGE_URL": settings.storage.url,
+        **changes,
+    }
+
+
+class Part:
+    """One process of Heavylift, with its log in a file."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*HEAVYLIFT, *arguments],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def ready(self, count: int = 1) -> "Part":
+        until(
+            lambda: self.output.count("ready") >= count or self.process.poll() is not None,
+            seconds=60,
+            what=f"{self.log.name} ready: {self.output[-2000:]}",
+        )
+        assert self.process.poll() is None, self.output[-4000:]
+        return self
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(3)
+        if self.process.poll() is None:
+            self.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+        if self.process.poll() is None:
+            self.kill()
+
+
+class Parts:
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self._folder = folder
+        self._parts: list[Part] = []
+
+    def start(self, *arguments: str, **changes: str) -> Part:
+        name = f"{arguments[0]}-{len(self._parts)}.log"
+        part = Part(list(arguments), environment(self.settings, **changes), self._folder / name)
+        self._parts.append(part)
+        return part
+
+    def worker(self, *, concurrency: int = 1, pool: str = "cpu", **changes: str) -> Part:
+        arguments = ("worker", "--pool", pool, "--concurrency", str(concurrency))
+        return self.start(*arguments, **changes)
+
+    def controller(self, **changes: str) -> Part:
+        return self.start("controller", **changes)
+
+    def stop(self) -> None:
+        for part in self._parts:
+            part.stop()
+
+
+@contextmanager
+def parts(settings: Settings, folder: Path) -> Iterator[Parts]:
+    running = Parts(settings, folder)
+    try:
+        yield running
+    finally:
+        running.stop()

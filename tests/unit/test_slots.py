@@ -1,0 +1,98 @@
+"""Slots in shared memory, written by one real process and read by another."""
+
+import os
+import signal
+import time
+from uuid import UUID, uuid4
+
+import psutil
+import pytest
+
+from worker.kill import alive, kill, own_memory
+from worker.slots import Order, Slots
+
+
+def test_an_assignment_is_read_as_it_was_written() -> None:
+    slots = Slots(2)
+    job = uuid4()
+    number = slots.take(1, job, 3, 60)
+    (assignment,) = slots.assignments()
+    assert assignment.held == (job, 3)
+    assert (assignment.slot, assignment.number, assignment.timeout) == (1, number, 60)
+    assert assignment.pid == os.getpid()
+    slots.clear(1)
+    assert slots.assignments() == []
+
+
+def test_a_number_is_never_used_twice() -> None:
+    slots = Slots(1)
+    numbers = [slots.take(0, uuid4(), 1, 1) for _ in range(5)]
+    slots.clear(0)
+    numbers.append(slots.take(0, uuid4(), 1, 1))
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_an_order_reaches_only_the_assignment_it_was_meant_for() -> None:
+    slots = Slots(1)
+    number = slots.take(0, uuid4(), 1, 1)
+    (assignment,) = slots.assignments()
+    slots.order(assignment, Order.CANCEL)
+    slots.renew(assignment, 12.5)
+    assert slots.order_for(0, number) is Order.CANCEL
+    assert slots.renewed(0, number) == 12.5
+    later = slots.take(0, uuid4(), 1, 1)
+    assert slots.order_for(0, later) is Order.NONE
+    assert slots.renewed(0, later) is None
+
+
+def test_a_slot_that_is_being_written_is_not_read() -> None:
+    slots = Slots(1)
+    slots.take(0, uuid4(), 1, 1)
+    slots._memory[0:8] = (slots.read(0).number + 1).to_bytes(8, "little")  # type: ignore[union-attr]
+    assert slots.read(0) is None
+
+
+def test_there_are_as_many_slots_as_were_asked_for() -> None:
+    with pytest.raises(IndexError):
+        Slots(2).take(2, uuid4(), 1, 1)
+
+
+def fork_child(slots: Slots, jobs: list[UUID], seconds: float) -> int:
+    """A child that takes one job after the other, for `seconds` each."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for job in jobs:
+                slots.take(0, job, 1, 60)
+                time.sleep(seconds)
+                slots.clear(0)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def test_a_child_is_killed_for_what_it_does() -> None:
+    slots = Slots(1)
+    job = uuid4()
+    pid = fork_child(slots, [job], 60)
+    while not (assignments := slots.assignments()):
+        time.sleep(0.001)
+    assert own_memory(pid) > 0
+    assert kill(slots, assignments[0])
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert not alive(pid)
+    assert not kill(slots, assignments[0])
+    assert own_memory(pid) == 0
+
+
+def test_a_child_that_has_gone_on_to_another_job_lives() -> None:
+    slots = Slots(1)
+    first, second = uuid4(), uuid4()
+    pid = fork_child(slots, [first, second], 0.3)
+    while not (assignments := slots.assignments()):
+        time.sleep(0.001)
+    while (now := slots.assignments()) and now[0].job_id != second or not now:
+        time.sleep(0.001)
+    assert not kill(slots, assignments[0])
+    assert psutil.Process(pid).status() != psutil.STATUS_STOPPED
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

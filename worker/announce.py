@@ -1,0 +1,66 @@
+"""Tells Redis what changed: hints that are worth a moment, never a wait."""
+
+import time
+
+import redis
+import structlog
+
+from app.core import channels
+from app.core.config import Settings
+from app.schemas.job import JobEvent, JobFailure
+from app.services.ledger import Change
+
+log = structlog.get_logger()
+
+# Nobody waits for a hint longer than this (seconds), nor asks again so soon after a failure.
+TIMEOUT = 0.25
+BREAK = 5.0
+
+
+class Announcer:
+    """One process's publisher. Safe in several threads; opened in the process that uses it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = redis.Redis.from_url(
+            settings.redis.url.get_secret_value(),
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            retry=None,
+        )
+        self._broken_until = 0.0
+
+    def _publish(self, channel: str, message: str) -> None:
+        if time.monotonic() < self._broken_until:
+            return
+        try:
+            self._redis.publish(channel, message)
+        except (redis.RedisError, OSError) as error:
+            self._broken_until = time.monotonic() + BREAK
+            log.warning("redis is away, watchers and controllers poll", error=str(error))
+
+    def event(self, event: JobEvent) -> None:
+        self._publish(channels.job(event.job_id), event.model_dump_json())
+
+    def change(self, change: Change) -> None:
+        error = (
+            JobFailure(code=change.error_code, detail=change.error_detail or "")
+            if change.error_code is not None
+            else None
+        )
+        self.event(
+            JobEvent(
+                job_id=change.job_id,
+                seq=change.seq,
+                state=change.state,
+                attempt=change.attempt,
+                progress=1 if change.state == "succeeded" else 0,
+                error=error,
+            )
+        )
+
+    def room(self, pool: str) -> None:
+        """A pool's window has room, or its backlog has grown."""
+        self._publish(channels.DISPATCH, pool)
+
+    def close(self) -> None:
+        self._redis.close()

@@ -1,0 +1,77 @@
+"""The Celery application: it carries messages and keeps child processes, and decides nothing.
+
+What Celery has for schedules, retries, time limits, revokes and results stays off: PostgreSQL is
+the truth of all of them.
+"""
+
+from urllib.parse import parse_qs, urlsplit
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from app.core.config import Settings
+
+TASK = "heavylift.run"
+
+# Of every key in Redis that Celery makes; other applications may share the database.
+KEY_PREFIX = "heavylift:"
+
+
+def _broker_url(url: str) -> str:
+    """Kombu's spelling of a Redis URL: it has a scheme of its own for sockets."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix":
+        return url
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    return f"redis+socket://{parts.path}?virtual_host={database}"
+
+
+def queue_key(pool: str) -> str:
+    """The Redis list that holds a pool's messages."""
+    return f"{KEY_PREFIX}{pool}"
+
+
+def create_celery(settings: Settings) -> Celery:
+    app = Celery("heavylift", set_as_current=False)
+    app.conf.update(
+        broker_url=_broker_url(settings.redis.url.get_secret_value()),
+        broker_transport_options={
+            # A frozen Redis costs a publish this long, not for ever.
+            "socket_timeout": settings.redis.timeout,
+            "socket_connect_timeout": settings.redis.timeout,
+            "global_keyprefix": KEY_PREFIX,
+        },
+        broker_connection_timeout=settings.redis.timeout,
+        # The default gives up for good after 100 attempts.
+        broker_connection_max_retries=None,
+        broker_connection_retry_on_startup=True,
+        # The anonymous exchange routes by name alone: no binding that a flush would lose.
+        task_queues=[
+            Queue(pool, Exchange("", type="direct"), routing_key=pool)
+            for pool in settings.jobs.pools
+        ],
+        task_create_missing_queues=False,
+        task_default_queue=settings.jobs.pools[0],
+        task_serializer="json",
+        accept_content=["json"],
+        # The ledger keeps results.
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        # Acknowledged when a child takes it: the lease recovers a lost job, a redelivery by
+        # Redis would only come late and double.
+        task_acks_late=False,
+        # A message waits in Redis, where any worker may take it, not in a busy one's memory.
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Children share the parent's memory map, and die with it.
+        worker_pool_start_method="fork",
+        # Double the worker's CPU, and tell nothing that the ledger does not know.
+        worker_send_task_events=False,
+        task_send_sent_event=False,
+        worker_enable_remote_control=False,
+        # Logs are ours.
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+    )
+    return app

@@ -1,0 +1,221 @@
+"""The `JobContext` of a running attempt."""
+
+import hashlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import obstore
+import structlog
+from obstore.store import ObjectStore
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.jobs import FileId, JobCancelled, JobContext, JobTimedOut, LeaseLost, RetryableJobError
+from app.models.job import JobState
+from app.schemas.job import JobEvent
+from app.services import ledger
+from worker.announce import Announcer
+from worker.persist import persist
+from worker.slots import Order, Slots
+
+log = structlog.get_logger()
+
+# At most two progress writes a second: a person sees no more, and the row is hot.
+PROGRESS_INTERVAL = 0.5
+
+# Larger outputs go up in parts of this size.
+CHUNK = 8 * 1024 * 1024
+
+INPUT = text(
+    """
+    SELECT key FROM files
+    WHERE id = :file_id AND owner_id = :owner_id AND state = 'ready'
+      AND EXISTS (SELECT FROM job_files WHERE job_id = :job_id AND file_id = files.id)
+    """
+)
+
+
+class Attempt(JobContext):
+    """One attempt, in the child that runs it.
+
+    Progress is written by a thread of its own, so that a ledger that is away stops nobody's work
+    and what the ledger answers is there at the next call.
+    """
+
+    def __init__(
+        self,
+        claim: ledger.Claim,
+        *,
+        engine: Engine,
+        store: Callable[[], ObjectStore],
+        announcer: Announcer,
+        slots: Slots,
+        slot: int,
+        number: int,
+        scratch: Path,
+        threads: int,
+        pending_ttl: timedelta,
+    ) -> None:
+        self.claim = claim
+        self._engine = engine
+        self._store = store
+        self._announcer = announcer
+        self._slots = slots
+        self._slot = slot
+        self._number = number
+        self._scratch = scratch
+        self._threads = threads
+        self._pending_ttl = pending_ttl
+        self._cancelled = False
+        self._lost = False
+        self._latest: tuple[float, str] | None = None
+        self._news = threading.Event()
+        self._over = threading.Event()
+        self._writer = threading.Thread(target=self._write_progress, name="progress", daemon=True)
+
+    @property
+    def id(self) -> UUID:
+        return self.claim.job_id
+
+    @property
+    def attempt(self) -> int:
+        return self.claim.attempt
+
+    @property
+    def scratch(self) -> Path:
+        return self._scratch
+
+    @property
+    def threads(self) -> int:
+        return self._threads
+
+    def __enter__(self) -> "Attempt":
+        self._scratch.mkdir(parents=True)
+        self._writer.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._news.set()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def check(self) -> None:
+        order = self._slots.order_for(self._slot, self._number)
+        if self._lost or order is Order.DROP:
+            raise LeaseLost
+        if order is Order.TIMEOUT:
+            raise JobTimedOut
+        if self._cancelled or order is Order.CANCEL:
+            raise JobCancelled
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        self.check()
+        # NUL is the one character that PostgreSQL's text can't hold.
+        self._latest = (min(max(fraction, 0.0), 1.0), message.replace("\0", "")[:500])
+        self._news.set()
+
+    def _write_progress(self) -> None:
+        while not self._over.is_set():
+            self._news.wait()
+            self._news.clear()
+            if self._over.is_set() or self._latest is None:
+                return
+            fraction, message = self._latest
+            try:
+                with self._engine.begin() as connection:
+                    written = ledger.progress(
+                        connection, self.id, self.attempt, fraction=fraction, message=message
+                    )
+            except SQLAlchemyError as error:
+                # The job goes on; the next report, or the result, will get through.
+                log.warning("progress not written", error=str(error).partition("\n")[0])
+                self._over.wait(1)
+                self._news.set()
+                continue
+            if written is None:
+                self._lost = True
+                return
+            seq, cancelled = written
+            self._cancelled = self._cancelled or cancelled
+            self._announcer.event(
+                JobEvent(
+                    job_id=self.id,
+                    seq=seq,
+                    state=JobState.RUNNING,
+                    attempt=self.attempt,
+                    progress=fraction,
+                    message=message,
+                )
+            )
+            self._over.wait(PROGRESS_INTERVAL)
+
+    def input(self, file: FileId) -> Path:
+        self.check()
+        parameters = {"file_id": file, "owner_id": self.claim.owner_id, "job_id": self.id}
+        key = persist(
+            self._engine,
+            lambda connection: connection.execute(INPUT, parameters).scalar_one_or_none(),
+        )
+        if key is None:
+            # The run holds its inputs: without the hold there is no run any more.
+            raise LeaseLost
+        path = self._scratch / f"input-{file}"
+        with path.open("wb") as local:
+            for chunk in obstore.get(self._store(), key).stream(min_chunk_size=CHUNK):
+                self.check()
+                local.write(chunk)
+        return path
+
+    def output(self, path: Path, *, name: str, content_type: str) -> FileId:
+        self.check()
+        with path.open("rb") as local:
+            sha256 = hashlib.file_digest(local, "sha256").digest()
+        # The attempt fences the key; the random part keeps it apart should a restored database
+        # count the same attempts again.
+        key = f"outputs/{self.id}/{self.attempt}-{uuid4().hex}"
+        size = path.stat().st_size
+        file = persist(
+            self._engine,
+            lambda connection: ledger.reserve_output(
+                connection,
+                self.id,
+                self.attempt,
+                key=key,
+                name=name,
+                content_type=content_type,
+                size=size,
+                sha256=sha256,
+                pending_ttl=self._pending_ttl,
+            ),
+        )
+        if file is None:
+            raise LeaseLost
+        obstore.put(self._store(), key, path, chunk_size=CHUNK)
+        self.check()
+        return FileId(int=file.int)
+
+    @contextmanager
+    def effect(self) -> Iterator[None]:
+        deadline = time.monotonic() + 2 * ledger.LEASE.total_seconds()
+        while True:
+            self.check()
+            renewed = self._slots.renewed(self._slot, self._number)
+            since = self.claimed_at if renewed is None else renewed
+            if time.monotonic() - since < ledger.LEASE.total_seconds():
+                break
+            if time.monotonic() > deadline:
+                raise RetryableJobError("lease-stale", "the ledger could not be reached in time")
+            time.sleep(0.2)
+        yield
+
+    @property
+    def claimed_at(self) -> float:
+        """When this attempt began, in monotonic seconds."""
+        assignment = self._slots.read(self._slot)
+        return assignment.started if assignment is not None else 0.0

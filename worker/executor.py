@@ -1,0 +1,210 @@
+"""A child's work: claim, run, and a finish that is fenced by the attempt."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+from obstore.store import ObjectStore
+from pydantic import ValidationError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from app.core.config import Settings
+from app.core.db import sync_engine
+from app.core.storage import open_store
+from app.jobs import (
+    JobCancelled,
+    JobError,
+    JobInterrupted,
+    JobKind,
+    JobTimedOut,
+    KindRegistry,
+    LeaseLost,
+)
+from app.models.job import JobState
+from app.services import ledger
+from app.services.ledger import Change, Retention
+from worker.announce import Announcer
+from worker.context import Attempt
+from worker.persist import persist
+from worker.slots import Slots
+
+log = structlog.get_logger()
+
+
+def retention(settings: Settings) -> Retention:
+    return Retention(
+        result=timedelta(seconds=settings.jobs.result_ttl),
+        files=timedelta(seconds=settings.files.ttl),
+    )
+
+
+class Executor:
+    """One child's. Made after the fork: connections and stores do not survive one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kinds: KindRegistry,
+        *,
+        worker_id: UUID,
+        version: str,
+        slots: Slots,
+        slot: int,
+    ) -> None:
+        self._settings = settings
+        self._kinds = kinds
+        self._worker_id = worker_id
+        self._version = version
+        self._slots = slots
+        self._slot = slot
+        self._keep = retention(settings)
+        self._scratch = Path(
+            tempfile.mkdtemp(prefix="heavylift-", dir=settings.worker.scratch)
+        )
+        slots.clear(slot)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return sync_engine(self._settings.database)
+
+    @cached_property
+    def _store(self) -> ObjectStore:
+        return open_store(self._settings.storage)
+
+    @cached_property
+    def _announcer(self) -> Announcer:
+        return Announcer(self._settings)
+
+    def execute(self, job_id: UUID) -> None:
+        """Run the job that a message names, if there is an attempt of it to begin here."""
+        with self._engine.begin() as connection:
+            claim = ledger.claim(
+                connection,
+                job_id,
+                worker_id=self._worker_id,
+                kinds=list(self._kinds),
+                version=self._version,
+            )
+        if claim is None:
+            return
+        kind = self._kinds[claim.kind]
+        number = self._slots.take(self._slot, claim.job_id, claim.attempt, kind.timeout)
+        try:
+            with structlog.contextvars.bound_contextvars(
+                job_id=str(claim.job_id), attempt=claim.attempt, kind=claim.kind
+            ):
+                self._announcer.room(kind.pool)
+                self._run(kind, claim, number)
+        finally:
+            self._slots.clear(self._slot)
+
+    def _run(self, kind: JobKind[Any, Any], claim: ledger.Claim, number: int) -> None:
+        job_id, attempt = claim.job_id, claim.attempt
+        try:
+            spec = kind.spec.model_validate_json(claim.spec)
+        except ValidationError as error:
+            # Accepted by another version, and right there: it waits for one of those.
+            log.warning("specification not understood here", error=str(error))
+            self._write(
+                lambda connection: ledger.release(
+                    connection, job_id, attempt, keep=self._keep, refused_by=self._version
+                )
+            )
+            return
+        self._announce_start(claim)
+        started = time.monotonic()
+        context = Attempt(
+            claim,
+            engine=self._engine,
+            store=lambda: self._store,
+            announcer=self._announcer,
+            slots=self._slots,
+            slot=self._slot,
+            number=number,
+            scratch=self._scratch / f"{job_id}-{attempt}",
+            threads=self._settings.worker.threads_per_slot,
+            pending_ttl=timedelta(seconds=self._settings.files.pending_ttl),
+        )
+        try:
+            with context:
+                result = kind.run(spec, context).model_dump_json()
+        except LeaseLost:
+            log.warning("lease lost, dropped")
+            return
+        except JobInterrupted as interruption:
+            change = self._interrupted(interruption, kind, job_id, attempt)
+        except JobError as error:
+            change = self._failed(job_id, attempt, error.code, error.detail, error.retryable)
+        except Exception as error:
+            log.exception("job raised")
+            change = self._failed(
+                job_id, attempt, "internal-error", f"{type(error).__name__}: {error}", True
+            )
+        else:
+            change = self._succeeded(job_id, attempt, result)
+        if change is None:
+            log.warning("lease lost, outcome refused")
+        else:
+            log.info("attempt ended", state=change.state, seconds=time.monotonic() - started)
+
+    def _announce_start(self, claim: ledger.Claim) -> None:
+        self._announcer.change(
+            Change(claim.job_id, JobState.RUNNING, claim.attempt, claim.seq)
+        )
+
+    def _succeeded(self, job_id: UUID, attempt: int, result: str) -> Change | None:
+        try:
+            return self._write(
+                lambda connection: ledger.succeed(
+                    connection, job_id, attempt, result=result, keep=self._keep
+                )
+            )
+        except DBAPIError as error:
+            # Not an outage: PostgreSQL can't hold this result (a NUL in a text, say).
+            log.exception("result not storable")
+            return self._failed(job_id, attempt, "internal-error", str(error.orig), True)
+
+    def _interrupted(
+        self, interruption: JobInterrupted, kind: JobKind[Any, Any], job_id: UUID, attempt: int
+    ) -> Change | None:
+        if isinstance(interruption, JobTimedOut):
+            return self._failed(job_id, attempt, "timeout", timeout_detail(kind.timeout), True)
+        assert isinstance(interruption, JobCancelled)  # noqa: S101
+        # A release of what is to be cancelled ends it.
+        return self._write(
+            lambda connection: ledger.release(connection, job_id, attempt, keep=self._keep)
+        )
+
+    def _failed(
+        self, job_id: UUID, attempt: int, code: str, detail: str, retryable: bool
+    ) -> Change | None:
+        log.warning("attempt failed", code=code, detail=detail, retryable=retryable)
+        return self._write(
+            lambda connection: ledger.fail(
+                connection,
+                job_id,
+                attempt,
+                code=code,
+                detail=detail.replace("\0", "")[:2000],
+                retryable=retryable,
+                keep=self._keep,
+            )
+        )
+
+    def _write(self, statement: Callable[[Connection], Change | None]) -> Change | None:
+        """Write until it is written or the row refuses it; what came of it is announced."""
+        change = persist(self._engine, statement)
+        if change is not None:
+            self._announcer.change(change)
+        return change
+
+
+def timeout_detail(timeout: float) -> str:
+    return f"one attempt may take {timeout:g} s"

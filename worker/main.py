@@ -1,0 +1,125 @@
+"""Puts a worker together: Celery's prefork pool, its children's executors, its parent's threads."""
+
+import logging
+import warnings
+from importlib.metadata import version as installed_version
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from billiard.process import current_process
+from celery import signals
+from celery.exceptions import SecurityWarning
+from sqlalchemy.exc import DBAPIError
+
+from app.core.config import ConfigurationError, Settings
+from app.jobs import KindRegistry, load_kinds
+from worker.celery import TASK, create_celery
+from worker.executor import Executor
+from worker.memory import container_limit, share
+from worker.parent import Parent
+from worker.persist import is_outage
+from worker.slots import Slots
+from worker.threads import limit_threads
+
+log = structlog.get_logger()
+
+
+def installed_kinds(settings: Settings) -> KindRegistry:
+    """The kinds that this worker runs: all that are installed, or those that the settings name."""
+    kinds = load_kinds()
+    wanted = settings.worker.kinds
+    if wanted is None:
+        return kinds
+    if unknown := [name for name in wanted if name not in kinds]:
+        raise ConfigurationError(
+            f"HEAVYLIFT_WORKER_KINDS: {', '.join(unknown)} not installed; there are "
+            f"{', '.join(kinds)}"
+        )
+    return KindRegistry([kinds[name] for name in wanted])
+
+
+def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
+    """Run a worker until it is told to stop; returns its exit code."""
+    if pool not in settings.jobs.pools:
+        raise ConfigurationError(
+            f"no pool {pool!r}: HEAVYLIFT_JOBS_POOLS has {', '.join(settings.jobs.pools)}"
+        )
+    kinds = installed_kinds(settings)
+    version = settings.worker.version or installed_version("heavylift")
+    worker_id = uuid4()
+    slots = Slots(concurrency)
+    memory = settings.worker.memory_per_slot or share(concurrency, container_limit())
+    celery = create_celery(settings)
+    executor: Executor | None = None
+
+    # Before any child imports a library that counts the machine's cores for itself.
+    limit_threads(settings.worker.threads_per_slot)
+
+    parent = Parent(
+        settings,
+        kinds,
+        worker_id=worker_id,
+        version=version,
+        pool=pool,
+        slots=slots,
+        memory_per_slot=memory,
+    )
+
+    def logging_is_ours(**_: Any) -> None:
+        """Connecting to this signal is what keeps Celery from setting up logging."""
+        # What it says of each message and of killed children is said here, with the job's id.
+        logging.getLogger("celery").setLevel(logging.WARNING)
+        logging.getLogger("celery.worker.request").setLevel(logging.CRITICAL)
+
+    def child_started(**_: Any) -> None:
+        nonlocal executor
+        executor = Executor(
+            settings,
+            kinds,
+            worker_id=worker_id,
+            version=version,
+            slots=slots,
+            slot=current_process().index,
+        )
+
+    def parent_ready(**_: Any) -> None:
+        log.info("ready", pool=pool, slots=concurrency, version=version, kinds=list(kinds))
+        parent.start()
+
+    def parent_told_to_stop(**_: Any) -> None:
+        parent.drain()
+
+    @celery.task(name=TASK)
+    def run(job_id: str) -> None:
+        assert executor is not None  # noqa: S101 - tasks run in children only
+        try:
+            executor.execute(UUID(job_id))
+        except DBAPIError as error:
+            if not is_outage(error):
+                raise
+            # Nothing was claimed: the controller sends another message.
+            log.warning("the ledger is away, message dropped", error=str(error.orig))
+
+    # As root it warns of pickled messages: ours are JSON, and nothing else is accepted.
+    warnings.simplefilter("ignore", SecurityWarning)
+    signals.setup_logging.connect(logging_is_ours, weak=False)
+    signals.worker_process_init.connect(child_started, weak=False)
+    signals.worker_ready.connect(parent_ready, weak=False)
+    signals.worker_shutting_down.connect(parent_told_to_stop, weak=False)
+
+    worker = celery.Worker(
+        pool_cls="prefork",
+        concurrency=concurrency,
+        queues=[pool],
+        hostname=f"{pool}@{worker_id}",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        optimization="fair",
+        quiet=True,
+        loglevel="WARNING",
+    )
+    worker.start()
+    parent.stop()
+    return int(worker.exitcode or 0)

@@ -1,0 +1,299 @@
+"""The worker's parent: it keeps its children's leases, and ends what must end.
+
+Two threads beside Celery's own. The *watch* looks at the children and at the clock and never
+waits for the database; the *scribe* alone talks to it: it beats, and writes what the watch has
+ordered for children that can no longer write themselves.
+"""
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from app.core.config import Settings
+from app.core.db import sync_engine
+from app.jobs import KindRegistry
+from app.services import ledger
+from app.services.ledger import LEASE, Change
+from worker.announce import Announcer
+from worker.executor import retention, timeout_detail
+from worker.kill import alive, kill, own_memory
+from worker.persist import is_outage
+from worker.slots import Assignment, Order, Slots
+
+log = structlog.get_logger()
+
+# A third of a lease: two beats may be lost.
+BEAT = LEASE.total_seconds() / 3
+
+WATCH = 0.25
+
+# Between a second SIGTERM, or the drain's end, and the kernel's SIGKILL, this much is kept for
+# writing what was put back (seconds).
+LAST_WRITES = 3.0
+
+
+class Reason(Enum):
+    """Why the parent ends an attempt for its child, and what it writes."""
+
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed out"
+    OUT_OF_MEMORY = "out of memory"
+    LOST = "lost its lease"
+    RELEASED = "put back"
+    DIED = "died"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    assignment: Assignment
+    reason: Reason
+    detail: str = ""
+
+
+class Parent:
+    def __init__(
+        self,
+        settings: Settings,
+        kinds: KindRegistry,
+        *,
+        worker_id: UUID,
+        version: str,
+        pool: str,
+        slots: Slots,
+        memory_per_slot: int | None,
+    ) -> None:
+        self._settings = settings
+        self._kinds = kinds
+        self._worker_id = worker_id
+        self._version = version
+        self._pool = pool
+        self._slots = slots
+        self._memory_per_slot = memory_per_slot
+        self._keep = retention(settings)
+        self._engine = sync_engine(settings.database)
+        self._announcer = Announcer(settings)
+        # Written by a signal's handler: plain values, since a handler must take no lock.
+        self._drain_signals = 0
+        self._drain_deadline = float("inf")
+        self._next_beat = 0.0
+        self._stopped = threading.Event()
+        self._wake = threading.Event()
+        self._endings: deque[Ending] = deque()
+        self._written = threading.Condition()
+        # The watch's own: what each slot was seen doing, and since when it was told to stop.
+        self._seen: dict[int, Assignment] = {}
+        self._ordered: dict[Assignment, float] = {}
+        self._threads = [
+            threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
+            for target in (self._watch, self._scribe)
+        ]
+
+    # --- called by Celery's thread
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def drain(self) -> None:
+        """The first SIGTERM starts the drain's clock; a second one ends it at once."""
+        patience = self._settings.worker.drain if self._drain_signals == 0 else 0.0
+        self._drain_deadline = min(self._drain_deadline, time.monotonic() + patience)
+        self._drain_signals += 1
+        # Dispatch learns at once that this worker takes no more.
+        self._next_beat = 0.0
+
+    def stop(self) -> None:
+        """The children are gone: write what is left to write, within `LAST_WRITES`, and leave."""
+        deadline = time.monotonic() + LAST_WRITES
+        self._wake.set()
+        with self._written:
+            self._written.wait_for(lambda: not self._endings, LAST_WRITES)
+        self._stopped.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join(max(0.1, deadline - time.monotonic()))
+
+    # --- the watch
+
+    def _watch(self) -> None:
+        signals = 0
+        while not self._stopped.wait(WATCH):
+            if signals != self._drain_signals:
+                signals = self._drain_signals
+                log.info("draining", seconds=round(self._drain_deadline - time.monotonic(), 1))
+                self._wake.set()
+            try:
+                self._look()
+            except Exception:
+                # One child's trouble (it vanished between two looks, say) is no reason to leave
+                # the others unwatched.
+                log.exception("watch")
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        current = {a.slot: a for a in self._slots.assignments() if alive(a.pid)}
+        for assignment in self._seen.values():
+            if not alive(assignment.pid):
+                log.warning(
+                    "child died",
+                    pid=assignment.pid,
+                    job_id=str(assignment.job_id),
+                    attempt=assignment.attempt,
+                )
+                self._end(assignment, Reason.DIED)
+        self._seen = current
+        orders = {a: self._slots.order_for(a.slot, a.number) for a in current.values()}
+        self._ordered = {
+            a: self._ordered.get(a, now) for a, order in orders.items() if order is not Order.NONE
+        }
+        for assignment, order in orders.items():
+            self._judge(assignment, order, now)
+
+    def _judge(self, assignment: Assignment, order: Order, now: float) -> None:
+        if now >= self._drain_deadline:
+            self._kill(assignment, Reason.RELEASED)
+            return
+        if self._memory_per_slot is not None:
+            memory = own_memory(assignment.pid)
+            if memory > self._memory_per_slot:
+                detail = f"it took {memory >> 20} MiB and may take {self._memory_per_slot >> 20}"
+                self._kill(assignment, Reason.OUT_OF_MEMORY, detail)
+                return
+        if now - assignment.started > assignment.timeout:
+            self._tell(assignment, Order.TIMEOUT)
+        if now - self._ordered.get(assignment, now) > self._settings.worker.cancel_grace:
+            match order:
+                case Order.CANCEL:
+                    self._kill(assignment, Reason.CANCELLED)
+                case Order.TIMEOUT:
+                    self._kill(assignment, Reason.TIMED_OUT, timeout_detail(assignment.timeout))
+                case Order.DROP:
+                    self._kill(assignment, Reason.LOST)
+
+    def _tell(self, assignment: Assignment, order: Order) -> None:
+        """Ask first: the child's next `check` raises, and the watch counts its grace from there."""
+        if self._slots.order_for(assignment.slot, assignment.number) < order:
+            self._slots.order(assignment, order)
+
+    def _kill(self, assignment: Assignment, reason: Reason, detail: str = "") -> None:
+        if kill(self._slots, assignment):
+            log.warning(
+                "child killed",
+                pid=assignment.pid,
+                reason=reason.value,
+                job_id=str(assignment.job_id),
+                attempt=assignment.attempt,
+            )
+            del self._seen[assignment.slot]
+            self._end(assignment, reason, detail)
+
+    def _end(self, assignment: Assignment, reason: Reason, detail: str = "") -> None:
+        self._endings.append(Ending(assignment, reason, detail))
+        self._wake.set()
+
+    # --- the scribe
+
+    def _scribe(self) -> None:
+        delay = 0.2
+        while not self._stopped.is_set():
+            try:
+                self._write_endings()
+                if time.monotonic() >= self._next_beat:
+                    self._next_beat = time.monotonic() + BEAT
+                    self._beat()
+                delay = 0.2
+            except DBAPIError as error:
+                if not is_outage(error):
+                    log.exception("scribe")
+                log.warning("the ledger is away, no lease was renewed", error=str(error.orig))
+                self._next_beat = 0.0
+                self._stopped.wait(delay)
+                delay = min(delay * 2, 2.0)
+                continue
+            self._wake.wait(max(0.0, self._next_beat - time.monotonic()))
+            self._wake.clear()
+        self._deregister()
+
+    def _beat(self) -> None:
+        # What holds a slot but is dead is not among them: its lease may run out.
+        working = [a for a in self._slots.assignments() if alive(a.pid)]
+        beat = ledger.Beat(
+            worker_id=self._worker_id,
+            pool=self._pool,
+            hostname=socket.gethostname(),
+            version=self._version,
+            kinds=list(self._kinds),
+            slots=self._slots.count,
+            draining=self._drain_signals > 0,
+            held=[assignment.held for assignment in working],
+        )
+        asked = time.monotonic()
+        with self._engine.begin() as connection:
+            held = ledger.heartbeat(connection, beat)
+        for assignment in working:
+            cancelled = held.get(assignment.held)
+            if cancelled is None:
+                self._tell(assignment, Order.DROP)
+            else:
+                self._slots.renew(assignment, asked)
+                if cancelled:
+                    self._tell(assignment, Order.CANCEL)
+
+    def _write_endings(self) -> None:
+        while self._endings:
+            ending = self._endings[0]
+            with self._engine.begin() as connection:
+                change = self._statement(ending)(connection)
+            with self._written:
+                self._endings.popleft()
+                self._written.notify_all()
+            if change is not None:
+                self._announcer.change(change)
+                self._announcer.room(self._pool)
+
+    def _statement(self, ending: Ending) -> Callable[[Connection], Change | None]:
+        job_id, attempt = ending.assignment.held
+
+        def forfeit(connection: Connection) -> None:
+            ledger.forfeit(connection, job_id, attempt)
+
+        def put_back(connection: Connection) -> Change | None:
+            return ledger.release(connection, job_id, attempt, keep=self._keep)
+
+        def fail(connection: Connection) -> Change | None:
+            timed_out = ending.reason is Reason.TIMED_OUT
+            return ledger.fail(
+                connection,
+                job_id,
+                attempt,
+                code="timeout" if timed_out else "out-of-memory",
+                detail=ending.detail,
+                # More time may help where the machine was busy; memory is what the input takes.
+                retryable=timed_out,
+                keep=self._keep,
+            )
+
+        match ending.reason:
+            case Reason.DIED | Reason.LOST:
+                return forfeit
+            case Reason.CANCELLED | Reason.RELEASED:
+                return put_back
+            case Reason.TIMED_OUT | Reason.OUT_OF_MEMORY:
+                return fail
+
+    def _deregister(self) -> None:
+        try:
+            with self._engine.begin() as connection:
+                ledger.deregister(connection, self._worker_id)
+        except DBAPIError as error:
+            log.warning("still registered until the lease ends", error=str(error.orig))
+        self._engine.dispose()

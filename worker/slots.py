@@ -1,0 +1,138 @@
+"""What each child is doing, in memory that it shares with its parent.
+
+A child writes its side after a claim and clears it before its next one; the parent reads it, and
+writes its own side: when the lease was last renewed, and what it orders. Each assignment has a
+number that is never used twice in a slot, so that whatever the parent means for one job can't
+reach the next. The child's number is odd while it writes (a seqlock: Lameter, "Effective
+synchronization on Linux/NUMA systems", 2005): a reader that meets one, or two that differ, reads
+again.
+"""
+
+import mmap
+import os
+import struct
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from uuid import UUID
+
+SIZE = 128
+
+NUMBER = struct.Struct("=Q")
+# pid, job, attempt, started (monotonic seconds), timeout (seconds; 0 when idle)
+CHILD = struct.Struct("=I16sIdd")
+# the number that the order is for, the order
+ORDER = struct.Struct("=QQ")
+# the number that the renewal is for, monotonic seconds
+RENEWED = struct.Struct("=Qd")
+
+NUMBER_AT = 0
+CHILD_AT = 8
+ORDER_AT = 64
+RENEWED_AT = 96
+
+IDLE = UUID(int=0)
+
+
+class Order(IntEnum):
+    """What the parent wants of the child's job; a greater one outranks a lesser."""
+
+    NONE = 0
+    CANCEL = 1
+    TIMEOUT = 2
+    DROP = 3
+    """The lease is lost: write nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A child and its job, as read at one moment. `started` is in monotonic seconds."""
+
+    slot: int
+    number: int
+    pid: int
+    job_id: UUID
+    attempt: int
+    started: float
+    timeout: float
+
+    @property
+    def held(self) -> tuple[UUID, int]:
+        return self.job_id, self.attempt
+
+
+class Slots:
+    """`count` slots. Make it in the parent, before the children are forked."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._memory = mmap.mmap(-1, count * SIZE)
+
+    def _at(self, slot: int, offset: int) -> int:
+        if not 0 <= slot < self.count:
+            raise IndexError(f"no slot {slot} of {self.count}")
+        return slot * SIZE + offset
+
+    # --- the child's side
+
+    def _write(self, slot: int, job: UUID, attempt: int, timeout: float) -> int:
+        number: int = NUMBER.unpack_from(self._memory, self._at(slot, NUMBER_AT))[0]
+        writing = number + 1 if number % 2 == 0 else number
+        NUMBER.pack_into(self._memory, self._at(slot, NUMBER_AT), writing)
+        CHILD.pack_into(
+            self._memory,
+            self._at(slot, CHILD_AT),
+            os.getpid(),
+            job.bytes,
+            attempt,
+            time.monotonic(),
+            timeout,
+        )
+        NUMBER.pack_into(self._memory, self._at(slot, NUMBER_AT), writing + 1)
+        return writing + 1
+
+    def take(self, slot: int, job: UUID, attempt: int, timeout: float) -> int:
+        """Say what this child does from now on; returns the assignment's number."""
+        return self._write(slot, job, attempt, timeout)
+
+    def clear(self, slot: int) -> None:
+        """Say that this child does nothing: also what a new child says first."""
+        self._write(slot, IDLE, 0, 0)
+
+    def order_for(self, slot: int, number: int) -> Order:
+        meant, order = ORDER.unpack_from(self._memory, self._at(slot, ORDER_AT))
+        return Order(order) if meant == number else Order.NONE
+
+    def renewed(self, slot: int, number: int) -> float | None:
+        """When the parent last renewed this assignment's lease, in monotonic seconds."""
+        meant, moment = RENEWED.unpack_from(self._memory, self._at(slot, RENEWED_AT))
+        return moment if meant == number else None
+
+    # --- the parent's side
+
+    def read(self, slot: int) -> Assignment | None:
+        """The slot's child and what it does; None while it does nothing or is changing."""
+        before: int = NUMBER.unpack_from(self._memory, self._at(slot, NUMBER_AT))[0]
+        pid, job, attempt, started, timeout = CHILD.unpack_from(
+            self._memory, self._at(slot, CHILD_AT)
+        )
+        after: int = NUMBER.unpack_from(self._memory, self._at(slot, NUMBER_AT))[0]
+        if before % 2 or before != after or attempt == 0:
+            return None
+        return Assignment(slot, before, pid, UUID(bytes=job), attempt, started, timeout)
+
+    def assignments(self) -> list[Assignment]:
+        return [found for slot in range(self.count) if (found := self.read(slot)) is not None]
+
+    def order(self, assignment: Assignment, order: Order) -> None:
+        # The order before the number that gives it meaning; each is one aligned word.
+        base = self._at(assignment.slot, ORDER_AT)
+        NUMBER.pack_into(self._memory, base, 0)
+        NUMBER.pack_into(self._memory, base + 8, order)
+        NUMBER.pack_into(self._memory, base, assignment.number)
+
+    def renew(self, assignment: Assignment, moment: float) -> None:
+        base = self._at(assignment.slot, RENEWED_AT)
+        NUMBER.pack_into(self._memory, base, 0)
+        struct.pack_into("=d", self._memory, base + 8, moment)
+        NUMBER.pack_into(self._memory, base, assignment.number)
