@@ -172,7 +172,7 @@ class ApiApplication(BaseApplication):  # type: ignore[misc]
             # Once more by the lifespan, whose errors reach the log as a traceback only.
             open_store(self.settings.storage)
         except ConfigurationError as error:
-            print(f"heavylift: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            print("heavylift:", *str(error).split(), file=sys.stderr, flush=True)  # noqa: T201
             sys.exit(Arbiter.APP_LOAD_ERROR)
         return app
 

@@ -1,5 +1,6 @@
 """Three heavy jobs on real input, through the real API: `make demo`."""
 
+import signal
 import sys
 import tempfile
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import anyio
 import httpx2
 from rich.console import Console
+from rich.markup import escape
 
 from app.core.config import ConfigurationError
 from app.embedded import EmbeddedError
@@ -27,6 +29,8 @@ LOG_LINES = 8
 def main() -> int:
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
+    # As Ctrl-C: all of it is stopped and the folder removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="hl-demo-") as scratch:
             folder = Path(scratch)
@@ -34,7 +38,7 @@ def main() -> int:
             folder.chmod(0o755)
             return demonstrate(console, errors, folder)
     except (EmbeddedError, ConfigurationError, MissingInput) as error:
-        errors.print(f"[red]The demo can't run here:[/] {error}")
+        errors.print(f"[red]The demo can't run here:[/] {escape(str(error))}", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         errors.print("Interrupted; everything is stopped.")
@@ -51,21 +55,21 @@ def demonstrate(console: Console, errors: Console, folder: Path) -> int:
             show_logs(errors, folder)
             return 1
         console.print(
-            f"  PostgreSQL, Redis, API, controller and workers: up in "
-            f"{time.monotonic() - began:.1f} s at {stack.base_url}"
+            f"  PostgreSQL, Redis, API, controller, workers: up in {time.monotonic() - began:.1f} s"
         )
         try:
             anyio.run(told_in_time, console, stack.base_url, given)
         except JobsFailed as failed:
-            errors.print(f"\n[red]{failed}[/]", markup=True)
+            errors.print(f"\n{failed}", style="red", markup=False, soft_wrap=True)
             return 1
         except (Problem, httpx2.HTTPError, TimeoutError) as error:
-            errors.print(f"\n[red]The demo broke off:[/] {str(error) or type(error).__name__}")
+            said = escape(str(error) or type(error).__name__)
+            errors.print(f"\n[red]The demo broke off:[/] {said}", soft_wrap=True)
             show_logs(errors, folder)
             return 1
     console.print(
-        "\nEverything is stopped. `make up` keeps a stack running, with the API's documentation at "
-        "http://127.0.0.1:8000/docs"
+        "\nEverything is stopped. `make up` starts it again and keeps it running;\n"
+        "the API's documentation is then at http://127.0.0.1:8000/docs"
     )
     return 0
 
@@ -83,7 +87,7 @@ def show_logs(errors: Console, folder: Path) -> None:
         errors.print(f"\n[bold]{log.stem}[/]")
         with log.open(errors="replace") as lines:
             for line in deque(lines, LOG_LINES):
-                errors.print(f"  {line.rstrip()}", markup=False)
+                errors.print(f"  {line.rstrip()}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -102,9 +102,6 @@ class Client:
     async def file(self, file: str) -> File:
         return File.model_validate_json((await self._ask("GET", f"/files/{file}")).content)
 
-    async def content(self, file: str) -> bytes:
-        return (await self._ask("GET", f"/files/{file}/content")).content
-
     async def submit(self, kind: str, spec: dict[str, Any]) -> Job:
         answer = await self._ask("POST", f"/jobs/{kind}", json={"spec": spec})
         return Job.model_validate_json(answer.content)

@@ -1,16 +1,20 @@
 """Progress as the events tell it: bars in a terminal, lines anywhere else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from demo.client import Event
 
 COLOUR = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+
+KIND_WIDTH = 18
+STATE_WIDTH = 9
 
 
 class Display(Protocol):
@@ -18,23 +22,22 @@ class Display(Protocol):
 
 
 def _state(event: Event) -> str:
-    colour = COLOUR.get(event.state, "white")
-    return f"[{colour}]{event.state}[/]"
+    return f"[{COLOUR.get(event.state, 'white')}]{event.state:<{STATE_WIDTH}}[/]"
 
 
 class _Bars:
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, kinds: Sequence[str]) -> None:
         self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
+        self._tasks: dict[str, TaskID] = {
+            kind: progress.add_task(kind, total=1, state="", message="") for kind in kinds
+        }
 
     def show(self, kind: str, event: Event) -> None:
-        if kind not in self._tasks:
-            self._tasks[kind] = self._progress.add_task(kind, total=1, state="", message="")
         self._progress.update(
             self._tasks[kind],
             completed=event.progress,
             state=_state(event),
-            message=event.message,
+            message=escape(event.message),
         )
 
 
@@ -44,21 +47,23 @@ class _Lines:
 
     def show(self, kind: str, event: Event) -> None:
         now = datetime.now().astimezone().strftime("%H:%M:%S")
-        line = f"  {now}  {kind:<18} {event.progress:4.0%}  {_state(event):<9}  {event.message}"
-        self._console.print(line.rstrip())
+        line = f"  {now}  {kind:<{KIND_WIDTH}} {event.progress:4.0%}  {_state(event)}"
+        if event.message:
+            line += f"  {escape(event.message)}"
+        self._console.print(line, soft_wrap=True)
 
 
 @contextmanager
-def display(console: Console) -> Iterator[Display]:
+def display(console: Console, kinds: Sequence[str]) -> Iterator[Display]:
     if not console.is_terminal:
         yield _Lines(console)
         return
     columns = (
-        TextColumn("  {task.description:<18}"),
-        BarColumn(24),
+        TextColumn(f"  {{task.description:<{KIND_WIDTH}}}"),
+        BarColumn(20),
         TaskProgressColumn(),
         TextColumn("{task.fields[state]}"),
-        TextColumn("[dim]{task.fields[message]}", markup=True),
+        TextColumn("[dim]{task.fields[message]}"),
     )
     with Progress(*columns, console=console) as progress:
-        yield _Bars(progress)
+        yield _Bars(progress, kinds)

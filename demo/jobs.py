@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from demo.client import Client
@@ -73,11 +74,13 @@ def recognition(page: UUID) -> Order:
 
 
 async def show_text(console: Console, client: Client, output: Output) -> None:
-    text = (await client.content(output["text"])).decode()
-    console.print(text.rstrip(), markup=False)
-    if confidences := [line["confidence"] for line in output["lines"]]:
-        mean = sum(confidences) / len(confidences)
-        console.print(f"[dim]{output['line_count']} lines, {mean:.1%} certain on average[/]")
+    table = Table("certain", "text", box=None, pad_edge=False)
+    for line in output["lines"]:
+        table.add_row(f"{line['confidence']:.0%}", escape(line["text"]))
+    console.print(table)
+    for role in ("text", "details"):
+        file = await client.file(output[role])
+        console.print(f"[dim]{file.name}, {size(file.size)}[/]")
 
 
 # --- the flights ------------------------------------------------------------------------------
@@ -106,7 +109,7 @@ async def show_delays(console: Console, client: Client, output: Output) -> None:
     for column in output["columns"]:
         table.add_column(column["name"], justify="left" if column["dtype"] == "String" else "right")
     for row in output["preview"][:PREVIEW_ROWS]:
-        table.add_row(*(cell(value) for value in row))
+        table.add_row(*(escape(cell(value)) for value in row))
     console.print(table)
     file = await client.file(output["file"])
     console.print(

@@ -36,7 +36,7 @@ async def tell(console: Console, url: str, given: Inputs) -> None:
         console.print("\n[bold]Three jobs at once[/], each with its stream of events")
         asked = orders(*ids)
         jobs = await submit(client, asked)
-        with display(console) as shown:
+        with display(console, [job.kind for job in jobs]) as shown:
             async with anyio.create_task_group() as group:
                 for job in jobs:
                     group.start_soon(follow, client, job, shown)

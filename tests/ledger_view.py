@@ -30,7 +30,12 @@ class View:
     owner: UUID
 
     def submit(
-        self, kind: str = "test.nap", *, owner: UUID | None = None, max_tries: int = 3, **spec: object
+        self,
+        kind: str = "test.nap",
+        *,
+        owner: UUID | None = None,
+        max_tries: int = 3,
+        **spec: object,
     ) -> UUID:
         submission = Submission(
             owner or self.owner, kind, "cpu", max_tries, json.dumps({"seconds": 0.0, **spec})

@@ -4,10 +4,11 @@ What Celery has for schedules, retries, time limits, revokes and results stays o
 the truth of all of them.
 """
 
+from collections.abc import Sequence
 from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from app.core.config import Settings
 
@@ -26,12 +27,26 @@ def _broker_url(url: str) -> str:
     return f"redis+socket://{parts.path}?virtual_host={database}"
 
 
-def queue_key(pool: str) -> str:
-    """The Redis list that holds a pool's messages."""
-    return f"{KEY_PREFIX}{pool}"
+def queue_name(pool: str, build: str | None = None) -> str:
+    """A pool's queue, or that of the pool's workers of one build."""
+    return pool if build is None else f"{pool}.{build}"
 
 
-def create_celery(settings: Settings) -> Celery:
+def queue_key(queue: str) -> str:
+    """The Redis list that holds a queue's messages."""
+    return f"{KEY_PREFIX}{queue}"
+
+
+# It routes by name alone: no binding that a flush of Redis would lose.
+ANONYMOUS = Exchange("", type="direct")  # type: ignore[no-untyped-call]
+
+
+def queue(name: str) -> Queue:
+    return Queue(name, ANONYMOUS, routing_key=name)  # type: ignore[no-untyped-call]
+
+
+def create_celery(settings: Settings, queues: Sequence[str]) -> Celery:
+    """`queues` are those that it consumes."""
     app = Celery("heavylift", set_as_current=False)
     app.conf.update(
         broker_url=_broker_url(settings.redis.url.get_secret_value()),
@@ -45,13 +60,8 @@ def create_celery(settings: Settings) -> Celery:
         # The default gives up for good after 100 attempts.
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
-        # The anonymous exchange routes by name alone: no binding that a flush would lose.
-        task_queues=[
-            Queue(pool, Exchange("", type="direct"), routing_key=pool)
-            for pool in settings.jobs.pools
-        ],
+        task_queues=[queue(name) for name in queues],
         task_create_missing_queues=False,
-        task_default_queue=settings.jobs.pools[0],
         task_serializer="json",
         accept_content=["json"],
         # The ledger keeps results.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 from uuid import UUID, uuid4
 
 import obstore
@@ -95,7 +96,7 @@ class Attempt(JobContext):
     def threads(self) -> int:
         return self._threads
 
-    def __enter__(self) -> "Attempt":
+    def __enter__(self) -> Self:
         self._scratch.mkdir(parents=True)
         self._writer.start()
         return self

@@ -65,9 +65,7 @@ class Executor:
         self._slots = slots
         self._slot = slot
         self._keep = retention(settings)
-        self._scratch = Path(
-            tempfile.mkdtemp(prefix="heavylift-", dir=settings.worker.scratch)
-        )
+        self._scratch = Path(tempfile.mkdtemp(prefix="heavylift-", dir=settings.worker.scratch))
         slots.clear(slot)
 
     @cached_property
@@ -142,7 +140,10 @@ class Executor:
             change = self._interrupted(interruption, kind, job_id, attempt)
         except JobError as error:
             change = self._failed(job_id, attempt, error.code, error.detail, error.retryable)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # A panic in Rust (polars) arrives as a BaseException.
             log.exception("job raised")
             change = self._failed(
                 job_id, attempt, "internal-error", f"{type(error).__name__}: {error}", True
@@ -155,9 +156,7 @@ class Executor:
             log.info("attempt ended", state=change.state, seconds=time.monotonic() - started)
 
     def _announce_start(self, claim: ledger.Claim) -> None:
-        self._announcer.change(
-            Change(claim.job_id, JobState.RUNNING, claim.attempt, claim.seq)
-        )
+        self._announcer.change(Change(claim.job_id, JobState.RUNNING, claim.attempt, claim.seq))
 
     def _succeeded(self, job_id: UUID, attempt: int, result: str) -> Change | None:
         try:

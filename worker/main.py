@@ -1,5 +1,6 @@
 """Puts a worker together: Celery's prefork pool, its children's executors, its parent's threads."""
 
+import hashlib
 import logging
 import warnings
 from importlib.metadata import version as installed_version
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import ConfigurationError, Settings
 from app.jobs import KindRegistry, load_kinds
-from worker.celery import TASK, create_celery
+from worker.celery import TASK, create_celery, queue_name
 from worker.executor import Executor
 from worker.memory import container_limit, share
 from worker.parent import Parent
@@ -39,6 +40,11 @@ def installed_kinds(settings: Settings) -> KindRegistry:
     return KindRegistry([kinds[name] for name in wanted])
 
 
+def build_of(version: str, kinds: KindRegistry) -> str:
+    """A version and its kinds in one word: workers that share it run the same jobs."""
+    return hashlib.sha256("\n".join([version, *kinds]).encode()).hexdigest()[:12]
+
+
 def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
     if pool not in settings.jobs.pools:
@@ -50,7 +56,9 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     worker_id = uuid4()
     slots = Slots(concurrency)
     memory = settings.worker.memory_per_slot or share(concurrency, container_limit())
-    celery = create_celery(settings)
+    build = build_of(version, kinds)
+    queues = [queue_name(pool), queue_name(pool, build)]
+    celery = create_celery(settings, queues)
     executor: Executor | None = None
 
     # Before any child imports a library that counts the machine's cores for itself.
@@ -61,6 +69,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         kinds,
         worker_id=worker_id,
         version=version,
+        build=build,
         pool=pool,
         slots=slots,
         memory_per_slot=memory,
@@ -90,7 +99,6 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     def parent_told_to_stop(**_: Any) -> None:
         parent.drain()
 
-    @celery.task(name=TASK)
     def run(job_id: str) -> None:
         assert executor is not None  # noqa: S101 - tasks run in children only
         try:
@@ -101,6 +109,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
             # Nothing was claimed: the controller sends another message.
             log.warning("the ledger is away, message dropped", error=str(error.orig))
 
+    celery.task(run, name=TASK)
     # As root it warns of pickled messages: ours are JSON, and nothing else is accepted.
     warnings.simplefilter("ignore", SecurityWarning)
     signals.setup_logging.connect(logging_is_ours, weak=False)
@@ -111,7 +120,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     worker = celery.Worker(
         pool_cls="prefork",
         concurrency=concurrency,
-        queues=[pool],
+        queues=queues,
         hostname=f"{pool}@{worker_id}",
         without_gossip=True,
         without_mingle=True,

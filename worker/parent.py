@@ -67,6 +67,7 @@ class Parent:
         *,
         worker_id: UUID,
         version: str,
+        build: str,
         pool: str,
         slots: Slots,
         memory_per_slot: int | None,
@@ -75,6 +76,7 @@ class Parent:
         self._kinds = kinds
         self._worker_id = worker_id
         self._version = version
+        self._build = build
         self._pool = pool
         self._slots = slots
         self._memory_per_slot = memory_per_slot
@@ -231,6 +233,7 @@ class Parent:
             pool=self._pool,
             hostname=socket.gethostname(),
             version=self._version,
+            build=self._build,
             kinds=list(self._kinds),
             slots=self._slots.count,
             draining=self._drain_signals > 0,

@@ -11,7 +11,7 @@ VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
-HEAVY = ("polars", "pyvips", "numpy", "onnxruntime", "cv2")
+HEAVY = ("polars", "pyvips", "onnxruntime", "cv2")
 
 
 def limit_threads(threads: int) -> None:

@@ -6,14 +6,14 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from typing_extensions import override
 
-from app.api.problems import MEDIA_TYPE, InternalError
+from app.api.problems import MEDIA_TYPE, InternalError, RequestTooLarge
 from app.core.errors import DomainError, InvalidInput, Unauthorized, Unavailable
 from app.schemas.problem import Problem
 
 Responses = dict[int | str, dict[str, Any]]
 
 REFERENCES = "#/components/schemas/{model}"
-ANYWHERE = (InvalidInput, InternalError, Unavailable)
+ANYWHERE: tuple[type[DomainError], ...] = (InvalidInput, InternalError, Unavailable)
 
 
 def problems(*errors: type[DomainError]) -> Responses:
@@ -50,7 +50,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas |= schema.pop("$defs") | {"Problem": schema}
     for path in document["paths"].values():
         for operation in path.values():
-            everywhere = problems(*ANYWHERE, *([Unauthorized] if "security" in operation else []))
+            common = [*ANYWHERE]
+            if "security" in operation:
+                common.append(Unauthorized)
+            if "requestBody" in operation and "413" not in operation["responses"]:
+                common.append(RequestTooLarge)
+            everywhere = problems(*common)
             for status, response in everywhere.items():
                 responses = operation["responses"]
                 declared = responses.get(str(status))

@@ -28,12 +28,21 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPES = "https://heavylift.dev/problems/"
 
+
+class InternalError(DomainError):
+    type, title, status = "internal-error", "Something broke on our side", 500
+
+
+class RequestTooLarge(DomainError):
+    type, title, status = "request-too-large", "The body is over the limit", 413
+
+
 # What the framework itself refuses.
 HTTP_TYPES = {
     400: "bad-request",
     404: "not-found",
     405: "method-not-allowed",
-    413: "request-too-large",
+    413: RequestTooLarge.type,
     415: "unsupported-media-type",
 }
 
@@ -43,10 +52,6 @@ HEADERS: dict[type[DomainError], dict[str, str]] = {
     InvalidCredentials: {"WWW-Authenticate": "Bearer"},
     Unavailable: {"Retry-After": "1"},
 }
-
-
-class InternalError(DomainError):
-    type, title, status = "internal-error", "Something broke on our side", 500
 
 
 def problem(

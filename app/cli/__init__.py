@@ -80,5 +80,5 @@ def main() -> int:
         reason = f"{error.format_message()} (see `heavylift --help`)"
     else:
         return int(outcome or 0)
-    print(f"heavylift: {' '.join(reason.split())}", file=sys.stderr)  # noqa: T201
+    print("heavylift:", *reason.split(), file=sys.stderr)  # noqa: T201
     return 2

@@ -25,6 +25,8 @@ def console_log(console: Console) -> Sink:
     lock = Lock()
 
     def write(name: str, line: str) -> None:
+        if not line:
+            return
         style = "bold yellow" if name == SUPERVISOR else STYLES.get(name, "white")
         text = Text.assemble((f"{name:<{NAME_WIDTH}} | ", style), Text.from_ansi(line))
         with lock:

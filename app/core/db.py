@@ -54,4 +54,5 @@ def sync_engine(database: Database, *, connections: int = 1) -> Engine:
 
 def direct_engine(database: Database) -> Engine:
     """For migrations: past a pooler, one connection, closed when returned."""
-    return create_engine(_url(database, "psycopg", direct=True), poolclass=NullPool)
+    url = _url(database, "psycopg", direct=True)
+    return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})

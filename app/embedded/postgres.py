@@ -125,6 +125,13 @@ class EmbeddedPostgres:
             orphaned=signal.SIGINT,
         )
         self._process.wait_until(self._ready, seconds=60)
+        try:
+            self._create_database()
+        except psycopg.Error as error:
+            self.stop()
+            raise EmbeddedError(f"can't set PostgreSQL up in {self.folder}: {error}") from error
+
+    def _create_database(self) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             if connection.execute(query, [self.DATABASE]).fetchone() is None:

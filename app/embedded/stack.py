@@ -148,7 +148,7 @@ def log_files(folder: Path) -> Sink:
 def locked(folder: Path) -> Iterator[None]:
     """Make `folder`, and hold it alone. Raises `EmbeddedError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (folder / "lock").open("a+")
     except OSError as error:
         raise EmbeddedError(f"can't write in {folder}: {error.strerror}") from None
@@ -310,8 +310,9 @@ class Stack:
             say=lambda text: self._say(f"{name} {text}"),
             give_up=lambda: self.request_stop(CONFIGURATION_EXIT),
         )
-        supervised.start()
+        # Known before it starts: what came up only half is stopped too.
         self._running[name] = rank, supervised
+        supervised.start()
 
     def _say(self, text: str) -> None:
         assert self._sink is not None  # noqa: S101

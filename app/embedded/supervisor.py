@@ -83,7 +83,7 @@ class Supervised:
                 try:
                     self._service.start()
                     break
-                except EmbeddedError as error:
+                except (EmbeddedError, OSError) as error:
                     reason = str(error)
             if self._stopping.is_set():  # asked for while it started
                 self._service.stop()

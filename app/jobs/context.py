@@ -11,6 +11,8 @@ from app.jobs.files import FileId
 class JobContext(Protocol):
     """Handed to a kind's function with its specification; valid until that function returns.
 
+    Its methods are for the thread that the function was called in.
+
     Every method raises `JobInterrupted` (`JobCancelled`, `LeaseLost`) when the attempt is over.
     """
 

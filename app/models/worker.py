@@ -27,6 +27,8 @@ class Worker(Base):
     pool: Mapped[str]
     hostname: Mapped[str]
     version: Mapped[str]
+    # Its version and kinds in one word: workers of one build run the same jobs.
+    build: Mapped[str]
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
     slots: Mapped[int]
     busy: Mapped[int]

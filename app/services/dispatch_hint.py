@@ -5,7 +5,6 @@ One task per process. What it could not tell is not kept: controllers poll, and 
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.core import channels
+from app.core.tasks import stop
 from app.schemas.job import JobEvent
 
 log = structlog.get_logger(__name__)
@@ -42,9 +42,7 @@ class DispatchHint:
         traceback: TracebackType | None,
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await stop(self._task)
 
     def pool(self, name: str) -> None:
         """The pool's backlog has grown; hints that wait for Redis coalesce."""

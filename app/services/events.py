@@ -272,7 +272,7 @@ class EventHub:
             if (job := self._jobs.get(event.job_id)) is not None:
                 job.offer(event)
         for watcher, job_id in watchers.items():
-            if watcher.user_id not in active or job_id not in found:
+            if job_id not in found:
                 watcher.end()
             elif not watcher.read:
                 watcher.read = True

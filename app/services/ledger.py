@@ -77,6 +77,7 @@ class Beat:
     pool: str
     hostname: str
     version: str
+    build: str
     kinds: Sequence[str]
     slots: int
     draining: bool
@@ -208,8 +209,9 @@ def claim(
 HEARTBEAT = text(
     """
     WITH worker AS (
-        INSERT INTO workers (id, pool, hostname, version, kinds, slots, busy, draining, expires_at)
-        VALUES (:worker_id, :pool, :hostname, :version, CAST(:kinds AS text[]), :slots,
+        INSERT INTO workers (id, pool, hostname, version, build, kinds, slots, busy, draining,
+                             expires_at)
+        VALUES (:worker_id, :pool, :hostname, :version, :build, CAST(:kinds AS text[]), :slots,
                 cardinality(CAST(:jobs AS uuid[])), :draining, clock_timestamp() + :lease)
         ON CONFLICT (id) DO UPDATE
         SET busy = excluded.busy, draining = excluded.draining, expires_at = excluded.expires_at
@@ -232,6 +234,7 @@ def heartbeat(connection: Connection, beat: Beat) -> dict[tuple[UUID, int], bool
             "pool": beat.pool,
             "hostname": beat.hostname,
             "version": beat.version,
+            "build": beat.build,
             "kinds": list(beat.kinds),
             "slots": beat.slots,
             "draining": beat.draining,
@@ -582,6 +585,19 @@ HELD = text(
 )
 
 
+BUILDS = text(
+    """
+    SELECT DISTINCT build FROM workers
+    WHERE pool = :pool AND NOT draining AND expires_at > clock_timestamp()
+    """
+)
+
+
+def builds(connection: Connection, pool: str) -> list[str]:
+    """The builds of the pool's live workers: whose queues somebody reads."""
+    return list(connection.execute(BUILDS, {"pool": pool}).scalars())
+
+
 def room(connection: Connection, pool: str) -> Room | None:
     """Lock the pool for this transaction and count; None if another controller has it."""
     parameters = {"pool": pool}
@@ -637,18 +653,13 @@ def waiting_owners(connection: Connection, pool: str, *, cursor: UUID, limit: in
     return list(connection.execute(WAITING_OWNERS, parameters).scalars())
 
 
-# Each owner's first rows by their own priorities, then by age. A row that no live worker runs is
-# parked instead of sent, so that the rows behind it are reached.
+# Each owner's first rows by their own priorities, then by age. A row that every live worker runs
+# goes to the pool's queue; one that only some run, to the queue of a build that does; one that none
+# runs is parked instead, so that the rows behind it are reached.
 DISPATCH = text(
     """
     WITH picked AS MATERIALIZED (
-        SELECT run.job_id,
-               NOT EXISTS (
-                   SELECT FROM workers
-                   WHERE workers.pool = :pool AND NOT draining AND expires_at > clock_timestamp()
-                     AND run.kind = ANY(workers.kinds)
-                     AND NOT workers.version = ANY(run.refused_by)
-               ) AS parked
+        SELECT run.job_id, able.build, able.everyone, able.build IS NULL AS parked
         FROM unnest(CAST(:owners AS uuid[]), CAST(:quotas AS integer[])) AS share (owner_id, quota)
         CROSS JOIN LATERAL (
             SELECT job_id, kind, refused_by FROM job_runs
@@ -657,6 +668,15 @@ DISPATCH = text(
             ORDER BY priority DESC, job_id LIMIT share.quota
             FOR UPDATE SKIP LOCKED
         ) AS run
+        CROSS JOIN LATERAL (
+            SELECT max(build) FILTER (WHERE runs_it) AS build, bool_and(runs_it) AS everyone
+            FROM (
+                SELECT build,
+                       run.kind = ANY(kinds) AND NOT version = ANY(run.refused_by) AS runs_it
+                FROM workers
+                WHERE pool = :pool AND NOT draining AND expires_at > clock_timestamp()
+            ) AS live
+        ) AS able
     )
     UPDATE job_runs
     SET parked = picked.parked,
@@ -664,7 +684,8 @@ DISPATCH = text(
         publishes = publishes + CASE WHEN picked.parked THEN 0 ELSE 1 END
     FROM picked
     WHERE job_runs.job_id = picked.job_id
-    RETURNING job_runs.job_id, job_runs.attempt, job_runs.publishes, job_runs.owner_id, job_runs.parked
+    RETURNING job_runs.job_id, job_runs.attempt, job_runs.publishes, job_runs.parked,
+              CASE WHEN NOT picked.everyone THEN picked.build END AS build
     """
 )
 
@@ -673,12 +694,16 @@ MOVE_CURSOR = text("UPDATE pools SET cursor = :cursor WHERE name = :pool")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message for one row: its id tells a redispatch from what went before."""
+    """One message for one row: its id tells it from what was sent for the row before.
+
+    With a `build`, it is for workers of that build alone.
+    """
 
     job_id: UUID
     attempt: int
     publishes: int
     pool: str
+    build: str | None = None
 
     @property
     def task_id(self) -> str:
@@ -694,7 +719,9 @@ def dispatch(
     ).all()
     connection.execute(MOVE_CURSOR, {"pool": pool, "cursor": cursor})
     messages = [
-        Message(row.job_id, row.attempt, row.publishes, pool) for row in rows if not row.parked
+        Message(row.job_id, row.attempt, row.publishes, pool, row.build)
+        for row in rows
+        if not row.parked
     ]
     return messages, len(rows) - len(messages)
 
@@ -729,13 +756,14 @@ UNCLAIMED = text(
     """
 )
 
+# Back into the backlog: dispatch decides anew, and there is a place for it in the window.
 REDISPATCH = text(
     """
-    UPDATE job_runs SET dispatched_at = clock_timestamp(), publishes = job_runs.publishes + 1
+    UPDATE job_runs SET dispatched_at = NULL
     FROM unnest(CAST(:jobs AS uuid[]), CAST(:publishes AS integer[])) AS missing (job_id, publishes)
     WHERE job_runs.job_id = missing.job_id AND job_runs.publishes = missing.publishes
       AND state = 'queued' AND dispatched_at IS NOT NULL
-    RETURNING job_runs.job_id, job_runs.attempt, job_runs.publishes, job_runs.pool
+    RETURNING job_runs.job_id
     """
 )
 
@@ -746,16 +774,17 @@ def unclaimed(connection: Connection, pool: str, *, after: timedelta, limit: int
     return [Message(**row._mapping) for row in rows]
 
 
-def redispatch(connection: Connection, lost: Sequence[Message]) -> list[Message]:
-    """Send again what the queue does not hold: once, whichever controllers found it."""
-    rows = connection.execute(
-        REDISPATCH,
-        {
-            "jobs": [message.job_id for message in lost],
-            "publishes": [message.publishes for message in lost],
-        },
+def redispatch(connection: Connection, lost: Sequence[Message]) -> int:
+    """Let what the queues do not hold be sent again: once, whichever controllers found it."""
+    return len(
+        connection.execute(
+            REDISPATCH,
+            {
+                "jobs": [message.job_id for message in lost],
+                "publishes": [message.publishes for message in lost],
+            },
+        ).all()
     )
-    return [Message(**row._mapping) for row in rows]
 
 
 NOW = text("SELECT clock_timestamp()")

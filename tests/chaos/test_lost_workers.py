@@ -19,9 +19,11 @@ RESCUED_WITHIN = 45
 def working_child(log: Path) -> int:
     """The process that the last started attempt runs in."""
     line = until(
-        lambda: [line for line in log.read_text().splitlines() if line.startswith("start")]
-        if log.exists()
-        else None,
+        lambda: (
+            [line for line in log.read_text().splitlines() if line.startswith("start")]
+            if log.exists()
+            else None
+        ),
         seconds=30,
         what="a started attempt",
     )[-1]
@@ -36,7 +38,7 @@ def test_a_killed_workers_job_runs_again_and_succeeds(
     worker = stack.parts.worker(concurrency=1).ready()
     other = stack.parts.worker(concurrency=1)
     log = tmp_path / "attempts"
-    job = stack.ledger.submit(seconds=20, log=str(log))
+    job = stack.ledger.submit(seconds=6, log=str(log))
     child = working_child(log)
     other.ready()
     mine = child in {process.pid for process in worker.children()}
@@ -80,8 +82,10 @@ def test_a_zombie_overwrites_nothing(stack: Stack, tmp_path: Path) -> None:
     for process in frozen:
         process.resume()
     until(
-        lambda: "end" in [line.split()[0] for line in log.read_text().splitlines()[2:]]
-        and "refused" in worker.output,
+        lambda: (
+            "end" in [line.split()[0] for line in log.read_text().splitlines()[2:]]
+            and "refused" in worker.output
+        ),
         seconds=30,
         what="the zombie tries to finish, and is refused",
     )
@@ -142,9 +146,7 @@ def test_a_second_sigterm_puts_all_back_at_once(stack: Stack) -> None:
     stack.parts.controller().ready()
     worker = stack.parts.worker(concurrency=2, HEAVYLIFT_WORKER_DRAIN="300").ready()
     jobs = [stack.ledger.submit(seconds=600), stack.ledger.submit("test.spin", seconds=60)]
-    until(
-        lambda: all(stack.ledger.running(job, 1) for job in jobs), seconds=20, what="both run"
-    )
+    until(lambda: all(stack.ledger.running(job, 1) for job in jobs), seconds=20, what="both run")
     worker.terminate()
     until(lambda: "draining" in worker.output, seconds=10, what="draining")
     worker.terminate()

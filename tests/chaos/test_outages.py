@@ -8,6 +8,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
+from app.services.ledger import LEASE
 from tests.chaos.conftest import Stack
 from tests.processes import until
 
@@ -32,15 +33,14 @@ def test_an_outage_of_postgresql_costs_no_running_job_anything(
     controllers = [stack.parts.controller().ready() for _ in range(2)]
     worker = stack.parts.worker(concurrency=3).ready()
     # One ends while the database is away, one right after, one much later.
-    jobs = [stack.ledger.submit(seconds=seconds) for seconds in (20, OUTAGE + 10, OUTAGE + 50)]
-    until(
-        lambda: all(stack.ledger.running(job, 1) for job in jobs), seconds=30, what="all run"
-    )
+    jobs = [stack.ledger.submit(seconds=seconds) for seconds in (50, OUTAGE + 45, OUTAGE + 60)]
+    until(lambda: all(stack.ledger.running(job, 1) for job in jobs), seconds=30, what="all run")
     # The controllers have been in contact for more than a lease: they would rescue.
-    time.sleep(35 if begin is stop_postgres else 0)
+    time.sleep(LEASE.total_seconds() + 5)
     end = begin(stack)
     time.sleep(OUTAGE)
     end()
+    stack.ledger.engine.dispose()
     until(lambda: stack.ledger.succeeded(*jobs), seconds=120, what="all succeed")
     for job in jobs:
         ended = stack.ledger.job(job)
@@ -77,7 +77,11 @@ def test_redis_killed_and_emptied_loses_no_job(stack: Stack) -> None:
             return str(answer.json()["id"])
 
         jobs = [post(0.2) for _ in range(50)]
-        until(lambda: stack.ledger.count("jobs WHERE outcome IS NOT NULL") > 2, seconds=30, what="some ran")
+        until(
+            lambda: stack.ledger.count("jobs WHERE outcome IS NOT NULL") > 2,
+            seconds=30,
+            what="some ran",
+        )
         stack.redis.process.kill()
         waiting = stack.ledger.count("job_runs")
         assert waiting > 20, "most of them wait"

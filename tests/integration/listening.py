@@ -1,7 +1,7 @@
 """The application behind a real HTTP server, in the test's own event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,6 +10,13 @@ from httpx2 import AsyncClient
 from uvicorn import Config, Server
 
 from app.api.state import State
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """For what another process, or a server's end, tells nobody."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +34,9 @@ class Listening:
 async def listening(app: FastAPI) -> AsyncIterator[Listening]:
     server = Server(Config(app, host="127.0.0.1", port=0, lifespan="on", log_config=None))
     serving = asyncio.create_task(server.serve())
-    while not server.started:
-        if serving.done():
-            serving.result()
-        await asyncio.sleep(0.005)
+    await eventually(lambda: server.started or serving.done())
+    if serving.done():
+        serving.result()
     host, port = server.servers[0].sockets[0].getsockname()
     state: State = server.lifespan.state["heavylift"]
     try:

@@ -38,7 +38,10 @@ def live_worker(
     id: UUID = WORKER,  # noqa: A002
 ) -> None:
     with engine.begin() as connection:
-        ledger.heartbeat(connection, Beat(id, "cpu", "host", version, kinds, slots, draining))
+        ledger.heartbeat(
+            connection,
+            Beat(id, "cpu", "host", version, f"{version}:{kinds}", kinds, slots, draining),
+        )
 
 
 def submit(engine: Engine, owner: UUID, count: int = 1, **changes: object) -> list[UUID]:
@@ -58,9 +61,7 @@ def turn(engine: Engine, *, queued: int = 0, window_per_slot: int = 2) -> list[M
     more = True
     while more:
         with engine.begin() as connection:
-            messages, more = fill(
-                connection, "cpu", window_per_slot=window_per_slot, queued=queued
-            )
+            messages, more = fill(connection, "cpu", window_per_slot=window_per_slot, queued=queued)
         sent += messages
     return sent
 
@@ -199,7 +200,10 @@ def test_what_nobody_runs_waits_and_hides_nothing(engine: Engine, owner: UUID) -
     live_worker(engine, slots=20, kinds=("c.d",), version="2", id=uuid4())
     with engine.begin() as connection:
         assert ledger.unpark(connection, limit=100) == 20
-    assert {message.job_id for message in turn(engine)} == set(unknown)
+    sent = turn(engine)
+    assert {message.job_id for message in sent} == set(unknown)
+    # Both read the pool's queue: what only one of them runs goes to its own.
+    assert {message.build for message in sent} == {"2:('c.d',)"}
 
 
 def test_a_job_that_a_version_refused_waits_for_another_version(
@@ -221,7 +225,7 @@ def test_a_job_that_a_version_refused_waits_for_another_version(
     with engine.begin() as connection:
         assert ledger.unpark(connection, limit=10) == 1
     (message,) = turn(engine)
-    assert message.job_id == job
+    assert (message.job_id, message.build) == (job, "2:('a.b',)")
 
 
 def test_a_lost_message_is_sent_again_once(engine: Engine, owner: UUID) -> None:
@@ -234,6 +238,8 @@ def test_a_lost_message_is_sent_again_once(engine: Engine, owner: UUID) -> None:
         assert early == []
         lost = ledger.unclaimed(connection, "cpu", after=timedelta(0), limit=10)
         assert lost == sent[1:]
-        again = ledger.redispatch(connection, lost)
-        assert {message.task_id for message in again}.isdisjoint({m.task_id for m in sent})
-        assert ledger.redispatch(connection, lost) == []
+        assert ledger.redispatch(connection, lost) == 2
+        assert ledger.redispatch(connection, lost) == 0
+    again = turn(engine)
+    assert {message.job_id for message in again} == {message.job_id for message in lost}
+    assert {message.task_id for message in again}.isdisjoint({m.task_id for m in sent})

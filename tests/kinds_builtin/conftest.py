@@ -1,22 +1,23 @@
 """Real inputs out of installed wheels, and a context without the ledger."""
 
-import os
+import sys
 
-# Before any heavy import, as a worker's child does: the machine is shared.
-from worker.threads import limit_threads
+from worker.threads import HEAVY, limit_threads
 
-limit_threads(int(os.environ.get("HEAVYLIFT_TEST_THREADS", "1")))
+# As a worker's child does, before any heavy import: unless another test's module made one.
+if not any(name in sys.modules for name in HEAVY):
+    limit_threads(1)
 
-import zipfile  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from contextlib import AbstractContextManager, nullcontext  # noqa: E402
-from importlib.util import find_spec  # noqa: E402
-from pathlib import Path  # noqa: E402
-from uuid import UUID, uuid4  # noqa: E402
+import zipfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from uuid import UUID, uuid4
 
-import pytest  # noqa: E402
+import pytest
 
-from app.jobs import FileId, JobCancelled, JobContext  # noqa: E402
+from app.jobs import FileId, JobCancelled, JobContext
 
 
 class FolderContext:

@@ -25,8 +25,6 @@ def test_a_field_is_named_without_the_branches_of_unions(spec: object, field: st
     body = {"spec": spec}
     with pytest.raises(ValidationError) as invalid:
         TypeAdapter(Draw).validate_python(spec)
-    errors = [
-        {**error, "loc": ("body", "spec", *error["loc"])} for error in invalid.value.errors()
-    ]
+    errors = [{**error, "loc": ("body", "spec", *error["loc"])} for error in invalid.value.errors()]
     found = field_errors(RequestValidationError(errors, body=body))
     assert [error.field for error in found] == [field]

@@ -20,7 +20,7 @@ A, B, C = (UUID(int=n) for n in (1, 2, 3))
         pytest.param(5, [B, A], {}, {B: 3, A: 2}, id="the odd one to who comes first"),
         pytest.param(2, [A, B], {A: 4}, {B: 2}, id="one that holds its share waits"),
         pytest.param(4, [A, B], {A: 2}, {A: 1, B: 3}, id="levelled out"),
-        pytest.param(1, [A, B], {A: 1, C: 7}, {B: 1}, id="who holds and waits for nothing is nobody"),
+        pytest.param(1, [A, B], {A: 1, C: 7}, {B: 1}, id="who waits for nothing is nobody"),
     ],
 )
 def test_shares(

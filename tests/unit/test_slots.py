@@ -91,7 +91,7 @@ def test_a_child_that_has_gone_on_to_another_job_lives() -> None:
     pid = fork_child(slots, [first, second], 0.3)
     while not (assignments := slots.assignments()):
         time.sleep(0.001)
-    while (now := slots.assignments()) and now[0].job_id != second or not now:
+    while not (now := slots.assignments()) or now[0].job_id != second:
         time.sleep(0.001)
     assert not kill(slots, assignments[0])
     assert psutil.Process(pid).status() != psutil.STATUS_STOPPED

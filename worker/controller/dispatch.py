@@ -85,7 +85,9 @@ class Dispatch:
                 pass
 
     def _fill(self, pool: str) -> bool:
-        queued = self._publisher.length(pool)
+        with self._engine.begin() as connection:
+            builds = ledger.builds(connection, pool)
+        queued = self._publisher.length(pool, builds)
         with self._engine.begin() as connection:
             messages, more = fill(
                 connection, pool, window_per_slot=self._window_per_slot, queued=queued
@@ -95,29 +97,38 @@ class Dispatch:
 
 
 class Redispatch:
-    """Compares rows that nobody claimed with the queue itself; what it does not hold was lost."""
+    """Compares rows that nobody claimed with the queues themselves: what is in none was lost.
 
-    def __init__(self, engine: Engine, publisher: Publisher, pools: Sequence[str]) -> None:
+    So was what waits for a build that has no live worker any more.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        publisher: Publisher,
+        pools: Sequence[str],
+        wake: Callable[[], None],
+    ) -> None:
         self._engine = engine
         self._publisher = publisher
         self._pools = pools
+        self._wake = wake
 
     def turn(self) -> None:
         for pool in self._pools:
             with self._engine.begin() as connection:
-                unclaimed = ledger.unclaimed(
-                    connection, pool, after=UNCLAIMED_AFTER, limit=BATCH
-                )
+                unclaimed = ledger.unclaimed(connection, pool, after=UNCLAIMED_AFTER, limit=BATCH)
+                builds = ledger.builds(connection, pool)
             if not unclaimed:
                 continue
-            queued = self._publisher.queued(pool)
+            queued = self._publisher.queued(pool, builds)
             lost = [message for message in unclaimed if message.task_id not in queued]
             if not lost:
                 continue
             with self._engine.begin() as connection:
                 again = ledger.redispatch(connection, lost)
-            log.info("messages lost, sent again", pool=pool, count=len(again))
-            self._publisher.publish(again)
+            log.info("messages lost, to be sent again", pool=pool, count=again)
+            self._wake()
 
 
 class Schedule:

@@ -80,7 +80,7 @@ def run_controller(settings: Settings) -> None:
         dispatching,
         Loop(
             "redispatch",
-            Redispatch(engine, publishers[1], pools).turn,
+            Redispatch(engine, publishers[1], pools, dispatching.wake).turn,
             interval=REDISPATCH_INTERVAL,
         ),
         Loop(
@@ -98,7 +98,7 @@ def run_controller(settings: Settings) -> None:
 
     stopping: list[int] = []
 
-    def stop(signal_number: int, frame: FrameType | None) -> None:
+    def stop(signal_number: int, _: FrameType | None) -> None:
         # A handler takes no lock, and an event has one.
         stopping.append(signal_number)
 

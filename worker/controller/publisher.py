@@ -1,6 +1,7 @@
 """Messages into Redis, and what is in there: the controller's alone, never on an event loop."""
 
 import json
+from collections.abc import Sequence
 
 import redis
 import structlog
@@ -9,7 +10,7 @@ from kombu.exceptions import OperationalError
 
 from app.core.config import Settings
 from app.services.ledger import Message
-from worker.celery import TASK, create_celery, queue_key
+from worker.celery import TASK, create_celery, queue, queue_key, queue_name
 
 log = structlog.get_logger()
 
@@ -18,7 +19,7 @@ class Publisher:
     """One loop's. Raises `redis.RedisError` or kombu's `OperationalError` when Redis is away."""
 
     def __init__(self, settings: Settings) -> None:
-        self._celery: Celery = create_celery(settings)
+        self._celery: Celery = create_celery(settings, settings.jobs.pools)
         self._redis = redis.Redis.from_url(
             settings.redis.url.get_secret_value(),
             socket_timeout=settings.redis.timeout,
@@ -35,7 +36,7 @@ class Publisher:
                         TASK,
                         args=[str(message.job_id)],
                         task_id=message.task_id,
-                        queue=message.pool,
+                        queue=queue(queue_name(message.pool, message.build)),
                         producer=producer,
                         retry=False,
                     )
@@ -43,14 +44,20 @@ class Publisher:
                     log.warning("redis is away, messages wait", error=str(error))
                     return
 
-    def length(self, pool: str) -> int:
-        length: int = self._redis.llen(queue_key(pool))  # type: ignore[assignment]
-        return length
+    def length(self, pool: str, builds: Sequence[str]) -> int:
+        """How many messages wait in the pool's queues."""
+        return sum(self._redis.llen(key) for key in self._keys(pool, builds))
 
-    def queued(self, pool: str) -> set[str]:
-        """The task ids that are in the queue: a short list, by design."""
-        found: list[bytes] = self._redis.lrange(queue_key(pool), 0, -1)  # type: ignore[assignment]
-        return {json.loads(message)["headers"]["id"] for message in found}
+    def queued(self, pool: str, builds: Sequence[str]) -> set[str]:
+        """The task ids that are in the pool's queues: short lists, by design."""
+        return {
+            json.loads(message)["headers"]["id"]
+            for key in self._keys(pool, builds)
+            for message in self._redis.lrange(key, 0, -1)
+        }
+
+    def _keys(self, pool: str, builds: Sequence[str]) -> list[str]:
+        return [queue_key(queue_name(pool, build)) for build in (None, *builds)]
 
     def close(self) -> None:
         self._redis.close()

@@ -71,9 +71,7 @@ class Rescue:
             if self._contact.lasts < LEASE.total_seconds():
                 return
             with self._engine.begin() as connection:
-                changes = ledger.rescue(
-                    connection, asked_at=asked_at, limit=BATCH, keep=self._keep
-                )
+                changes = ledger.rescue(connection, asked_at=asked_at, limit=BATCH, keep=self._keep)
             self._contact.heard()
         except Exception:
             self._contact.broken()

@@ -1,5 +1,6 @@
 """Opening a stranger's picture: which formats, how large, and what counts as broken."""
 
+import logging
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -40,6 +41,8 @@ def _load_vips() -> Any:
     os.environ.setdefault("VIPS_DISC_THRESHOLD", DISC_THRESHOLD)
     import pyvips
 
+    # Its warnings are about what strangers' pictures hold (a colour profile out of order).
+    logging.getLogger("pyvips").setLevel(logging.ERROR)
     pyvips.operation_block_set("VipsForeignLoad", True)
     for loader in LOADERS.values():
         pyvips.operation_block_set(loader, False)

@@ -70,6 +70,7 @@ def upgrade() -> None:
         sa.Column("pool", sa.Text(), nullable=False),
         sa.Column("hostname", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("build", sa.Text(), nullable=False),
         sa.Column("kinds", sa.ARRAY(sa.Text()), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("busy", sa.Integer(), nullable=False),

@@ -37,9 +37,9 @@ from app.schemas.page import Page
 from app.services import jobs
 from app.services.jobs import Idempotency
 
-# W3C Trace Context, 3.2: what has more than version 00 has is read as version 00.
+# W3C Trace Context, 3.2: a later version may have more at its end, and is read as version 00.
 TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+    r"(?!ff|00-.{53})[0-9a-f]{2}-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?"
 )
 
 LOCATION: dict[str, Any] = {
@@ -82,7 +82,7 @@ async def get_idempotency(
 async def get_traceparent(request: Request) -> str | None:
     """The caller's trace, if it is one; a broken header starts a new trace, as W3C has it."""
     match = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-    return None if match is None else "00-{}-{}-{}".format(*match.groups()[:3])
+    return None if match is None else f"00-{match[1]}"
 
 
 KindDep = Annotated[AnyKind, Depends(get_kind)]

@@ -1,0 +1,232 @@
+"""The whole contract, walked: what an operation takes, returns, refuses and documents."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient
+
+from app.core.config import Settings
+from app.jobs import KindRegistry, load_kinds
+from app.main import create_app
+from tests.integration.api.kinds import KINDS, count
+
+pytestmark = pytest.mark.anyio
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+# Takes a schema's own words.
+SCHEMA = "/api/v1/jobs/kinds/{kind}/schema"
+
+Operation = tuple[str, str, dict[str, Any]]
+
+
+def operations(document: dict[str, Any]) -> Iterator[Operation]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+@pytest.fixture(params=[KINDS, None], ids=["test kinds", "installed kinds"])
+def document(request: pytest.FixtureRequest, settings: Settings) -> dict[str, Any]:
+    kinds: KindRegistry = request.param or load_kinds()
+    return create_app(settings, kinds).openapi()
+
+
+def free_forms(schema: object, path: str = "") -> Iterator[str]:
+    """Where a schema takes anything at all."""
+    if schema == {} or schema is True:
+        yield path
+    elif isinstance(schema, list):
+        for index, item in enumerate(schema):
+            yield from free_forms(item, f"{path}.{index}")
+    elif isinstance(schema, dict):
+        if schema.get("type") == "object" and not (
+            "properties" in schema or schema.get("additionalProperties") not in (None, True)
+        ):
+            # A model that has no fields at all names itself, and refuses what it does not know.
+            if schema.get("additionalProperties") is not False:
+                yield path
+        if schema.get("additionalProperties") in (True, {}):
+            yield f"{path}.additionalProperties"
+        if schema.get("type") == "array" and not schema.get("items", schema.get("prefixItems")):
+            yield f"{path}.items"
+        for keyword in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "$defs"):
+            if keyword in schema:
+                inner = schema[keyword]
+                parts = inner.items() if keyword == "$defs" else [(keyword, inner)]
+                for name, part in parts:
+                    yield from free_forms(part, f"{path}.{name}")
+        for name, part in schema.get("properties", {}).items():
+            yield from free_forms(part, f"{path}.{name}")
+        extra = schema.get("additionalProperties")
+        if isinstance(extra, dict) and extra:
+            yield from free_forms(extra, f"{path}.*")
+
+
+def test_nothing_that_crosses_http_is_free_form(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert list(free_forms(list(schemas.values()), "")) == []
+    named = 0
+    for method, path, operation in operations(document):
+        content = [operation["requestBody"]["content"]] if "requestBody" in operation else []
+        content += [response.get("content", {}) for response in operation["responses"].values()]
+        for media_type, media in (item for types in content for item in types.items()):
+            where = f"{method} {path} {media_type}"
+            if path == SCHEMA and media_type == "application/schema+json":
+                continue
+            if media_type == "application/octet-stream":
+                assert media["schema"] == {"type": "string", "format": "binary"}, where
+            elif media_type == "text/event-stream":
+                reference = media["itemSchema"]["properties"]["data"]["contentSchema"]["$ref"]
+                assert reference.removeprefix("#/components/schemas/") in schemas, where
+            else:
+                assert is_named(media["schema"], schemas), f"{where}: {media['schema']}"
+                named += 1
+    assert named > 50
+
+
+def is_named(schema: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    """A model, or a union of models that says by which field it is told apart."""
+    if "oneOf" in schema:
+        return "discriminator" in schema and all(is_named(one, schemas) for one in schema["oneOf"])
+    reference: str = schema.get("$ref", "")
+    return reference.removeprefix("#/components/schemas/") in schemas
+
+
+def test_the_walk_finds_what_is_free_form() -> None:
+    for schema in (
+        {},
+        {"type": "object"},
+        {"type": "object", "additionalProperties": True},
+        {"type": "array"},
+        {"type": "array", "items": {}},
+        {"type": "object", "properties": {"a": {"anyOf": [{"type": "null"}, {}]}}},
+        {"type": "object", "additionalProperties": {"type": "object"}},
+    ):
+        assert list(free_forms(schema)) != [], schema
+    for schema in (
+        {"type": "object", "properties": {"a": {"type": "string"}}},
+        {"type": "object", "additionalProperties": {"type": "integer"}},
+        {"type": "array", "items": {"$ref": "#/components/schemas/X"}},
+    ):
+        assert list(free_forms(schema)) == [], schema
+
+
+def test_every_operation_documents_its_problems(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        where = f"{method} {path}"
+        responses = operation["responses"]
+        assert "security" in operation or path in PUBLIC, where
+        wanted = {"422", "500", "503"}
+        wanted |= {"401"} if "security" in operation else set()
+        wanted |= {"404"} if "{" in path else set()
+        wanted |= {"413"} if "requestBody" in operation else set()
+        assert wanted <= responses.keys(), where
+        for status, response in responses.items():
+            if int(status) >= 400:
+                assert response["content"].keys() == {PROBLEM}, f"{where} {status}"
+                assert "`" in response["description"], f"{where} {status}"
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+PUBLIC = {"/livez", "/readyz", "/startupz", "/api/v1/auth/login", "/api/v1/users"}
+
+
+def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    for method, path, operation in operations(document):
+        assert operation["summary"], f"{method} {path}"
+        assert operation["tags"], f"{method} {path}"
+
+
+def test_a_kind_has_an_operation_typed_as_it_is(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    kinds = [path for path in document["paths"] if path.startswith("/api/v1/jobs/") and "." in path]
+    assert kinds
+    union = document["paths"]["/api/v1/jobs/{job_id}/result"]["get"]["responses"]["200"]["content"]
+    discriminator = union[JSON]["schema"]["discriminator"]
+    assert discriminator["propertyName"] == "kind"
+    assert sorted(discriminator["mapping"]) == sorted(path.rpartition("/")[2] for path in kinds)
+    for path in kinds:
+        operation = document["paths"][path]["post"]
+        body = operation["requestBody"]["content"][JSON]["schema"]["$ref"].rpartition("/")[2]
+        assert schemas[body]["additionalProperties"] is False
+        assert schemas[body]["properties"].keys() == {"spec", "priority", "not_before"}
+        specification = schemas[body]["properties"]["spec"]["$ref"].rpartition("/")[2]
+        assert schemas[specification]["additionalProperties"] is False
+        assert "Location" in operation["responses"]["202"]["headers"]
+
+
+def test_one_kind_needs_no_union(settings: Settings) -> None:
+    document = create_app(settings, KindRegistry([count])).openapi()
+    path = document["paths"]["/api/v1/jobs/{job_id}/result"]["get"]
+    assert "$ref" in path["responses"]["200"]["content"][JSON]["schema"]
+    assert create_app(settings, KindRegistry([])).openapi()["paths"]
+
+
+def url(path: str) -> str:
+    return path.format(job_id=uuid4(), file_id=uuid4(), kind="word.count")
+
+
+async def test_unknown_query_parameters_are_refused_everywhere(
+    app: FastAPI, client: AsyncClient
+) -> None:
+    walked = 0
+    for method, path, _ in operations(app.openapi()):
+        params = {"unheard_of": "1"}
+        response = await client.request(method.upper(), url(path), params=params)
+        where = f"{method} {path}: {response.text}"
+        assert response.status_code == 422, where
+        fields = [error["field"] for error in response.json()["errors"]]
+        assert fields == ["query.unheard_of"], where
+        walked += 1
+    assert walked > 15
+
+
+def models(document: dict[str, Any]) -> Iterator[Operation]:
+    for method, path, operation in operations(document):
+        for media_type in operation.get("requestBody", {}).get("content", {}):
+            if media_type != "application/octet-stream":
+                yield method, path, {"media_type": media_type}
+
+
+async def test_unknown_body_fields_are_refused_everywhere(
+    app: FastAPI, client: AsyncClient
+) -> None:
+    walked = 0
+    for method, path, body in models(app.openapi()):
+        sent = (
+            {"json": {"unheard_of": 1}}
+            if body["media_type"] == JSON
+            else {"data": {"unheard_of": "1"}}
+        )
+        response = await client.request(method.upper(), url(path), **sent)  # type: ignore[arg-type]
+        assert response.status_code == 422, f"{method} {path}: {response.text}"
+        fields = [error["field"] for error in response.json()["errors"]]
+        assert "body.unheard_of" in fields, f"{method} {path}: {fields}"
+        walked += 1
+    assert walked == 4
+
+
+async def test_the_document_and_its_pages_are_served(anonymous: AsyncClient) -> None:
+    for path in ("/openapi.json", "/docs", "/redoc"):
+        assert (await anonymous.get(path)).status_code == 200
+
+
+async def test_nobody_gets_in_without_a_token(app: FastAPI, anonymous: AsyncClient) -> None:
+    walked = 0
+    for method, path, operation in operations(app.openapi()):
+        if "security" not in operation:
+            continue
+        # A body that would do: what is asked for is only who asks.
+        body = {"spec": {"words": "a"}} if path.endswith("word.count") else {"spec": {}}
+        params = {"name": "a"} if (method, path) == ("post", "/api/v1/files") else {}
+        response = await anonymous.request(method.upper(), url(path), params=params, json=body)
+        assert response.status_code == 401, f"{method} {path}: {response.text}"
+        assert response.headers["www-authenticate"] == "Bearer"
+        walked += 1
+    assert walked > 12

@@ -1,0 +1,232 @@
+"""Every error is an RFC 9457 problem with a request id."""
+
+import anyio
+import pytest
+import structlog
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from httpx2 import AsyncClient, Response
+from sqlalchemy import text
+from starlette.types import Message, Scope
+
+from app.api.deps import SessionDep
+from app.core.config import Settings
+from app.main import create_app
+from tests.integration.api.conftest import connect, serving
+from tests.integration.api.kinds import KINDS
+
+pytestmark = pytest.mark.anyio
+
+MEMBERS = {"type", "title", "status", "detail", "instance", "request_id", "errors"}
+
+
+def check(response: Response, status: int, name: str) -> dict[str, object]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, object] = response.json()
+    assert problem.keys() == MEMBERS
+    assert problem["type"] == f"https://heavylift.dev/problems/{name}"
+    assert problem["status"] == status
+    assert problem["instance"] == response.request.url.path
+    assert problem["request_id"] == response.headers["x-request-id"]
+    return problem
+
+
+async def test_an_unknown_route(anonymous: AsyncClient) -> None:
+    check(await anonymous.get("/api/v1/nothing"), 404, "not-found")
+    check(await anonymous.get("/"), 404, "not-found")
+
+
+async def test_a_method_that_is_not_there(anonymous: AsyncClient) -> None:
+    response = await anonymous.put("/api/v1/users/me")
+    check(response, 405, "method-not-allowed")
+    assert response.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    ("content", "detail"),
+    [(b'{"spec": ', "not JSON"), (b"", "required"), (b"[]", "valid dictionary"), (b"\xff", "")],
+)
+async def test_a_broken_body(client: AsyncClient, content: bytes, detail: str) -> None:
+    response = await client.post(
+        "/api/v1/jobs/word.count",
+        content=content,
+        headers={"content-type": "application/json", "idempotency-key": "k"},
+    )
+    assert response.status_code in (400, 422)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert detail in response.text
+
+
+async def test_a_body_without_a_type_is_no_json(client: AsyncClient) -> None:
+    content = b'{"spec": {"words": "a"}}'
+    response = await client.post("/api/v1/jobs/word.count", content=content)
+    check(response, 422, "invalid-input")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_over_the_limit(client: AsyncClient, chunked: bool) -> None:
+    async def chunks():  # type: ignore[no-untyped-def]
+        for _ in range(40):
+            yield b" " * 65536
+
+    response = await client.post(
+        "/api/v1/jobs/word.count",
+        content=chunks() if chunked else b" " * 40 * 65536,
+        headers={"content-type": "application/json"},
+    )
+    check(response, 413, "request-too-large")
+
+
+async def test_text_that_postgresql_can_not_hold(client: AsyncClient) -> None:
+    response = await client.post("/api/v1/jobs/word.count", json={"spec": {"words": "a\0b"}})
+    check(response, 422, "invalid-input")
+    check(await client.get("/api/v1/jobs", params={"kind": "a\0b"}), 422, "invalid-input")
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("4bf92f35-77b3", True),
+        ("a" * 128, True),
+        ("a" * 129, False),
+        ("a b", False),
+        ('"}{', False),
+        ("-", False),
+        ("", False),
+    ],
+)
+async def test_a_request_id_is_taken_if_it_is_sane(
+    anonymous: AsyncClient, given: str, taken: bool
+) -> None:
+    response = await anonymous.get("/livez", headers={"X-Request-Id": given})
+    assert (response.headers["x-request-id"] == given) is taken
+    assert len(response.headers["x-request-id"]) >= 1
+
+
+async def test_every_request_has_an_id_of_its_own(anonymous: AsyncClient) -> None:
+    ids = {(await anonymous.get("/livez")).headers["x-request-id"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+class Boom(Exception):
+    pass
+
+
+@pytest.fixture
+def broken(settings: Settings, clean: None) -> FastAPI:
+    """The application, with operations that crash in every place where one can."""
+    app = create_app(settings, KINDS)
+
+    @app.get("/crash")
+    async def crash() -> None:
+        raise Boom("in the handler")
+
+    @app.get("/crash-in-sql")
+    async def crash_in_sql(session: SessionDep) -> None:
+        await session.execute(text("SELECT 1 FROM nowhere"))
+
+    # Deferred, so that it is the commit that fails.
+    @app.get("/crash-in-commit")
+    async def crash_in_commit(session: SessionDep) -> None:
+        await session.execute(
+            text(
+                "CREATE TEMPORARY TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP"
+            )
+        )
+        await session.execute(text("INSERT INTO t VALUES (1), (1)"))
+
+    @app.get("/crash-in-the-response")
+    async def crash_in_the_response() -> int:
+        return "no number"  # type: ignore[return-value]
+
+    @app.get("/crash-half-way")
+    async def crash_half_way() -> StreamingResponse:
+        async def half():  # type: ignore[no-untyped-def]
+            yield b"half"
+            raise Boom("half-way")
+
+        return StreamingResponse(half())
+
+    return app
+
+
+@pytest.mark.parametrize(
+    "path", ["/crash", "/crash-in-sql", "/crash-in-commit", "/crash-in-the-response"]
+)
+async def test_a_handler_that_crashes(broken: FastAPI, path: str) -> None:
+    async with serving(broken) as served, connect(served) as client:
+        with structlog.testing.capture_logs(
+            processors=[structlog.contextvars.merge_contextvars]
+        ) as logs:
+            response = await client.get(path, headers={"X-Request-Id": "crash-1"})
+    problem = check(response, 500, "internal-error")
+    assert problem["request_id"] == "crash-1"
+    assert "Boom" not in response.text
+    crash = next(line for line in logs if line["event"] == "request crashed")
+    assert (crash["exc_info"], crash["request_id"], crash["path"]) == (True, "crash-1", path)
+    assert [line["status"] for line in logs if line["event"] == "request"] == [500]
+
+
+async def test_half_a_response_is_not_taken_for_a_whole_one(broken: FastAPI) -> None:
+    """The server sees the exception, and closes the connection without the last chunk."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "method": "GET",
+        "path": "/crash-half-way",
+        "raw_path": b"/crash-half-way",
+        "query_string": b"",
+        "headers": [],
+        "root_path": "",
+    }
+    async with serving(broken) as served:
+        with pytest.raises(Boom):
+            await served(scope, receive, send)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[-1]["more_body"] is True
+
+
+async def test_a_request_is_one_line_in_the_log(client: AsyncClient) -> None:
+    with structlog.testing.capture_logs(
+        processors=[structlog.contextvars.merge_contextvars]
+    ) as logs:
+        await client.get("/api/v1/users/me", headers={"X-Request-Id": "line-1"})
+        await client.get("/livez")
+    lines = [line for line in logs if line["event"] == "request"]
+    assert len(lines) == 1
+    line = lines[0]
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/api/v1/users/me", 200)
+    assert line["request_id"] == "line-1"
+    assert line["user_id"]
+
+
+async def test_without_a_database_it_is_unavailable(settings: Settings, clean: None) -> None:
+    nowhere = settings.database.model_copy(
+        update={"url": type(settings.database.url)("postgresql://h@/h?host=/nonexistent")}
+    )
+    app = create_app(settings.model_copy(update={"database": nowhere}), KINDS)
+    async with serving(app) as served, connect(served) as client:
+        form = {"username": "a", "password": "b"}
+        response = await client.post("/api/v1/auth/login", data=form)
+        check(response, 503, "unavailable")
+        assert response.headers["retry-after"] == "1"
+        # No reason to take every process out of service.
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_a_process_that_drains_says_so(app: FastAPI, anonymous: AsyncClient) -> None:
+    assert (await anonymous.get("/readyz")).json() == {"status": "ok"}
+    app.state.lifecycle.draining = True
+    check(await anonymous.get("/readyz"), 503, "unavailable")
+    assert (await anonymous.get("/livez")).status_code == 200
+    assert (await anonymous.get("/startupz")).status_code == 200

@@ -1,0 +1,191 @@
+"""`heavylift api` as a process: what it does when told to stop, or when a part of it dies."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from app.embedded.stack import command
+from tests.integration.cli.conftest import clean_environment, is_one_line, run_process
+
+# So long that a test whose process waits for an open stream or request ends at its own limit.
+GRACE = {"HEAVYLIFT_API_GRACE": "600"}
+LIMIT = 30
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+@dataclass(frozen=True)
+class Api:
+    process: subprocess.Popen[str]
+    port: int
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
+
+
+@contextmanager
+def running(variables: Mapping[str, str], **more: str) -> Iterator[Api]:
+    process = subprocess.Popen(
+        command("api"),
+        env=clean_environment(**variables, **GRACE, **more),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            line = next(line for line in process.stdout if "listening" in line)
+            found = re.search(r"port=(\d+)", line)
+            assert found is not None
+            api = Api(process, int(found[1]))
+            with closing(api.connect()) as connection:
+                connection.request("GET", "/readyz")
+                assert connection.getresponse().status == 200
+            yield api
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def post(
+    connection: http.client.HTTPConnection, path: str, body: object, **headers: str
+) -> dict[str, str]:
+    form = isinstance(body, str)
+    kind = "application/x-www-form-urlencoded" if form else "application/json"
+    sent = body if isinstance(body, str) else json.dumps(body)
+    connection.request("POST", path, sent, {"Content-Type": kind, **headers})
+    response = connection.getresponse()
+    answer: dict[str, str] = json.loads(response.read())
+    assert response.status < 300, answer
+    return answer
+
+
+@pytest.mark.parametrize(
+    "sig", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_stops_at_a_signal(variables: Mapping[str, str], sig: signal.Signals) -> None:
+    with running(variables) as api:
+        workers = api.workers()
+        assert len(workers) == 1
+        api.process.send_signal(sig)
+        assert api.process.wait(LIMIT) == 0
+        assert not any(worker.is_running() for worker in workers)
+
+
+def test_finishes_the_request_that_is_open(variables: Mapping[str, str]) -> None:
+    body = json.dumps({"email": f"{uuid4()}@example.com", "password": "correct horse battery"})
+    with running(variables) as api, closing(api.connect()) as connection:
+        connection.putrequest("POST", "/api/v1/users")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders()
+        connection.send(body[:10].encode())
+        with closing(api.connect()) as second:  # answered: the first has been read, too
+            second.request("GET", "/livez")
+            second.getresponse().read()
+        api.process.terminate()
+        await_refusal(api.port)
+        connection.send(body[10:].encode())
+        assert connection.getresponse().status == 201
+        connection.close()
+        assert api.process.wait(LIMIT) == 0
+
+
+def await_refusal(port: int) -> None:
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=LIMIT).close()
+        except OSError:
+            return
+
+
+def test_ends_a_stream_at_once(variables: Mapping[str, str]) -> None:
+    with running(variables) as api, closing(api.connect()) as connection:
+        user = {"email": f"{uuid4()}@example.com", "password": "correct horse battery"}
+        post(connection, "/api/v1/users", user)
+        login = f"username={user['email'].replace('@', '%40')}&password=correct+horse+battery"
+        token = post(connection, "/api/v1/auth/login", login)["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        file = post(connection, "/api/v1/files?name=a.csv", "a,b\n1,2\n", **headers)
+        spec = {"source": file["id"]}
+        job = post(connection, "/api/v1/jobs/text.extract", {"spec": spec}, **headers)
+        connection.request("GET", f"/api/v1/jobs/{job['id']}/events", headers=headers)
+        stream = connection.getresponse()
+        assert stream.status == 200
+        assert stream.readline()  # it is open, and its job waits: nothing runs it
+        api.process.terminate()
+        stream.read()  # to its end
+        assert api.process.wait(LIMIT) == 0
+
+
+@pytest.mark.slow
+def test_says_that_it_is_unready_while_it_still_accepts(variables: Mapping[str, str]) -> None:
+    with running(variables, HEAVYLIFT_API_SHUTDOWN_DELAY="600") as api:
+        api.process.terminate()
+        status = 200
+        while status == 200:
+            with closing(api.connect()) as connection:
+                connection.request("GET", "/readyz")
+                status = connection.getresponse().status
+        assert status == 503
+        with closing(api.connect()) as connection:
+            connection.request("GET", "/livez")
+            assert connection.getresponse().status == 200
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced_and_none_outlives_the_arbiter(
+    variables: Mapping[str, str],
+) -> None:
+    with running(variables) as api:
+        (first,) = api.workers()
+        first.kill()
+        with closing(api.connect()) as connection:  # the socket is the arbiter's, too: it waits
+            connection.request("GET", "/readyz")
+            assert connection.getresponse().status == 200
+        (second,) = api.workers()
+        assert second.pid != first.pid
+        api.process.kill()
+        second.wait(LIMIT)
+
+
+def test_a_taken_port_is_one_line(variables: Mapping[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = run_process("api", **{**variables, "HEAVYLIFT_API_PORT": str(port)})
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"heavylift: can't listen on 127.0.0.1 port {port}: Address already in use\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"HEAVYLIFT_STORAGE_URL": "nowhere://bucket"}, "HEAVYLIFT_STORAGE_URL"),
+        ({"HEAVYLIFT_JOBS_POOLS": "io"}, "cpu"),
+    ],
+)
+def test_what_the_worker_finds_wrong_is_one_line_too(
+    variables: Mapping[str, str], wrong: dict[str, str], said: str
+) -> None:
+    outcome = run_process("api", **{**variables, **wrong})
+    assert outcome.code == 2
+    assert is_one_line(outcome.err)
+    assert said in outcome.err

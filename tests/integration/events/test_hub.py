@@ -1,0 +1,364 @@
+"""The hub: what Redis says, what it loses, and what PostgreSQL then says."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.core import config
+from app.embedded import EmbeddedRedis
+from app.schemas.job import JobEvent
+from app.services.events import EventHub
+from tests.integration.events.conftest import Worker
+from tests.integration.listening import eventually
+
+pytestmark = pytest.mark.anyio
+
+# Longer than any test: what arrives has come through Redis.
+NEVER = 600.0
+# Short: what Redis does not say is found at once.
+SOON = 0.05
+
+
+def later() -> datetime:
+    return datetime.now(UTC) + timedelta(hours=1)
+
+
+class Stream:
+    """What one client gets, collected in the background."""
+
+    def __init__(
+        self, hub: EventHub, job: UUID, user: UUID, *, until: datetime | None = None, after: int = 0
+    ) -> None:
+        self.events: list[JobEvent] = []
+        self._watch = hub.watch(job, user_id=user, until=until or later(), after=after)
+        self._task = asyncio.create_task(self._collect())
+
+    async def _collect(self) -> None:
+        async for event in self._watch:
+            self.events.append(event)
+
+    async def reaches(self, seq: int) -> None:
+        await eventually(lambda: self.events and self.events[-1].seq >= seq)
+
+    async def ended(self) -> list[JobEvent]:
+        async with asyncio.timeout(10):
+            await self._task
+        return self.events
+
+    async def leave(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+@pytest.fixture
+async def hub(async_engine: AsyncEngine, redis_settings: config.Redis) -> AsyncIterator[EventHub]:
+    """Its poll comes never: all that arrives was read after a subscription, or said by Redis."""
+    async with EventHub(async_engine, redis_settings, poll=NEVER) as hub:
+        yield hub
+
+
+@pytest.fixture
+async def polling_hub(
+    async_engine: AsyncEngine, redis_settings: config.Redis
+) -> AsyncIterator[EventHub]:
+    async with EventHub(async_engine, redis_settings, poll=SOON) as hub:
+        yield hub
+
+
+async def test_two_watchers_see_a_job_to_its_end(
+    hub: EventHub, worker: Worker, owner: UUID
+) -> None:
+    first = Stream(hub, worker.job_id, owner)
+    await first.reaches(1)
+    assert first.events[0].state == "queued"
+    worker.claim()
+    halfway = worker.progress(0.5)
+    await first.reaches(halfway)
+    assert first.events[-1].message == "50%"
+    # One that comes later begins with what is now.
+    second = Stream(hub, worker.job_id, owner)
+    await second.reaches(halfway)
+    assert [event.seq for event in second.events] == [halfway]
+    end = worker.succeed()
+    for stream in first, second:
+        events = await stream.ended()
+        assert (events[-1].seq, events[-1].state) == (end, "succeeded")
+        seqs = [event.seq for event in events]
+        assert seqs == sorted(set(seqs))
+
+
+async def test_the_subscription_comes_before_the_snapshot(
+    hub: EventHub, worker: Worker, owner: UUID
+) -> None:
+    """Whatever changes round a stream's beginning is read, or said by Redis."""
+    for _ in range(20):
+        stream = Stream(hub, worker.job_id, owner)
+        await stream.reaches(1)
+        assert worker.subscribers() == 1
+        await stream.leave()
+        await eventually(lambda: worker.subscribers() == 0)
+
+
+async def test_one_connection_whatever_is_watched(
+    hub: EventHub,
+    make_worker: Callable[[], Worker],
+    owner: UUID,
+    own_redis: EmbeddedRedis,
+) -> None:
+    workers = [make_worker() for _ in range(5)]
+    streams = [Stream(hub, worker.job_id, owner) for worker in workers for _ in range(3)]
+    for stream in streams:
+        await stream.reaches(1)
+    subscribers = [client for client in workers[0]._redis.client_list() if int(client["sub"]) > 0]
+    assert [int(client["sub"]) for client in subscribers] == [5]
+    for stream in streams:
+        await stream.leave()
+
+
+async def test_resuming_repeats_nothing_and_misses_nothing(
+    hub: EventHub, worker: Worker, owner: UUID
+) -> None:
+    seen = worker.claim()
+    stream = Stream(hub, worker.job_id, owner, after=seen)
+    other = Stream(hub, worker.job_id, owner)
+    await other.reaches(seen)
+    assert stream.events == []
+    # Between two connections of the client: nobody is there to hear it.
+    await stream.leave()
+    worker.progress(0.3, announce=False)
+    missed = worker.progress(0.4, announce=False)
+    resumed = Stream(hub, worker.job_id, owner, after=seen)
+    await resumed.reaches(missed)
+    assert [event.seq for event in resumed.events] == [missed]
+    worker.succeed()
+    await resumed.ended()
+    # Having seen the end, there is nothing more.
+    assert await Stream(hub, worker.job_id, owner, after=resumed.events[-1].seq).ended() == []
+
+
+async def test_a_client_from_another_past_begins_anew(
+    hub: EventHub, worker: Worker, owner: UUID
+) -> None:
+    seq = worker.claim()
+    stream = Stream(hub, worker.job_id, owner, after=seq + 1000)
+    await stream.reaches(seq)
+    end = worker.succeed()
+    assert [event.seq for event in await stream.ended()] == [seq, end]
+
+
+async def test_a_lost_message_is_noticed(
+    polling_hub: EventHub, worker: Worker, owner: UUID
+) -> None:
+    worker.claim()
+    stream = Stream(polling_hub, worker.job_id, owner)
+    await stream.reaches(worker.progress(0.5, announce=False))
+    worker.fail(announce=False)
+    ended = (await stream.ended())[-1]
+    assert ended.state == "failed"
+    assert ended.error is not None
+    assert (ended.error.code, ended.error.detail) == ("bad", "d")
+
+
+async def test_a_message_from_before_changes_nothing(
+    hub: EventHub, worker: Worker, owner: UUID
+) -> None:
+    worker.claim()
+    stream = Stream(hub, worker.job_id, owner)
+    latest = worker.progress(0.5, announce=False)
+    await stream.reaches(2)
+    worker._announce(JobEvent(job_id=worker.job_id, seq=1, state="queued", attempt=0))
+    worker._redis.publish(f"heavylift:job:{worker.job_id}", b"not one of ours")
+    end = worker.succeed()
+    seqs = [event.seq for event in await stream.ended()]
+    assert seqs == sorted(set(seqs))
+    assert seqs[-1] == end
+    assert latest in seqs or latest < end
+
+
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
+async def test_without_redis_it_polls(
+    polling_hub: EventHub,
+    worker: Worker,
+    owner: UUID,
+    own_redis: EmbeddedRedis,
+    sig: signal.Signals,
+) -> None:
+    stream = Stream(polling_hub, worker.job_id, owner)
+    await stream.reaches(1)
+    own_redis.process.signal(sig)
+    try:
+        worker.claim()
+        await stream.reaches(worker.progress(0.5, announce=False))
+        late = Stream(polling_hub, worker.job_id, owner)
+        await late.reaches(3)
+        end = worker.succeed(announce=False)
+        assert (await stream.ended())[-1].seq == end
+        assert (await late.ended())[-1].seq == end
+    finally:
+        own_redis.process.signal(signal.SIGCONT)
+
+
+async def test_redis_comes_back(
+    hub: EventHub, worker: Worker, owner: UUID, own_redis: EmbeddedRedis
+) -> None:
+    """What happened meanwhile is read as soon as the subscription is there again."""
+    stream = Stream(hub, worker.job_id, owner)
+    await stream.reaches(1)
+    own_redis.process.kill()
+    worker.claim()
+    meanwhile = worker.progress(0.5, announce=False)
+    own_redis.start()
+    await stream.reaches(meanwhile)
+    await stream.reaches(worker.progress(0.6))
+    worker.succeed()
+    await stream.ended()
+
+
+async def test_a_silent_redis_is_asked_and_kept(
+    polling_hub: EventHub, worker: Worker, owner: UUID, statements: list[str]
+) -> None:
+    def connections() -> list[str]:
+        return [client["id"] for client in worker._redis.client_list() if int(client["sub"]) > 0]
+
+    stream = Stream(polling_hub, worker.job_id, owner)
+    await stream.reaches(1)
+    before = connections()
+    statements.clear()
+    # Polls go by, and silence would have been taken for death after two of them.
+    await eventually(lambda: len(statements) > 20)
+    assert connections() == before
+    await stream.leave()
+
+
+async def test_a_frozen_redis_holds_up_no_new_stream(
+    hub: EventHub, worker: Worker, owner: UUID, own_redis: EmbeddedRedis
+) -> None:
+    own_redis.process.signal(signal.SIGSTOP)
+    try:
+        stream = Stream(hub, worker.job_id, owner)
+        await stream.reaches(1)
+        await stream.leave()
+    finally:
+        own_redis.process.signal(signal.SIGCONT)
+
+
+async def test_an_idle_hub_holds_no_database_connection(
+    hub: EventHub, worker: Worker, owner: UUID, async_engine: AsyncEngine
+) -> None:
+    stream = Stream(hub, worker.job_id, owner)
+    await stream.reaches(1)
+    # Its reading transaction may just be ending; then nothing is held any more.
+    await eventually(lambda: async_engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
+    await stream.leave()
+
+
+async def test_many_jobs_are_read_in_one_statement(
+    polling_hub: EventHub,
+    make_worker: Callable[[], Worker],
+    owner: UUID,
+    async_engine: AsyncEngine,
+    statements: list[str],
+) -> None:
+    workers = [make_worker() for _ in range(20)]
+    streams = [Stream(polling_hub, worker.job_id, owner) for worker in workers]
+    for stream in streams:
+        await stream.reaches(1)
+    statements.clear()
+    for worker in workers:
+        worker.claim()
+    for stream in streams:
+        await stream.reaches(2)
+    reads = [statement for statement in statements if "FROM jobs AS job" in statement]
+    assert 1 <= len(reads) < 20
+    for stream in streams:
+        await stream.leave()
+
+
+async def test_a_stream_ends_with_its_token(hub: EventHub, worker: Worker, owner: UUID) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=0.2)
+    events = await Stream(hub, worker.job_id, owner, until=until).ended()
+    assert datetime.now(UTC) >= until
+    assert [event.state for event in events] == ["queued"]
+
+
+async def test_a_stream_ends_with_its_user(
+    polling_hub: EventHub,
+    worker: Worker,
+    owner: UUID,
+    make_owner: Callable[..., UUID],
+    engine: Engine,
+) -> None:
+    other = Stream(polling_hub, worker.job_id, make_owner())
+    stream = Stream(polling_hub, worker.job_id, owner)
+    await stream.reaches(1)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE users SET is_active = false WHERE id = :u"), {"u": owner})
+    await stream.ended()
+    await other.reaches(1)
+    await other.leave()
+
+
+async def test_a_stream_ends_with_its_job(
+    polling_hub: EventHub, worker: Worker, owner: UUID, engine: Engine
+) -> None:
+    stream = Stream(polling_hub, worker.job_id, owner)
+    await stream.reaches(1)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM jobs"))
+    await stream.ended()
+
+
+async def test_closing_ends_all_streams_and_lets_no_more_in(
+    hub: EventHub, worker: Worker, owner: UUID
+) -> None:
+    streams = [Stream(hub, worker.job_id, owner) for _ in range(3)]
+    for stream in streams:
+        await stream.reaches(1)
+    hub.close()
+    for stream in streams:
+        await stream.ended()
+    assert await Stream(hub, worker.job_id, owner).ended() == []
+
+
+async def test_a_slow_watcher_gets_the_newest_and_holds_up_nobody(
+    hub: EventHub, worker: Worker, owner: UUID
+) -> None:
+    worker.claim()
+    slow = hub.watch(worker.job_id, user_id=owner, until=later())
+    first = await anext(slow)
+    fast = Stream(hub, worker.job_id, owner)
+    await fast.reaches(first.seq)
+    for step in range(1, 10):
+        await fast.reaches(worker.progress(step / 10))
+    assert len(fast.events) == 10
+    assert (await anext(slow)).progress == 0.9
+    await slow.aclose()
+    worker.succeed()
+    await fast.ended()
+
+
+async def test_a_database_that_is_away_is_waited_for(
+    polling_hub: EventHub,
+    worker: Worker,
+    owner: UUID,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Stream(polling_hub, worker.job_id, owner)
+    await stream.reaches(1)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    worker.claim()
+    await stream.reaches(2)
+    await stream.leave()

@@ -1,0 +1,475 @@
+import csv
+import io
+import math
+import statistics
+import string
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.jobs import JobCancelled, JobError
+from tests.kinds_builtin.conftest import FolderContext
+from worker.kinds.csvcheck import check_csv
+from worker.kinds.dataset import DatasetAggregate, DatasetAggregated, aggregate
+
+Run = Callable[..., DatasetAggregated]
+COUNT = [{"op": "count", "name": "n"}]
+
+
+@pytest.fixture
+def run(job: FolderContext, tmp_path: Path) -> Run:
+    def run(source: Path | str | bytes, **spec: Any) -> DatasetAggregated:
+        if not isinstance(source, Path):
+            path = tmp_path / "source"
+            path.write_bytes(source if isinstance(source, bytes) else source.encode())
+            source = path
+        spec = {"source": job.give(source), "aggregates": COUNT} | spec
+        return aggregate(DatasetAggregate.model_validate(spec), job)
+
+    return run
+
+
+def refused(run: Run, source: Path | str | bytes, **spec: Any) -> JobError:
+    with pytest.raises(JobError) as caught:
+        run(source, **spec)
+    assert not caught.value.retryable
+    return caught.value
+
+
+AGGREGATES = [
+    {"op": "count", "name": "flights"},
+    {"op": "count", "column": "dep_delay", "name": "departed"},
+    {"op": "sum", "column": "distance", "name": "miles"},
+    {"op": "mean", "column": "dep_delay", "name": "delay"},
+    {"op": "min", "column": "dep_delay", "name": "earliest"},
+    {"op": "max", "column": "dep_delay", "name": "latest"},
+    {"op": "median", "column": "dep_delay", "name": "middle"},
+    {"op": "std", "column": "dep_delay", "name": "spread"},
+    {"op": "quantile", "column": "dep_delay", "quantile": 0.9, "name": "p90"},
+    {"op": "n_unique", "column": "tailnum", "name": "planes"},
+    {"op": "first", "column": "tailnum", "name": "first_plane"},
+    {"op": "last", "column": "dest", "name": "last_dest"},
+]
+
+
+def by_hand(flights: Path) -> dict[tuple[str, str], list[Any]]:
+    """The same by csv, statistics and loops: flights over 500 miles and not to Boston."""
+    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    with flights.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if int(row["distance"]) > 500 and row["dest"] != "BOS":
+                groups[row["origin"], row["carrier"]].append(row)
+    result = {}
+    for key, rows in groups.items():
+        delays = sorted(int(row["dep_delay"]) for row in rows if row["dep_delay"] != "NA")
+        place = 0.9 * (len(delays) - 1)
+        low = delays[math.floor(place)]
+        result[key] = [
+            len(rows),
+            len(delays),
+            sum(int(row["distance"]) for row in rows),
+            statistics.fmean(delays),
+            delays[0],
+            delays[-1],
+            statistics.median(delays),
+            statistics.stdev(delays) if len(delays) > 1 else None,
+            low + (place - math.floor(place)) * (delays[math.ceil(place)] - low),
+            len({row["tailnum"] for row in rows} - {"NA"}),
+            rows[0]["tailnum"] if rows[0]["tailnum"] != "NA" else None,
+            rows[-1]["dest"],
+        ]
+    return result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["parquet", "csv"])
+def test_equal_to_the_same_by_hand(
+    run: Run, job: FolderContext, flights: Path, output: str
+) -> None:
+    result = run(
+        flights,
+        filters=[
+            {"op": "gt", "column": "distance", "value": 500},
+            {"op": "ne", "column": "dest", "value": "BOS"},
+        ],
+        group_by=["origin", "carrier"],
+        aggregates=AGGREGATES,
+        sort=[{"column": "flights", "descending": True}],
+        output_format=output,
+    )
+
+    expected = by_hand(flights)
+    assert result.rows_in == 336_776
+    assert result.rows_out == len(expected)
+    path = job.path(result.file)
+    assert result.bytes == path.stat().st_size
+    frame = polars.read_parquet(path) if output == "parquet" else polars.read_csv(path)
+    assert [c.name for c in result.columns] == frame.columns
+    for origin, carrier, *values in frame.rows():
+        for value, wanted in zip(values, expected.pop((origin, carrier)), strict=True):
+            assert value == (pytest.approx(wanted) if isinstance(wanted, float) else wanted)
+    assert not expected
+    counts = frame["flights"].to_list()
+    assert counts == sorted(counts, reverse=True)
+    assert len(result.preview) == 10
+    assert result.preview[0][:3] == list(frame.row(0)[:3])
+    assert any(message.endswith("of 336,776 rows") for _, message in job.told)
+    job.assert_monotone()
+
+
+def test_parquet_in_gives_what_csv_gives(run: Run, flights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "flights.parquet"
+    polars.scan_csv(flights, null_values="NA").sink_parquet(path)
+    spec = {"group_by": ["month"], "aggregates": AGGREGATES}
+    from_csv, from_parquet = run(flights, **spec), run(path, **spec)
+    assert from_parquet.preview == from_csv.preview
+    assert from_parquet.rows_in == from_csv.rows_in == 336_776
+
+
+def test_the_order_is_that_of_the_groups_and_the_limit_comes_last(run: Run, flights: Path) -> None:
+    result = run(flights, group_by=["carrier"], limit=3)
+    assert [row[0] for row in result.preview] == ["9E", "AA", "AS"]
+    assert result.rows_out == 3
+
+
+def test_without_groups_one_row(run: Run) -> None:
+    result = run("a,b\n1,2\n3,\n", aggregates=[{"op": "sum", "column": "b", "name": "s"}, *COUNT])
+    assert result.preview == [[2, 2]]
+    assert [c.model_dump() for c in result.columns] == [
+        {"name": "s", "dtype": "Int64"},
+        {"name": "n", "dtype": "Int64"},
+    ]
+
+
+def test_only_the_first_row_wanted_still_counts_all(run: Run, flights: Path) -> None:
+    result = run(flights, aggregates=[{"op": "first", "column": "carrier", "name": "c"}])
+    assert (result.rows_in, result.preview) == (336_776, [["UA"]])
+
+
+TABLE = "word,number,real,flag\napple,1,0.5,true\nBanana,2,1.5,false\n,3,,\ncherry,NA,2.5,true\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"),
+    [
+        ({"op": "eq", "column": "number", "value": 2}, 1),
+        ({"op": "ne", "column": "number", "value": 2}, 2),
+        ({"op": "lt", "column": "number", "value": 2}, 1),
+        ({"op": "le", "column": "number", "value": 2}, 2),
+        ({"op": "gt", "column": "number", "value": 1.5}, 2),
+        ({"op": "ge", "column": "real", "value": 1}, 2),
+        ({"op": "in", "column": "number", "values": [1, 2.0, 7]}, 2),
+        ({"op": "in", "column": "word", "values": ["apple", "pear"]}, 1),
+        ({"op": "between", "column": "number", "low": 2, "high": 3}, 2),
+        ({"op": "is_null", "column": "word"}, 1),
+        ({"op": "is_not_null", "column": "number"}, 3),
+        ({"op": "contains", "column": "word", "value": "an"}, 1),
+        ({"op": "contains", "column": "word", "value": "a.*e"}, 0),
+        ({"op": "starts_with", "column": "word", "value": "b"}, 0),
+        ({"op": "ends_with", "column": "word", "value": "y"}, 1),
+        ({"op": "eq", "column": "flag", "value": True}, 2),
+        ({"op": "ge", "column": "word", "value": "apple"}, 2),
+    ],
+)
+def test_filters(run: Run, wanted: dict[str, Any], rows: int) -> None:
+    result = run(TABLE, filters=[wanted])
+    assert (result.rows_in, result.preview) == (4, [[rows]])
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Vienna"])
+def test_moments_are_compared_in_utc(run: Run, tmp_path: Path, zone: str | None) -> None:
+    path = tmp_path / "moments.parquet"
+    moments = polars.Series([datetime(2013, 1, 1, hour, tzinfo=UTC) for hour in range(24)])
+    moments = moments.dt.convert_time_zone(zone) if zone else moments.dt.replace_time_zone(None)
+    polars.DataFrame({"at": moments, "on": [date(2013, 1, 1)] * 24}).write_parquet(path)
+    for value in ("2013-01-01T12:00:00Z", "2013-01-01T13:00:00+01:00", "2013-01-01 12:00"):
+        result = run(
+            path,
+            filters=[
+                {"op": "ge", "column": "at", "value": value},
+                {"op": "eq", "column": "on", "value": "2013-01-01"},
+            ],
+        )
+        assert result.preview == [[12]]
+
+
+def test_declared_types_and_separators(run: Run) -> None:
+    source = "day;size\n2013-05-01;007\n2014-05-01;x\n"
+    csv_options = {"separator": ";", "types": {"day": "date", "size": "text"}}
+    result = run(
+        source,
+        csv=csv_options,
+        filters=[{"op": "lt", "column": "day", "value": "2014-01-01"}],
+        aggregates=[
+            {"op": "max", "column": "day", "name": "day"},
+            {"op": "first", "column": "size", "name": "size"},
+        ],
+    )
+    assert result.preview == [["2013-05-01", "007"]]
+
+
+def test_a_file_without_a_header(run: Run) -> None:
+    source = "AA,1\nUA,2\nAA,3\n"
+    result = run(
+        source,
+        csv={"column_names": ["carrier", "delay"]},
+        group_by=["carrier"],
+        aggregates=[{"op": "sum", "column": "delay", "name": "delay"}],
+    )
+    assert result.preview == [["AA", 4], ["UA", 2]]
+    error = refused(run, source, group_by=["carrier"])
+    assert error.code == "column-unknown"
+    assert "csv.column_names" in error.detail
+
+
+def test_null_values_are_an_option(run: Run) -> None:
+    spec = {"aggregates": [{"op": "count", "column": "word", "name": "n"}]}
+    source = "word,x\nNA,1\n,2\nnil,3\n"
+    assert run(source, **spec).preview == [[1]]
+    assert run(source, csv={"null_values": ["nil"]}, **spec).preview == [[2]]
+    assert run(source, csv={"null_values": []}, **spec).preview == [[3]]
+
+
+LIES = {
+    "": ("file-empty", "empty"),
+    "a,b\n": ("file-empty", "no rows"),
+    "\n\n": ("csv-header", "blank"),
+    "a,b,a\n1,2,3\n": ("csv-header", "'a'"),
+    "a,b\n1,2\n3,4,5\n": ("csv-ragged", "Line 3 has 3 fields where 2"),
+    "a,b,c\n1,2,3\n4,5\n": ("csv-ragged", "Line 3 has 2 fields where 3"),
+    "a,b\n1,2\n\n3,4\n": ("csv-ragged", "Line 3 is blank"),
+    'a,b\n1,"x\ny"\n2\n': ("csv-ragged", "Line 4 has 1"),
+    'a,b\n1,"x\n2,3\n': ("csv-quote", "never closed"),
+    'a,b\n1,"x"y\n': ("csv-quote", "Line 2"),
+}
+
+
+@pytest.mark.parametrize("source", LIES, ids=lambda source: repr(source)[:24])
+def test_a_csv_that_lies(run: Run, source: str) -> None:
+    error = refused(run, source)
+    code, said = LIES[source]
+    assert error.code == code
+    assert said in error.detail
+
+
+def test_a_short_row_far_down(run: Run) -> None:
+    """Beyond the first block, which is read in another way."""
+    source = "a,b,c\n" + "1,2,3\n" * 400_000 + "1,2\n" + "1,2,3\n" * 1000
+    error = refused(run, source)
+    assert error.code == "csv-ragged"
+    assert "Line 400002 has 2 fields" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a,b\n1,2\n1,caf\xe9\n", "Line 3 holds the byte 0xe9"),
+        (b"a,caf\xe9\n1,2\n", "Line 1"),
+        ("a,b\n1,2\n".encode("utf-16"), "Line 1"),
+        (b"\x1f\x8b\x08\x00" + bytes(40), "uncompressed"),
+        (b"a,b\n" + b"1,2\n" * 600_000 + b"1,\xff\n", "Line 600002 "),
+    ],
+)
+def test_what_is_not_utf8(run: Run, content: bytes, said: str) -> None:
+    error = refused(run, content)
+    assert error.code == "csv-encoding"
+    assert said in error.detail
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(run: Run) -> None:
+    assert run(b"\xef\xbb\xbfa,b\n1,2\n", group_by=["a"]).preview == [[1, 1]]
+
+
+@pytest.mark.parametrize("value", ["many", "1.5"])
+def test_a_column_that_turns(run: Run, value: str) -> None:
+    source = "name,delay\n" + "x,3\n" * 300_000 + f"x,{value}\n" + "x,3\n" * 10
+    spec = {"aggregates": [{"op": "sum", "column": "delay", "name": "delay"}]}
+    error = refused(run, source, **spec)
+    assert error.code == "csv-value"
+    assert f"'delay' holds '{value}' in row 300,001 (line 300,002" in error.detail
+    assert "csv.types" in error.detail
+    # It is told only of columns that are asked for, and each of its ways out leads out.
+    assert run(source).preview == [[300_011]]
+    assert run(source, csv={"null_values": [value]}, **spec).preview == [[900_030]]
+    if value == "1.5":
+        assert run(source, csv={"types": {"delay": "number"}}, **spec).preview == [[900_031.5]]
+
+
+@pytest.mark.parametrize("kind", ["date", "datetime", "boolean"])
+def test_a_declared_type_that_does_not_hold(run: Run, kind: str) -> None:
+    error = refused(run, "a,b\nlater,1\n", csv={"types": {"a": kind}}, group_by=["a"])
+    assert error.code == "csv-broken"
+    assert "later" in error.detail
+    assert "'a'" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"filters": [{"op": "gt", "column": "word", "value": 3}]}, "'word' (String)"),
+        ({"filters": [{"op": "eq", "column": "number", "value": "3"}]}, "'number' (Int64)"),
+        ({"filters": [{"op": "eq", "column": "number", "value": True}]}, "'number' (Int64)"),
+        ({"filters": [{"op": "in", "column": "word", "values": ["a", 1]}]}, "'word'"),
+        ({"filters": [{"op": "contains", "column": "number", "value": "3"}]}, "'number'"),
+        ({"aggregates": [{"op": "mean", "column": "word", "name": "x"}]}, "'word' (String)"),
+        (
+            {"aggregates": [{"op": "quantile", "column": "word", "quantile": 1, "name": "x"}]},
+            "word",
+        ),
+        (
+            {
+                "csv": {"types": {"word": "text"}},
+                "filters": [{"op": "lt", "column": "word", "value": False}],
+            },
+            "'word'",
+        ),
+    ],
+)
+def test_types_that_do_not_fit(run: Run, spec: dict[str, Any], said: str) -> None:
+    error = refused(run, TABLE, **spec)
+    assert error.code == "column-type"
+    assert said in error.detail
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"group_by": ["nope"]},
+        {"filters": [{"op": "is_null", "column": "nope"}]},
+        {"aggregates": [{"op": "sum", "column": "nope", "name": "x"}]},
+        {"csv": {"types": {"nope": "text"}}},
+    ],
+)
+def test_unknown_columns(run: Run, spec: dict[str, Any]) -> None:
+    error = refused(run, TABLE, **spec)
+    assert error.code == "column-unknown"
+    assert "'nope'" in error.detail
+    assert "word, number, real, flag" in error.detail
+
+
+def test_a_sum_never_wraps_round(run: Run) -> None:
+    spec = {"aggregates": [{"op": "sum", "column": "a", "name": "total"}]}
+    source = f"a,b\n{2**63 - 1},1\n{2**63 - 1},1\n"
+    assert refused(run, source, **spec).code == "integer-overflow"
+    wide = run(source, csv={"types": {"a": "number"}}, **spec)
+    assert wide.preview == [[pytest.approx(2.0**64)]]
+
+
+def broken_parquets(whole: bytes) -> dict[str, bytes]:
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    return {
+        "cut": whole[: len(whole) // 2],
+        "only its magic": b"PAR1",
+        "page": whole[:50] + b"\xff" * 200 + whole[250:],
+        "footer": whole[: footer + 5] + b"\xff" * 20 + whole[footer + 25 :],
+        "footer length": whole[:-8] + b"\xff\xff\xff\x7fPAR1",
+    }
+
+
+@pytest.mark.parametrize("how", broken_parquets(bytes(600)))
+def test_a_broken_parquet(run: Run, tmp_path: Path, how: str) -> None:
+    path = tmp_path / "whole.parquet"
+    polars.DataFrame({"a": range(10_000)}).write_parquet(path)
+    spec = {"aggregates": [{"op": "sum", "column": "a", "name": "s"}]}
+    assert run(path, **spec).preview == [[49_995_000]]
+    error = refused(run, broken_parquets(path.read_bytes())[how], **spec)
+    assert error.code == "parquet-broken"
+
+
+def test_a_csv_called_parquet(run: Run) -> None:
+    assert refused(run, TABLE, format="parquet").code == "parquet-broken"
+
+
+def test_nested_columns_are_refused(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "nested.parquet"
+    polars.DataFrame({"a": [[1], [2]], "b": [1, 2]}).write_parquet(path)
+    error = refused(run, path, group_by=["a"])
+    assert error.code == "column-type"
+    assert run(path, group_by=["b"]).rows_out == 2
+
+
+@pytest.mark.parametrize("at", ["checking", "rows"])
+def test_cancelled_midway(run: Run, job: FolderContext, tmp_path: Path, at: str) -> None:
+    path = tmp_path / "long.csv"
+    with path.open("w") as file:
+        file.write("key,value\n")
+        for start in range(0, 4_000_000, 100_000):
+            file.write(
+                "".join(f"{n * 7919 % 1_000_003},{n}\n" for n in range(start, start + 100_000))
+            )
+
+    cancelled = 0.0
+
+    def midway(fraction: float, message: str) -> bool:
+        nonlocal cancelled
+        begun = message.endswith("rows") and not message.startswith("0 of")
+        cancelled = time.monotonic()
+        return begun if at == "rows" else message.startswith("checking")
+
+    job.cancel_when = midway
+    with pytest.raises(JobCancelled):
+        run(path, group_by=["key"], aggregates=[{"op": "median", "column": "value", "name": "m"}])
+    assert time.monotonic() - cancelled < 0.5
+    assert job.told[-1][0] < 0.9
+    assert not job.outputs
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"aggregates": []},
+        {"aggregates": [{"op": "eval", "column": "a", "name": "x"}]},
+        {"aggregates": [{"op": "count", "name": "x"}] * 2},
+        {"aggregates": [{"op": "quantile", "column": "a", "quantile": 1.5, "name": "x"}]},
+        {"filters": [{"op": "eq", "column": "a", "value": float("nan")}]},
+        {"filters": [{"op": "eq", "column": "a", "value": {"sql": "1"}}]},
+        {"filters": [{"op": "in", "column": "a", "values": []}]},
+        {"sort": [{"column": "nope"}]},
+        {"group_by": ["a"] * 2},
+        {"path": "/etc/passwd"},
+        {"limit": 0},
+    ],
+)
+def test_refused_before_it_is_queued(run: Run, spec: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        run(TABLE, **spec)
+
+
+FIELD = st.text(st.sampled_from(string.ascii_letters + ' ,"\n;é漢0'), max_size=8)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=20))
+def test_any_csv_that_python_writes(run: Run, rows: list[tuple[str, str]]) -> None:
+    """Whatever fields hold, both readers (our check and polars) see the rows that were written."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([("first", "second"), *rows])
+    options = {"null_values": [], "types": {"first": "text", "second": "text"}}
+    result = run(file.getvalue(), csv=options, group_by=["first", "second"])
+    assert result.rows_in == len(rows)
+    assert result.rows_out == len(set(rows))
+    assert {(row[0], row[1]) for row in result.preview} <= set(rows)
+
+
+@given(content=st.binary(max_size=400))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_check_survives_any_bytes(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "any"
+    path.write_bytes(content or b"a")
+    try:
+        columns, refusal = check_csv(path, ",", None, lambda read: None).columns, ""
+    except JobError as error:
+        columns, refusal = [], error.code
+    assert columns or refusal.startswith(("csv-", "file-"))

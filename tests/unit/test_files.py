@@ -1,0 +1,81 @@
+"""What a file is called, and what it is."""
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.api.content import requested_range
+from app.core.errors import RangeNotSatisfiable
+from app.schemas.file import FileName
+from app.services.content_type import sniff
+
+NAME: TypeAdapter[str] = TypeAdapter(FileName)
+
+
+@pytest.mark.parametrize("name", ["a", "é 😀.png", ".bashrc", "a..b", "%2e%2e", "x" * 255])
+def test_names(name: str) -> None:
+    assert NAME.validate_python(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a\\b", "a\nb", "a\x00b", "exe\u202egpj", "\ud800", "x" * 256]
+)
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(ValidationError):
+        NAME.validate_python(name)
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "content_type"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "evil.html", "image/png"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(20), "x", "image/jpeg"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "x", "image/webp"),
+        (b"\0\0\0\x20ftypavif" + bytes(20), "x", "image/avif"),
+        (b"PAR1" + bytes(20), "x.csv", "application/vnd.apache.parquet"),
+        (b"%PDF-1.7\n%\xe2\xe3", "x", "application/pdf"),
+        (b"PK\3\4" + bytes(20), "x.docx", "application/zip"),
+        ("näh,b\n".encode(), "x.CSV", "text/csv"),
+        ("näh,b\n".encode("latin-1"), "x.csv", "application/octet-stream"),
+        ("ää".encode()[:-1], "cut inside a character", "text/plain"),
+        (b"<html><script>", "x.html", "text/plain"),
+        (b"a\0b", "x.csv", "application/octet-stream"),
+        (b"\xfe\xed\xbe\xef" * 10, "x", "application/octet-stream"),
+        (b"", "x", "text/plain"),
+    ],
+)
+def test_content_types(head: bytes, name: str, content_type: str) -> None:
+    assert sniff(head, name) == content_type
+
+
+@pytest.mark.parametrize(
+    ("header", "part"),
+    [
+        (None, None),
+        ("bytes=0-9", (0, 10)),
+        ("bytes=0-0", (0, 1)),
+        ("Bytes=3-", (3, 10)),
+        ("bytes=3-999", (3, 10)),
+        ("bytes=-3", (7, 10)),
+        ("bytes=-99", (0, 10)),
+        # None of ours: the whole file, as RFC 9110, section 14.2, lets a server answer.
+        ("bytes=-", None),
+        ("bytes=5-3", None),
+        ("bytes=0-1,3-4", None),
+        ("lines=1-2", None),
+        ("bytes=a-b", None),
+    ],
+)
+def test_ranges_of_ten_bytes(header: str | None, part: tuple[int, int] | None) -> None:
+    assert requested_range(header, 10) == part
+
+
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-12", "bytes=-0"])
+def test_ranges_that_ten_bytes_have_not(header: str) -> None:
+    with pytest.raises(RangeNotSatisfiable):
+        requested_range(header, 10)
+
+
+@pytest.mark.parametrize("header", ["bytes=0-", "bytes=0-0", "bytes=-1"])
+def test_an_empty_file_has_no_range(header: str) -> None:
+    with pytest.raises(RangeNotSatisfiable):
+        requested_range(header, 0)
