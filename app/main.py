@@ -6,9 +6,6 @@ from importlib.metadata import version
 from typing import TypedDict
 
 from fastapi import Depends, FastAPI
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from app.api import health, problems
@@ -18,14 +15,13 @@ from app.api.openapi import Application
 from app.api.state import State
 from app.api.strict import refuse_unknown_query
 from app.api.v1.router import api_router
-from app.core import config
 from app.core.config import ConfigurationError, Settings, load_settings
 from app.core.db import async_engine
 from app.core.logging import configure_logging
 from app.core.security import PasswordHashing
 from app.core.storage import open_store
 from app.jobs import KindRegistry, load_kinds
-from app.services.dispatch_hint import DispatchHint
+from app.services.dispatch_hint import DispatchHint, hint_client
 from app.services.events import EventHub
 
 
@@ -33,17 +29,6 @@ class LifespanState(TypedDict):
     """Copied into every request's `state` by the server."""
 
     heavylift: State
-
-
-def _redis(redis: config.Redis) -> Redis:
-    """One connection that gives up at the first failure: all it carries are hints."""
-    return Redis.from_url(
-        redis.url.get_secret_value(),
-        socket_timeout=redis.timeout,
-        socket_connect_timeout=redis.timeout,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=1,
-    )
 
 
 def create_app(settings: Settings | None = None, kinds: KindRegistry | None = None) -> FastAPI:
@@ -62,7 +47,7 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
         async with AsyncExitStack() as stack:
             engine = async_engine(settings.database)
             stack.push_async_callback(engine.dispose)
-            redis = _redis(settings.redis)
+            redis = hint_client(settings.redis)
             stack.push_async_callback(redis.aclose)
             state = State(
                 settings=settings,

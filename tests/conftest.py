@@ -58,23 +58,19 @@ def engine(settings: Settings) -> Iterator[Engine]:
     engine.dispose()
 
 
-TABLES = "job_files, job_runs, files, jobs, workers, pools, users"
+# Children before parents.
+TABLES = ("job_files", "job_runs", "files", "jobs", "workers", "pools", "users")
 
 
 @pytest.fixture
-def clean(engine: Engine, settings: Settings) -> Iterator[None]:
+def clean(engine: Engine, settings: Settings) -> None:
     """Empty tables and an empty Redis, for tests that commit."""
-
-    def wipe() -> None:
-        with engine.begin() as connection:
-            connection.execute(text(f"TRUNCATE {TABLES}"))
-        with redis.Redis.from_url(settings.redis.url.get_secret_value()) as client:
-            client.flushdb()
-
-    wipe()
-    yield
-    # Also afterwards: a test that failed half-way leaves nothing to the next one.
-    wipe()
+    # Of a few rows, DELETE costs a tenth of what TRUNCATE does: 741 tests are to take a minute.
+    with engine.begin() as connection:
+        for table in TABLES:
+            connection.execute(text(f"DELETE FROM {table}"))
+    with redis.Redis.from_url(settings.redis.url.get_secret_value()) as client:
+        client.flushdb()
 
 
 @pytest.fixture

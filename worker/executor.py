@@ -1,6 +1,6 @@
 """A child's work: claim, run, and a finish that is fenced by the attempt."""
 
-import tempfile
+import shutil
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -57,6 +57,7 @@ class Executor:
         version: str,
         slots: Slots,
         slot: int,
+        scratch: Path,
     ) -> None:
         self._settings = settings
         self._kinds = kinds
@@ -65,7 +66,9 @@ class Executor:
         self._slots = slots
         self._slot = slot
         self._keep = retention(settings)
-        self._scratch = Path(tempfile.mkdtemp(prefix="heavylift-", dir=settings.worker.scratch))
+        self._scratch = scratch / str(slot)
+        # What a killed predecessor left of its attempt.
+        shutil.rmtree(self._scratch, ignore_errors=True)
         slots.clear(slot)
 
     @cached_property

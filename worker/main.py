@@ -2,8 +2,11 @@
 
 import hashlib
 import logging
+import shutil
+import tempfile
 import warnings
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -60,6 +63,8 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     queues = [queue_name(pool), queue_name(pool, build)]
     celery = create_celery(settings, queues)
     executor: Executor | None = None
+    # The parent's: a killed child can't remove its own.
+    scratch = Path(tempfile.mkdtemp(prefix="heavylift-", dir=settings.worker.scratch))
 
     # Before any child imports a library that counts the machine's cores for itself.
     limit_threads(settings.worker.threads_per_slot)
@@ -90,6 +95,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
             version=version,
             slots=slots,
             slot=current_process().index,
+            scratch=scratch,
         )
 
     def parent_ready(**_: Any) -> None:
@@ -129,6 +135,9 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         quiet=True,
         loglevel="WARNING",
     )
-    worker.start()
-    parent.stop()
+    try:
+        worker.start()
+        parent.stop()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return int(worker.exitcode or 0)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import jwt
 from pwdlib import PasswordHash
+from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from app.core.config import Auth
@@ -65,7 +66,14 @@ class PasswordHashing:
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Whether the password is the one that was hashed; without a hash, never, at equal cost."""
-        matches = await self._run(lambda: ARGON2ID.verify(password, password_hash or self._nobody))
+        return await self._run(lambda: self._matches(password, password_hash))
+
+    def _matches(self, password: str, password_hash: str | None) -> bool:
+        try:
+            matches = ARGON2ID.verify(password, password_hash or self._nobody)
+        except UnknownHashError:
+            # Of a user who has no password.
+            return self._matches(password, None)
         return matches and password_hash is not None
 
 

@@ -10,9 +10,11 @@ from typing import Self
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from app.core import channels
+from app.core import channels, config
 from app.core.tasks import stop
 from app.schemas.job import JobEvent
 
@@ -22,13 +24,26 @@ log = structlog.get_logger(__name__)
 MAX_EVENTS = 1000
 
 
+def hint_client(redis: config.Redis) -> Redis:
+    """One connection that gives up at the first failure: what it carries is not worth a second."""
+    return Redis.from_url(
+        redis.url.get_secret_value(),
+        socket_timeout=redis.timeout,
+        socket_connect_timeout=redis.timeout,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=1,
+    )
+
+
 class DispatchHint:
+    """`reachable` says how the last telling went."""
+
     def __init__(self, redis: Redis) -> None:
+        self.reachable = True
         self._redis = redis
         self._pools: set[str] = set()
         self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS)
         self._something = asyncio.Event()
-        self._reachable = True
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -63,13 +78,13 @@ class DispatchHint:
             try:
                 await self._tell(pools, events)
             except (RedisError, OSError) as error:
-                if self._reachable:
+                if self.reachable:
                     log.warning("redis is away: jobs start by polling", error=repr(error))
-                self._reachable = False
+                self.reachable = False
             else:
-                if not self._reachable:
+                if not self.reachable:
                     log.info("redis is back")
-                self._reachable = True
+                self.reachable = True
 
     async def _tell(self, pools: set[str], events: list[JobEvent]) -> None:
         """Bounded by the client's own timeouts."""

@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core import channels, config
+from app.core.tasks import stop
 from app.models.job import TERMINAL
 from app.schemas.job import JobEvent, JobFailure
 
@@ -113,6 +114,27 @@ class _WatchedJob:
                 watcher.news.set()
 
 
+class _Subscriptions:
+    """One connection's; a new connection has none."""
+
+    def __init__(self, pubsub: PubSub) -> None:
+        self.pubsub = pubsub
+        self.broken = False
+        self._jobs: set[UUID] = set()
+
+    async def become(self, jobs: set[UUID]) -> None:
+        added, dropped = jobs - self._jobs, self._jobs - jobs
+        self._jobs = jobs
+        try:
+            if added:
+                await self.pubsub.subscribe(*map(channels.job, added))
+            if dropped:
+                await self.pubsub.unsubscribe(*map(channels.job, dropped))
+        except (RedisError, OSError):
+            # Whoever receives from the connection ends it.
+            self.broken = True
+
+
 class EventHub:
     """The fan-out of job events in one process, for every transport.
 
@@ -129,12 +151,14 @@ class EventHub:
         self._stale: set[UUID] = set()
         self._to_read = asyncio.Event()
         self._watched_changed = asyncio.Event()
-        self._connected = False
+        self._subscriptions: _Subscriptions | None = None
         self._tasks: list[asyncio.Task[NoReturn]] = []
 
     async def __aenter__(self) -> Self:
-        for name, loop in (("read", self._read_for_ever), ("listen", self._listen_for_ever)):
-            self._tasks.append(asyncio.create_task(_unfailing(loop), name=f"events: {name}"))
+        self._tasks = [
+            asyncio.create_task(_unfailing(loop), name=f"events: {loop.__name__}")
+            for loop in (self._read_for_ever, self._listen_for_ever, self._subscribe_for_ever)
+        ]
         return self
 
     async def __aexit__(
@@ -145,10 +169,7 @@ class EventHub:
     ) -> None:
         self.close()
         for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+            await stop(task)
 
     def close(self) -> None:
         """End all streams at once, and any that comes later: the process is about to leave."""
@@ -210,7 +231,7 @@ class EventHub:
             job = self._jobs[job_id] = _WatchedJob()
             self._watched_changed.set()
         job.watchers.add(watcher)
-        if self._connected and job.latest is None:
+        if self._subscriptions is not None and job.latest is None:
             # Subscribe first, read second. What Redis does not answer in time is read at once,
             # and again when it has answered.
             asyncio.get_running_loop().call_later(SUBSCRIBED_WITHIN, self._read_soon, job_id)
@@ -272,7 +293,7 @@ class EventHub:
             if (job := self._jobs.get(event.job_id)) is not None:
                 job.offer(event)
         for watcher, job_id in watchers.items():
-            if job_id not in found:
+            if watcher.user_id not in active or job_id not in found:
                 watcher.end()
             elif not watcher.read:
                 watcher.read = True
@@ -285,20 +306,19 @@ class EventHub:
         while True:
             if not self._jobs:
                 await self._watched_changed.wait()
-                self._watched_changed.clear()
-                continue
             try:
                 await self._listen()
-            except* (RedisError, OSError) as errors:
-                if self._connected:
-                    log.warning("redis is away: streams poll", error=str(errors.exceptions[0]))
+            except (RedisError, OSError) as error:
+                if self._subscriptions is not None:
+                    log.warning("redis is away: streams poll", error=str(error))
                     backoff = MIN_BACKOFF
-            self._connected = False
+            finally:
+                self._subscriptions = None
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - spreads load
             backoff = min(2 * backoff, MAX_BACKOFF)
 
-    async def _listen(self) -> None:
-        """One connection's life, from the first subscription to its failure."""
+    async def _listen(self) -> NoReturn:
+        """One connection's life, to its failure."""
         client = Redis.from_url(
             self._redis.url.get_secret_value(),
             socket_timeout=self._redis.timeout,
@@ -308,33 +328,29 @@ class EventHub:
         )
         async with client, client.pubsub() as pubsub:
             await pubsub.connect()
-            self._connected = True
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._subscribe(pubsub))
-                tasks.create_task(self._receive(pubsub))
+            self._subscriptions = _Subscriptions(pubsub)
+            self._watched_changed.set()
+            await self._receive(self._subscriptions)
 
-    async def _subscribe(self, pubsub: PubSub) -> NoReturn:
-        """Keep the subscriptions what the watched jobs are."""
-        subscribed: set[UUID] = set()
+    async def _subscribe_for_ever(self) -> NoReturn:
+        """A task beside the one that receives: its connection may be silent for long."""
         while True:
-            self._watched_changed.clear()
-            watched = set(self._jobs)
-            if added := watched - subscribed:
-                await pubsub.subscribe(*map(channels.job, added))
-            if dropped := subscribed - watched:
-                await pubsub.unsubscribe(*map(channels.job, dropped))
-            subscribed = watched
             await self._watched_changed.wait()
+            self._watched_changed.clear()
+            if self._subscriptions is not None:
+                await self._subscriptions.become(set(self._jobs))
 
-    async def _receive(self, pubsub: PubSub) -> NoReturn:
+    async def _receive(self, subscriptions: _Subscriptions) -> NoReturn:
         silent = False
         while True:
-            message = await pubsub.get_message(timeout=self._poll)
+            message = await subscriptions.pubsub.get_message(timeout=self._poll)
+            if subscriptions.broken:
+                raise ConnectionError("a subscription could not be sent")
             if message is None:
                 if silent:
                     raise TimeoutError("no answer to a ping")
                 silent = True
-                await pubsub.ping()
+                await subscriptions.pubsub.ping()
                 continue
             silent = False
             match message["type"]:
@@ -342,8 +358,7 @@ class EventHub:
                     self._take(message["data"])
                 case "subscribe":
                     channel = message["channel"].decode()
-                    job_id = UUID(channel.removeprefix(channels.JOB_PREFIX))
-                    self._read_now(job_id)
+                    self._read_now(UUID(channel.removeprefix(channels.JOB_PREFIX)))
 
     def _take(self, payload: bytes) -> None:
         try:

@@ -16,8 +16,10 @@ from sqlalchemy import (
     any_,
     case,
     exists,
+    false,
     func,
     not_,
+    or_,
     select,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -90,8 +92,9 @@ JOB = (
         ).label("progress"),
         case((JobRun.state == JobState.RUNNING, JobRun.message), else_="").label("message"),
         func.coalesce(JobRun.seq, Job.seq).label("seq"),
-        func.coalesce(
-            JobRun.cancel_requested_at.is_not(None), Job.outcome == JobState.CANCELLED
+        or_(
+            JobRun.cancel_requested_at.is_not(None),
+            func.coalesce(Job.outcome == JobState.CANCELLED, false()),
         ).label("cancel_requested"),
         Job.dead.label("dead_letter"),
         case((NO_WORKERS, WaitReason.NO_WORKERS.value)).label("waiting"),
@@ -246,7 +249,9 @@ async def submit(
     Raises `InvalidInput`, which names the field, for a file that is not there for this owner, and
     `IdempotencyConflict`.
     """
-    files = {file: field for field, file in references(submission.spec, ("body", "spec"))}
+    files: dict[UUID, str] = {
+        file: field for field, file in references(submission.spec, ("body", "spec"))
+    }
     job = Submission(
         owner_id=owner_id,
         kind=kind.name,
@@ -288,7 +293,8 @@ async def _find_earlier(session: AsyncSession, job: Submission) -> UUID | None:
             f"it made job {earlier.id} out of another body: take a new key for a new request",
             field="header.Idempotency-Key",
         )
-    return earlier.id
+    found: UUID = earlier.id
+    return found
 
 
 async def _missing_file(

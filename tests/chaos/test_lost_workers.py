@@ -132,6 +132,7 @@ def test_sigterm_finishes_the_short_and_puts_back_the_long(stack: Stack) -> None
     # The deadline, what is kept for the last writes, and what a busy machine adds.
     worker.process.wait(drain + 7)
     assert worker.process.returncode == 0, worker.output
+    assert stack.ledger.count("workers") == 1, "it has said goodbye"
     ended = stack.ledger.job(short)
     assert (ended["state"], ended["attempt"]) == ("succeeded", 1)
     until(lambda: stack.ledger.running(long, 2), seconds=20, what="the long one runs elsewhere")

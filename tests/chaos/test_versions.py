@@ -27,8 +27,6 @@ def test_a_specification_that_a_version_cant_read_goes_to_one_that_can(stack: St
     until(lambda: stack.ledger.count("job_runs WHERE parked") == 1, seconds=30, what="it waits")
     found = stack.ledger.job(job)
     assert (found["state"], found["tries"], found["losses"]) == ("queued", 0, 0)
-    stack.parts.worker(
-        concurrency=1, HEAVYLIFT_WORKER_VERSION="2", TEST_KINDS_VERSION="2"
-    ).ready()
+    stack.parts.worker(concurrency=1, HEAVYLIFT_WORKER_VERSION="2", TEST_KINDS_VERSION="2").ready()
     until(lambda: stack.ledger.succeeded(job), seconds=60, what="the new one runs it")
     assert old.output.count("not understood here") == 1

@@ -181,11 +181,11 @@ def test_bytes_that_are_gone_already(
     turn: Callable[[], RetainReport], rows: Ledger, store: ObjectStore
 ) -> None:
     """A crash came between the bytes and the row; the others of the batch go all the same."""
-    rows.file(key="files/a/1")
-    rows.file(key="files/a/2")
-    rows.file(key="files/a/3")
-    obstore.delete(store, "files/a/1")
-    assert turn() == RetainReport(files=3)
+    for number in range(60):
+        rows.file(key=f"files/a/{number}")
+    for number in range(30):
+        obstore.delete(store, f"files/a/{number}")
+    assert turn() == RetainReport(files=60)
     assert rows.keys() == set()
 
 
@@ -352,7 +352,8 @@ def test_idempotency_keys_are_forgotten(
 def test_lost_workers_are_forgotten(turn: Callable[[], RetainReport], rows: Ledger) -> None:
     for expires in ("1 s", "-59 min", "-61 min"):
         rows.execute(
-            "INSERT INTO workers (id, pool, hostname, version, build, kinds, slots, busy, expires_at)"
+            "INSERT INTO workers"
+            " (id, pool, hostname, version, build, kinds, slots, busy, expires_at)"
             " VALUES (gen_random_uuid(), 'cpu', 'h', '1', 'b', '{}', 1, 0,"
             " clock_timestamp() + CAST(:expires AS interval))",
             expires=expires,

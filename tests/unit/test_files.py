@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.api.content import requested_range
 from app.core.errors import RangeNotSatisfiable
 from app.schemas.file import FileName
-from app.services.content_type import sniff
+from app.services.content_type import HEAD, sniff
 
 NAME: TypeAdapter[str] = TypeAdapter(FileName)
 
@@ -41,6 +41,7 @@ def test_what_is_no_name(name: str) -> None:
         (b"a\0b", "x.csv", "application/octet-stream"),
         (b"\xfe\xed\xbe\xef" * 10, "x", "application/octet-stream"),
         (b"", "x", "text/plain"),
+        (b"a" * HEAD + b"\0", "only the head counts", "text/plain"),
     ],
 )
 def test_content_types(head: bytes, name: str, content_type: str) -> None:

@@ -2,14 +2,14 @@
 
 import os
 import signal
-import time
 from uuid import UUID, uuid4
 
 import psutil
 import pytest
 
+from tests.processes import until
 from worker.kill import alive, kill, own_memory
-from worker.slots import Order, Slots
+from worker.slots import Assignment, Order, Slots
 
 
 def test_an_assignment_is_read_as_it_was_written() -> None:
@@ -57,42 +57,59 @@ def test_there_are_as_many_slots_as_were_asked_for() -> None:
         Slots(2).take(2, uuid4(), 1, 1)
 
 
-def fork_child(slots: Slots, jobs: list[UUID], seconds: float) -> int:
-    """A child that takes one job after the other, for `seconds` each."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            for job in jobs:
-                slots.take(0, job, 1, 60)
-                time.sleep(seconds)
-                slots.clear(0)
-        finally:
-            os._exit(0)
-    return pid
+class Child:
+    """A real process that takes one job after the other, going on when it is told to."""
+
+    def __init__(self, slots: Slots, jobs: list[UUID]) -> None:
+        told, self._tell = os.pipe()
+        self._slots = slots
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                for job in jobs:
+                    slots.take(0, job, 1, 60)
+                    os.read(told, 1)
+                    slots.clear(0)
+            finally:
+                os._exit(0)
+        os.close(told)
+
+    def does(self, job: UUID) -> Assignment:
+        def look() -> Assignment | None:
+            assignment = self._slots.read(0)
+            return assignment if assignment is not None and assignment.job_id == job else None
+
+        return until(look, seconds=10, what="the child takes the job")
+
+    def go_on(self) -> None:
+        os.write(self._tell, b".")
+
+    def exit_code(self) -> int:
+        os.close(self._tell)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def test_a_child_is_killed_for_what_it_does() -> None:
     slots = Slots(1)
     job = uuid4()
-    pid = fork_child(slots, [job], 60)
-    while not (assignments := slots.assignments()):
-        time.sleep(0.001)
-    assert own_memory(pid) > 0
-    assert kill(slots, assignments[0])
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    assert not alive(pid)
-    assert not kill(slots, assignments[0])
-    assert own_memory(pid) == 0
+    child = Child(slots, [job])
+    assignment = child.does(job)
+    assert own_memory(child.pid) > 0
+    assert kill(slots, assignment)
+    assert child.exit_code() == -signal.SIGKILL
+    assert not alive(child.pid)
+    assert not kill(slots, assignment)
+    assert own_memory(child.pid) == 0
 
 
 def test_a_child_that_has_gone_on_to_another_job_lives() -> None:
     slots = Slots(1)
     first, second = uuid4(), uuid4()
-    pid = fork_child(slots, [first, second], 0.3)
-    while not (assignments := slots.assignments()):
-        time.sleep(0.001)
-    while not (now := slots.assignments()) or now[0].job_id != second:
-        time.sleep(0.001)
-    assert not kill(slots, assignments[0])
-    assert psutil.Process(pid).status() != psutil.STATUS_STOPPED
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    child = Child(slots, [first, second])
+    earlier = child.does(first)
+    child.go_on()
+    child.does(second)
+    assert not kill(slots, earlier)
+    assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
+    child.go_on()
+    assert child.exit_code() == 0

@@ -1,8 +1,10 @@
 """The application in this very process, its lifespan running, and clients that are logged in."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
@@ -10,10 +12,11 @@ from httpx2 import ASGITransport, AsyncClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.config import Settings
+from app.core.security import sign_access_token
+from app.embedded import EmbeddedRedis
 from app.main import create_app
 from tests.integration.api.kinds import KINDS
-
-PASSWORD = "correct horse battery staple"
+from tests.servers import scratch_folder
 
 
 @asynccontextmanager
@@ -54,37 +57,22 @@ async def anonymous(served: ASGIApp) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
-def login(anonymous: AsyncClient) -> Callable[[str], Awaitable[str]]:
-    """Register a user and log in: an access token."""
-
-    async def login(email: str) -> str:
-        credentials = {"email": email, "password": PASSWORD}
-        registered = await anonymous.post("/api/v1/users", json=credentials)
-        assert registered.status_code == 201, registered.text
-        form = {"username": email, "password": PASSWORD}
-        response = await anonymous.post("/api/v1/auth/login", data=form)
-        assert response.status_code == 200, response.text
-        token: str = response.json()["access_token"]
-        return token
-
-    return login
-
-
-@pytest.fixture
 async def client(
-    served: ASGIApp, login: Callable[[str], Awaitable[str]]
+    served: ASGIApp, settings: Settings, make_owner: Callable[..., UUID]
 ) -> AsyncIterator[AsyncClient]:
     """Logged in as a user of its own."""
-    async with connect(served, await login("ada@example.com")) as client:
+    ada = make_owner(email="ada@example.com")
+    async with connect(served, sign_access_token(settings.auth, ada)) as client:
         yield client
 
 
 @pytest.fixture
 async def stranger(
-    served: ASGIApp, login: Callable[[str], Awaitable[str]]
+    served: ASGIApp, settings: Settings, make_owner: Callable[..., UUID]
 ) -> AsyncIterator[AsyncClient]:
     """Another tenant."""
-    async with connect(served, await login("eve@example.com")) as client:
+    eve = make_owner(email="eve@example.com")
+    async with connect(served, sign_access_token(settings.auth, eve)) as client:
         yield client
 
 
@@ -99,3 +87,24 @@ def draw(client: AsyncClient) -> Callable[..., Awaitable[dict[str, Any]]]:
         return job
 
     return draw
+
+
+@pytest.fixture
+def own_redis(clean: None) -> Iterator[EmbeddedRedis]:
+    """One that may be killed."""
+    with scratch_folder() as folder:
+        server = EmbeddedRedis(folder / "redis")
+        server.start()
+        try:
+            yield server
+        finally:
+            # It may have been left frozen.
+            if server.process.poll() is None:
+                server.process.signal(signal.SIGCONT)
+            server.stop()
+
+
+@pytest.fixture
+def own_settings(settings: Settings, own_redis: EmbeddedRedis) -> Settings:
+    redis = settings.redis.model_validate({"url": own_redis.url(), "timeout": 0.3})
+    return settings.model_copy(update={"redis": redis})

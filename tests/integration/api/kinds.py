@@ -22,7 +22,7 @@ Shape = Annotated[Square | Circle, Field(discriminator="shape")]
 
 class Draw(JobOptions):
     source: FileId | None = None
-    shapes: list[Shape] = []
+    shapes: tuple[Shape, ...] = ()
     label: str = ""
 
 

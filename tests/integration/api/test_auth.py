@@ -1,6 +1,8 @@
 """Registering, logging in, and what a token opens."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import jwt
 import pytest
@@ -9,33 +11,54 @@ from sqlalchemy import Engine, text
 
 from app.core.config import Settings
 from app.core.security import PasswordHashing
-from tests.integration.api.conftest import PASSWORD
 
 pytestmark = pytest.mark.anyio
 
 ME = "/api/v1/users/me"
+LOGIN = "/api/v1/auth/login"
+
+PASSWORD = "correct horse battery staple"
 
 
-async def test_a_user_registers_logs_in_and_is_known(client: AsyncClient) -> None:
-    response = await client.get(ME)
+@pytest.fixture
+async def ada(anonymous: AsyncClient) -> dict[str, object]:
+    """Registered."""
+    credentials = {"email": "ada@example.com", "password": PASSWORD}
+    response = await anonymous.post("/api/v1/users", json=credentials)
+    assert response.status_code == 201
+    user: dict[str, object] = response.json()
+    return user
+
+
+async def test_a_user_registers_logs_in_and_is_known(
+    anonymous: AsyncClient, ada: dict[str, object]
+) -> None:
+    assert ada.keys() == {"id", "email", "is_active", "is_admin", "created_at"}
+    assert (ada["email"], ada["is_active"], ada["is_admin"]) == ("ada@example.com", True, False)
+    form = {"username": "ada@example.com", "password": PASSWORD}
+    response = await anonymous.post(LOGIN, data=form)
     assert response.status_code == 200
-    me = response.json()
-    assert me.keys() == {"id", "email", "is_active", "is_admin", "created_at"}
-    assert (me["email"], me["is_active"], me["is_admin"]) == ("ada@example.com", True, False)
+    token = response.json()
+    assert token.keys() == {"access_token", "token_type", "expires_in"}
+    assert (token["token_type"], token["expires_in"]) == ("bearer", 3600)
+    me = await anonymous.get(ME, headers={"Authorization": f"Bearer {token['access_token']}"})
+    assert me.json() == ada
 
 
-async def test_an_address_registers_once_in_any_case(client: AsyncClient) -> None:
+async def test_an_address_registers_once_in_any_case(
+    anonymous: AsyncClient, ada: dict[str, object]
+) -> None:
     twin = {"email": "ADA@example.com", "password": PASSWORD}
-    response = await client.post("/api/v1/users", json=twin)
+    response = await anonymous.post("/api/v1/users", json=twin)
     assert response.status_code == 409
     assert response.json()["type"].endswith("/email-taken")
     assert response.json()["errors"][0]["field"] == "body.email"
     form = {"username": "ADA@EXAMPLE.COM", "password": PASSWORD}
-    assert (await client.post("/api/v1/auth/login", data=form)).status_code == 200
+    assert (await anonymous.post(LOGIN, data=form)).status_code == 200
 
 
 async def test_a_login_does_not_say_who_is_registered(
-    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    anonymous: AsyncClient, ada: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[bool] = []
     verify = PasswordHashing.verify
@@ -49,7 +72,7 @@ async def test_a_login_does_not_say_who_is_registered(
     answers = []
     for username in ("ada@example.com", "nobody@example.com"):
         form = {"username": username, "password": "wrong password"}
-        response = await client.post("/api/v1/auth/login", data=form)
+        response = await anonymous.post(LOGIN, data=form)
         assert response.headers["www-authenticate"] == "Bearer"
         answers.append((response.status_code, {**response.json(), "request_id": ""}))
     assert answers[0] == answers[1]
@@ -58,19 +81,27 @@ async def test_a_login_does_not_say_who_is_registered(
     assert hashed == [True, False]
 
 
-async def test_the_dummy_hash_opens_nothing(anonymous: AsyncClient) -> None:
-    form = {"username": "nobody@example.com", "password": "nobody"}
-    assert (await anonymous.post("/api/v1/auth/login", data=form)).status_code == 401
+@pytest.mark.parametrize("username", ["nobody@example.com", "bob@example.com"])
+async def test_the_dummy_hash_opens_nothing(
+    anonymous: AsyncClient, make_owner: Callable[..., UUID], username: str
+) -> None:
+    # He has no password.
+    make_owner(email="bob@example.com")
+    form = {"username": username, "password": "nobody"}
+    assert (await anonymous.post(LOGIN, data=form)).status_code == 401
 
 
-async def test_an_inactive_user_is_out_at_once(client: AsyncClient, engine: Engine) -> None:
+async def test_an_inactive_user_is_out_at_once(
+    anonymous: AsyncClient, ada: dict[str, object], engine: Engine
+) -> None:
+    form = {"username": "ada@example.com", "password": PASSWORD}
+    token = (await anonymous.post(LOGIN, data=form)).json()["access_token"]
     with engine.begin() as connection:
         connection.execute(text("UPDATE users SET is_active = false"))
-    response = await client.get(ME)
+    response = await anonymous.get(ME, headers={"Authorization": f"Bearer {token}"})
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
-    form = {"username": "ada@example.com", "password": PASSWORD}
-    assert (await client.post("/api/v1/auth/login", data=form)).status_code == 401
+    assert (await anonymous.post(LOGIN, data=form)).status_code == 401
 
 
 def forge(settings: Settings, user: str, **changes: object) -> str:
@@ -113,7 +144,7 @@ async def test_only_our_own_tokens_open(
 
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer a.b.c", "Bearer é", "Basic YTpi"])
 async def test_what_is_no_token_is_a_401(anonymous: AsyncClient, header: str | None) -> None:
-    headers = {} if header is None else {"Authorization": header.encode()}
+    headers = {} if header is None else {b"Authorization": header.encode()}
     response = await anonymous.get(ME, headers=headers)
     assert response.status_code == 401
     assert response.json()["type"].endswith("/unauthorized")
@@ -139,6 +170,6 @@ async def test_what_can_not_register_is_told_why(
 
 async def test_a_login_form_has_no_other_fields(anonymous: AsyncClient) -> None:
     form = {"username": "a", "password": "b", "totp": "1"}
-    response = await anonymous.post("/api/v1/auth/login", data=form)
+    response = await anonymous.post(LOGIN, data=form)
     assert response.status_code == 422
     assert [error["field"] for error in response.json()["errors"]] == ["body.totp"]

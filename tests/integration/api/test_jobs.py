@@ -265,7 +265,8 @@ def make_file(engine: Engine) -> Callable[..., str]:
             file: UUID = connection.execute(
                 text(
                     """
-                    INSERT INTO files (owner_id, state, key, name, content_type, size, sha256, expires_at)
+                    INSERT INTO files
+                        (owner_id, state, key, name, content_type, size, sha256, expires_at)
                     SELECT id, :state, gen_random_uuid()::text, 'n', 'text/plain', 1, 'x',
                            clock_timestamp() + make_interval(hours => :hours)
                     FROM users WHERE email = :email RETURNING id

@@ -1,5 +1,7 @@
 """Every error is an RFC 9457 problem with a request id."""
 
+from collections.abc import AsyncIterator
+
 import anyio
 import pytest
 import structlog
@@ -66,7 +68,7 @@ async def test_a_body_without_a_type_is_no_json(client: AsyncClient) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_over_the_limit(client: AsyncClient, chunked: bool) -> None:
-    async def chunks():  # type: ignore[no-untyped-def]
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b" " * 65536
 
@@ -131,7 +133,8 @@ def broken(settings: Settings, clean: None) -> FastAPI:
     async def crash_in_commit(session: SessionDep) -> None:
         await session.execute(
             text(
-                "CREATE TEMPORARY TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP"
+                "CREATE TEMPORARY TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+                " ON COMMIT DROP"
             )
         )
         await session.execute(text("INSERT INTO t VALUES (1), (1)"))
@@ -142,7 +145,7 @@ def broken(settings: Settings, clean: None) -> FastAPI:
 
     @app.get("/crash-half-way")
     async def crash_half_way() -> StreamingResponse:
-        async def half():  # type: ignore[no-untyped-def]
+        async def half() -> AsyncIterator[bytes]:
             yield b"half"
             raise Boom("half-way")
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.core import config
 from app.embedded import EmbeddedRedis
 from app.schemas.job import JobEvent
+from app.services import events
 from app.services.events import EventHub
 from tests.integration.events.conftest import Worker
 from tests.integration.listening import eventually
@@ -237,12 +238,17 @@ async def test_a_silent_redis_is_asked_and_kept(
 
 
 async def test_a_frozen_redis_holds_up_no_new_stream(
-    hub: EventHub, worker: Worker, owner: UUID, own_redis: EmbeddedRedis
+    hub: EventHub, make_worker: Callable[[], Worker], owner: UUID, own_redis: EmbeddedRedis
 ) -> None:
+    """Its subscription is sent, and not answered."""
+    workers = make_worker(), make_worker()
+    stream = Stream(hub, workers[0].job_id, owner)
+    await stream.reaches(1)
     own_redis.process.signal(signal.SIGSTOP)
     try:
-        stream = Stream(hub, worker.job_id, owner)
-        await stream.reaches(1)
+        other = Stream(hub, workers[1].job_id, owner)
+        await other.reaches(1)
+        await other.leave()
         await stream.leave()
     finally:
         own_redis.process.signal(signal.SIGCONT)
@@ -347,18 +353,14 @@ async def test_a_database_that_is_away_is_waited_for(
     polling_hub: EventHub,
     worker: Worker,
     owner: UUID,
-    engine: Engine,
+    statements: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream = Stream(polling_hub, worker.job_id, owner)
     await stream.reaches(1)
-    with engine.begin() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
+    with monkeypatch.context() as broken:
+        broken.setattr(events, "JOB_SNAPSHOT", text("SELECT 1 / 0"))
+        await eventually(lambda: statements.count("SELECT 1 / 0") > 2)
     worker.claim()
     await stream.reaches(2)
     await stream.leave()

@@ -164,7 +164,7 @@ async def test_the_token_ends_the_stream(
     # In whole seconds, cut off: between one and two.
     auth = settings.auth.model_copy(update={"access_token_ttl": 2})
     async with api.client(sign_access_token(auth, owner)) as client:
-            # Ends by itself, though the job does not.
+        # Ends by itself, though the job does not.
         response = await client.get(f"/jobs/{worker.job_id}/events")
         assert "id: 1" in response.text
         assert (await client.get(f"/jobs/{worker.job_id}/events")).status_code == 401

@@ -194,7 +194,7 @@ def _result_models(kinds: KindRegistry) -> Mapping[str, type[JobResult]]:
         kind.name: create_model(
             f"{_title(kind)}Result",
             __base__=JobResult,
-            kind=(Literal[kind.name], ...),
+            kind=(Literal[kind.name], ...),  # type: ignore[arg-type] # known only now
             output=(kind.result, ...),
         )
         for kind in kinds.values()

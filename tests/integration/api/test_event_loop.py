@@ -1,0 +1,151 @@
+"""The event loop is never blocked: its lag, measured from inside, under everything at once."""
+
+import asyncio
+import signal
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import anyio
+import pytest
+from httpx2 import AsyncClient
+
+from app.core import security
+from app.core.config import Settings
+from app.core.security import sign_access_token
+from app.embedded import EmbeddedRedis
+from app.main import create_app
+from tests.integration.api.conftest import connect, serving
+from tests.integration.api.kinds import KINDS
+
+pytestmark = pytest.mark.anyio
+
+PASSWORD = "correct horse battery staple"
+
+# Seconds between two looks at the clock.
+TICK = 0.005
+
+# A loop that waits for a frozen Redis stands still for the 2 s of a socket's timeout, one that
+# waits for 40 hashes for more. What this machine's other work costs is measured, not guessed.
+BOUND = 0.25
+NOISE = 3
+
+
+class Lag:
+    def __init__(self) -> None:
+        self.most = 0.0
+
+    @asynccontextmanager
+    async def measured(self) -> AsyncIterator[None]:
+        async def tick() -> None:
+            loop = asyncio.get_running_loop()
+            while True:
+                begun = loop.time()
+                await asyncio.sleep(TICK)
+                self.most = max(self.most, loop.time() - begun - TICK)
+
+        task = asyncio.create_task(tick())
+        await asyncio.sleep(0)
+        yield
+        # One more look, so that what came last is seen too.
+        await asyncio.sleep(2 * TICK)
+        task.cancel()
+
+
+async def everything_at_once(client: AsyncClient, *, rounds: int) -> Counter[tuple[str, int]]:
+    """Logins, uploads, submits, lists and a stream; how often each answered with which status."""
+    answers: Counter[tuple[str, int]] = Counter()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(65536)
+
+    async def log_in() -> None:
+        form = {"username": "ada@example.com", "password": PASSWORD}
+        response = await client.post("/api/v1/auth/login", data=form)
+        answers["login", response.status_code] += 1
+
+    async def upload() -> None:
+        response = await client.post("/api/v1/files", params={"name": "f"}, content=chunks())
+        answers["upload", response.status_code] += 1
+
+    async def submit() -> None:
+        response = await client.post("/api/v1/jobs/word.count", json={"spec": {"words": "a"}})
+        answers["submit", response.status_code] += 1
+        cancelled = await client.post(f"/api/v1/jobs/{response.json()['id']}/cancel")
+        answers["cancel", cancelled.status_code] += 1
+        answers["list", (await client.get("/api/v1/jobs")).status_code] += 1
+
+    async def watch() -> None:
+        job = (await client.post("/api/v1/jobs/shape.draw", json={"spec": {}})).json()
+        await client.get(f"/api/v1/jobs/{job['id']}/events")
+
+    async with anyio.create_task_group() as watching:
+        for _ in range(3):
+            watching.start_soon(watch)
+        async with anyio.create_task_group() as tasks:
+            for n in range(rounds):
+                tasks.start_soon(submit)
+                tasks.start_soon(log_in)
+                if n % 4 == 0:
+                    tasks.start_soon(upload)
+        watching.cancel_scope.cancel()
+    return answers
+
+
+@pytest.mark.slow
+async def test_nothing_blocks_it_with_redis_frozen(
+    settings: Settings, own_redis: EmbeddedRedis
+) -> None:
+    redis = settings.redis.model_validate({"url": own_redis.url()})
+    app = create_app(settings.model_copy(update={"redis": redis}), KINDS)
+    async with serving(app) as served, connect(served) as client:
+        credentials = {"email": "ada@example.com", "password": PASSWORD}
+        ada = (await client.post("/api/v1/users", json=credentials)).json()
+        token = sign_access_token(settings.auth, UUID(ada["id"]))
+        client.headers["Authorization"] = f"Bearer {token}"
+        await everything_at_once(client, rounds=4)
+        usual, frozen = Lag(), Lag()
+        async with usual.measured():
+            await everything_at_once(client, rounds=40)
+        own_redis.process.signal(signal.SIGSTOP)
+        async with frozen.measured():
+            answers = await everything_at_once(client, rounds=40)
+        own_redis.process.signal(signal.SIGCONT)
+    assert answers == {
+        ("submit", 202): 40,
+        ("cancel", 202): 40,
+        ("list", 200): 40,
+        ("login", 200): 40,
+        ("upload", 201): 10,
+    }
+    assert frozen.most < max(BOUND, NOISE * usual.most), f"usual: {usual.most:.3f} s"
+
+
+async def test_a_blocked_loop_is_seen() -> None:
+    lag = Lag()
+    async with lag.measured():
+        threading.Event().wait(0.05)
+    assert lag.most >= 0.04
+
+
+async def test_no_hash_is_computed_on_the_loop(
+    anonymous: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    for name in ("hash", "verify"):
+        computed = getattr(security.ARGON2ID, name)
+
+        def noted(*arguments: str, computed: Callable[..., object] = computed) -> object:
+            threads.append(threading.current_thread().name)
+            return computed(*arguments)
+
+        monkeypatch.setattr(security.ARGON2ID, name, noted)
+    credentials = {"email": "ada@example.com", "password": PASSWORD}
+    await anonymous.post("/api/v1/users", json=credentials)
+    for username in ("ada@example.com", "nobody@example.com"):
+        form = {"username": username, "password": PASSWORD}
+        await anonymous.post("/api/v1/auth/login", data=form)
+    assert [name.partition("_")[0] for name in threads] == ["argon2"] * 3
