@@ -1,4 +1,4 @@
-"""Domain errors. Services raise them; `app.api.problems` alone turns them into RFC 9457 problems."""
+"""Domain errors. Services raise them; `app.api.problems` alone makes RFC 9457 problems of them."""
 
 from typing import ClassVar
 

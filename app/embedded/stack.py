@@ -270,6 +270,9 @@ class Stack:
         self._listener = listen(self._host, self._port)
         self._resources.enter_context(locked(self.folder))
         sockets = self._resources.enter_context(socket_folder(self.folder / "postgres"))
+        # What the jobs of a killed run left of their work.
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
         self.postgres = EmbeddedPostgres(
             self.folder / "postgres", durable=self._durable, sockets=sockets
         )
@@ -277,6 +280,10 @@ class Stack:
         if self._sink is None:
             self._sink = log_files(self.folder / "logs")
         self.environment = self._environment()
+
+    @property
+    def _scratch(self) -> Path:
+        return self.folder / "scratch"
 
     def _environment(self) -> dict[str, str]:
         known = variables()
@@ -301,7 +308,10 @@ class Stack:
             path = self.folder / "signing-keys"
             make_signing_keys(path)
             ours[f"{keys}_FILE"] = str(path)
-        defaults = {f"{PREFIX}API_GRACE": str(API_GRACE)}
+        defaults = {
+            f"{PREFIX}API_GRACE": str(API_GRACE),
+            f"{PREFIX}WORKER_SCRATCH": str(self._scratch),
+        }
         return {**defaults, **inherited, **ours, "PYTHONUNBUFFERED": "1"}
 
     def _supervise(self, name: str, service: Service, rank: int) -> None:

@@ -34,7 +34,7 @@ class FileId(UUID):
 
 
 def references(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, FileId]]:
-    """Every file that a specification names, each with the path of its field (`source`, `pages.2`)."""
+    """Every file that a specification names, each with its field's path (`source`, `pages.2`)."""
     if isinstance(value, FileId):
         yield ".".join(map(str, path)), value
     elif isinstance(value, BaseModel):

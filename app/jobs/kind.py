@@ -16,7 +16,8 @@ NAME = re.compile(r"[a-z][a-z0-9]*(\.[a-z][a-z0-9_]*)+")
 class JobOptions(BaseModel):
     """Base of every specification and of its parts: unknown fields are refused, values frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON has no infinity: what came as 1e999 would be stored as null, and no worker could read it.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Spec = TypeVar("Spec", bound=BaseModel)

@@ -151,7 +151,7 @@ class JobRun(Base):
 
 
 class JobFile(Base):
-    """An input file that an unfinished job needs: goes with the run, and keeps the file until then."""
+    """An input file that an unfinished job needs: it goes with the run, and keeps the file."""
 
     __tablename__ = "job_files"
     __table_args__ = (Index("job_files_file_idx", "file_id"),)

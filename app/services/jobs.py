@@ -42,7 +42,7 @@ from app.jobs.files import references
 from app.jobs.registry import AnyKind
 from app.models import File, Job, JobRun, Worker
 from app.models.file import FileState
-from app.models.job import JobState
+from app.models.job import TERMINAL, JobState
 from app.schemas.job import (
     JobFailure,
     JobFilters,
@@ -129,11 +129,19 @@ async def get(session: AsyncSession, owner_id: UUID, job_id: UUID) -> JobRespons
 
 def _narrowed(statement: Select[Any], filters: JobFilters) -> Select[Any]:
     if filters.state:
-        statement = statement.where(STATE.in_(filters.state))
+        # On the side that has it, so that a few unfinished jobs are found among many that ended.
+        unfinished = [state for state in filters.state if state not in TERMINAL]
+        ended = [state for state in filters.state if state in TERMINAL]
+        statement = statement.where(
+            or_(
+                *([JobRun.state.in_(unfinished)] if unfinished else []),
+                *([Job.outcome.in_(ended)] if ended else []),
+            )
+        )
     if filters.kind is not None:
         statement = statement.where(Job.kind == filters.kind)
     if filters.dead_letter is not None:
-        statement = statement.where(Job.dead.is_(filters.dead_letter))
+        statement = statement.where(Job.dead if filters.dead_letter else not_(Job.dead))
     return statement
 
 

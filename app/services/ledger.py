@@ -111,8 +111,8 @@ ACCEPT = text(
     """
     WITH wanted AS MATERIALIZED (
         SELECT id FROM files
-        WHERE id = ANY(CAST(:files AS uuid[])) AND owner_id = CAST(:owner_id AS uuid) AND state = 'ready'
-          AND expires_at > clock_timestamp()
+        WHERE id = ANY(CAST(:files AS uuid[])) AND owner_id = CAST(:owner_id AS uuid)
+          AND state = 'ready' AND expires_at > clock_timestamp()
         FOR SHARE
     ), job AS (
         INSERT INTO jobs (owner_id, kind, spec, priority, idempotency_key, fingerprint, traceparent)

@@ -1,4 +1,4 @@
-"""Job kinds that behave in every way a real one may: installed by having this folder on the path."""
+"""Job kinds that behave in every way a real one may; installed where this folder is on the path."""
 
 import ctypes
 import os

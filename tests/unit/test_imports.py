@@ -1,4 +1,4 @@
-"""The API process stays light: what only workers need is not even loaded."""
+"""The API and a worker's parent stay light: what only its children need is not even loaded."""
 
 import json
 import subprocess
@@ -6,48 +6,46 @@ import sys
 
 import pytest
 
-CREATE = """
-import json, sys
-from app.core.config import Settings
-from app.main import create_app
-create_app(Settings()).openapi()
-print(json.dumps(sorted(sys.modules)))
-"""
+API = "from app.main import create_app; create_app(Settings()).openapi()"
+PARENT = (
+    "import worker.main, worker.controller.main, worker.threads;"
+    "worker.main.installed_kinds(Settings()); worker.threads.limit_threads(1)"
+)
+
+SHOW = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+
+HEAVY = ["pyvips", "onnxruntime", "rapidocr", "polars", "numpy", "cv2"]
+WORKERS_OWN = [
+    "celery.worker",
+    "celery.apps.worker",
+    "celery.concurrency",
+    "billiard.pool",
+    "worker.celery",
+    "worker.parent",
+    "worker.controller",
+]
+HTTP = ["fastapi", "starlette", "uvicorn", "app.main", "app.api"]
 
 
-@pytest.fixture(scope="module")
-def loaded() -> set[str]:
-    """The modules of a process that has made the API, with all installed kinds."""
-    process = subprocess.run([sys.executable, "-c", CREATE], capture_output=True, check=False)
+def modules_of(program: str) -> set[str]:
+    """The modules of a process that has run it, with all installed kinds."""
+    code = f"from app.core.config import Settings; {program}; {SHOW}"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert process.returncode == 0, process.stderr.decode()
     return set(json.loads(process.stdout))
 
 
-def test_the_kinds_themselves_are_loaded(loaded: set[str]) -> None:
-    assert {"worker.kinds.dataset", "worker.kinds.image", "worker.kinds.text"} <= loaded
-
-
 @pytest.mark.parametrize(
-    "name",
+    ("program", "unwanted"),
     [
-        # The kinds' libraries.
-        "pyvips",
-        "onnxruntime",
-        "rapidocr",
-        "polars",
-        "numpy",
-        "cv2",
-        # Celery's worker side.
-        "celery.worker",
-        "celery.apps.worker",
-        "celery.concurrency",
-        "billiard.pool",
-        # The worker's own machinery, and the embedded servers.
-        "worker.celery",
-        "worker.parent",
-        "worker.controller",
-        "app.embedded",
+        pytest.param(API, [*HEAVY, *WORKERS_OWN, "app.embedded"], id="api"),
+        pytest.param(PARENT, [*HEAVY, *HTTP, "app.embedded"], id="parent"),
     ],
 )
-def test_the_api_does_not_load(loaded: set[str], name: str) -> None:
-    assert [module for module in loaded if f"{module}.".startswith(f"{name}.")] == []
+def test_what_a_process_does_not_load(program: str, unwanted: list[str]) -> None:
+    loaded = modules_of(program)
+    # The kinds themselves are there, or the test shows nothing.
+    assert {"worker.kinds.dataset", "worker.kinds.image", "worker.kinds.text"} <= loaded
+    assert {
+        name for name in unwanted if any(f"{module}.".startswith(f"{name}.") for module in loaded)
+    } == set()

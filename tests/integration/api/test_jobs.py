@@ -164,6 +164,17 @@ async def test_what_does_not_fit_is_refused_by_name(
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"Infinity", b"NaN"])
+async def test_a_number_that_json_does_not_have(client: AsyncClient, number: bytes) -> None:
+    response = await client.post(
+        f"{JOBS}/shape.draw",
+        content=b'{"spec": {"shapes": [{"shape": "circle", "radius": ' + number + b"}]}}",
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["body.spec.shapes.0.radius"]
+
+
 async def test_an_unknown_kind_is_told_which_there_are(client: AsyncClient) -> None:
     for response in (
         await client.post(f"{JOBS}/word.cuont", json={"spec": {}}),

@@ -47,7 +47,13 @@ async def test_a_method_that_is_not_there(anonymous: AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     ("content", "detail"),
-    [(b'{"spec": ', "not JSON"), (b"", "required"), (b"[]", "valid dictionary"), (b"\xff", "")],
+    [
+        (b'{"spec": ', "not JSON"),
+        (b"", "required"),
+        (b"[]", "valid dictionary"),
+        (b"\xff", ""),
+        (b"[" * 99_999, ""),
+    ],
 )
 async def test_a_broken_body(client: AsyncClient, content: bytes, detail: str) -> None:
     response = await client.post(

@@ -88,6 +88,7 @@ def test_stops_at_a_signal(variables: Mapping[str, str], sig: signal.Signals) ->
         assert not any(worker.is_running() for worker in workers)
 
 
+@pytest.mark.slow
 def test_finishes_the_request_that_is_open(variables: Mapping[str, str]) -> None:
     body = json.dumps({"email": f"{uuid4()}@example.com", "password": "correct horse battery"})
     with running(variables) as api, closing(api.connect()) as connection:
@@ -115,6 +116,7 @@ def await_refusal(port: int) -> None:
             return
 
 
+@pytest.mark.slow
 def test_ends_a_stream_at_once(variables: Mapping[str, str]) -> None:
     with running(variables) as api, closing(api.connect()) as connection:
         user = {"email": f"{uuid4()}@example.com", "password": "correct horse battery"}
@@ -175,6 +177,7 @@ def test_a_taken_port_is_one_line(variables: Mapping[str, str]) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
