@@ -36,7 +36,8 @@ test: $(READY) ## Quick tests, on a real PostgreSQL and Redis
 	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos"
 
 test-slow: $(READY) ## Slow tests: killed workers, frozen databases, a million rows
-	@$(BIN)/python -m pytest -m "slow or chaos"
+	@$(BIN)/python -m pytest -n 4 -m chaos
+	@$(BIN)/python -m pytest -m "slow and not chaos"
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .
