@@ -15,7 +15,8 @@ KEEP = Retention(result=timedelta(days=1), files=timedelta(days=1))
 STATE = text(
     """
     SELECT coalesce(job.outcome, run.state) AS state, coalesce(run.attempt, job.attempt) AS attempt,
-           run.tries, run.losses, run.releases, job.error_code, job.result, job.dead,
+           coalesce(run.tries, job.tries) AS tries, run.losses, run.releases, job.error_code,
+           job.result, job.dead,
            coalesce(run.started_at, job.started_at) AS started_at, job.finished_at
     FROM jobs AS job LEFT JOIN job_runs AS run ON run.job_id = job.id WHERE job.id = :job
     """

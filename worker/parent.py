@@ -131,7 +131,8 @@ class Parent:
         while not self._stopped.wait(WATCH):
             if signals != self._drain_signals:
                 signals = self._drain_signals
-                log.info("draining", seconds=round(self._drain_deadline - time.monotonic(), 1))
+                left = max(0.0, self._drain_deadline - time.monotonic())
+                log.info("draining", seconds=round(left, 1))
                 self._wake.set()
             try:
                 self._look()

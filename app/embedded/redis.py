@@ -71,7 +71,8 @@ class EmbeddedRedis:
             ],
             output=self.folder / "redis.log",
             stop=[(signal.SIGTERM, 5)],
-            orphaned=signal.SIGTERM,
+            # It keeps nothing, and this one reaches a frozen one too.
+            orphaned=signal.SIGKILL,
         )
         self._process.wait_until(self._ready, seconds=30)
 

@@ -74,6 +74,7 @@ class Job(Base):
     # A dead letter: given up after too many tries or losses, not refused for its input.
     dead: Mapped[bool] = mapped_column(server_default=false())
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
     seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     started_at: Mapped[Timestamp | None]
     finished_at: Mapped[Timestamp | None]

@@ -43,8 +43,8 @@ class JobResponse(BaseModel):
     state: JobState
     priority: int
     attempt: int = Field(description="Grows with every start, and is never reset.")
-    tries: int | None = Field(
-        description="Attempts that failed or timed out; null once the job has finished."
+    tries: int = Field(
+        description="Attempts that failed or timed out; lost and released ones do not count."
     )
     progress: Annotated[float, Field(ge=0, le=1)]
     message: str

@@ -84,7 +84,7 @@ JOB = (
         STATE.label("state"),
         Job.priority,
         func.coalesce(JobRun.attempt, Job.attempt).label("attempt"),
-        JobRun.tries,
+        func.coalesce(JobRun.tries, Job.tries).label("tries"),
         case(
             (Job.outcome == JobState.SUCCEEDED, 1),
             (JobRun.state == JobState.RUNNING, JobRun.progress),

@@ -86,12 +86,13 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ends. `result` is JSON."""
+    """How a job ends. `result` is JSON; `failed` says that its last attempt counts as a try."""
 
     state: JobState
     result: str | None = None
     error_code: str | None = None
     error_detail: str | None = None
+    failed: bool = False
     dead: bool = False
 
 
@@ -322,7 +323,8 @@ FINISH = text(
         DELETE FROM job_runs
         WHERE job_id = :job_id AND state = ANY(CAST(:from_states AS text[]))
           AND (CAST(:attempt AS integer) IS NULL OR attempt = CAST(:attempt AS integer))
-        RETURNING job_id, attempt, seq, started_at, cancel_requested_at IS NOT NULL AS cancelled
+        RETURNING job_id, attempt, tries, seq, started_at,
+                  cancel_requested_at IS NOT NULL AS cancelled
     ), ending AS (
         SELECT run.*,
                CASE WHEN run.cancelled AND CAST(:outcome AS text) <> 'succeeded' THEN 'cancelled'
@@ -335,7 +337,10 @@ FINISH = text(
             error_code = CASE WHEN ending.outcome = 'failed' THEN CAST(:error_code AS text) END,
             error_detail = CASE WHEN ending.outcome = 'failed' THEN CAST(:error_detail AS text) END,
             dead = ending.outcome = 'failed' AND :dead,
-            attempt = ending.attempt, seq = ending.seq + 1, started_at = ending.started_at,
+            attempt = ending.attempt,
+            tries = ending.tries + CAST(ending.outcome = 'failed' AND :failed AS integer),
+            seq = ending.seq + 1,
+            started_at = ending.started_at,
             finished_at = clock_timestamp(), expires_at = clock_timestamp() + :result_ttl
         FROM ending WHERE jobs.id = ending.job_id
         RETURNING jobs.id AS job_id, jobs.outcome AS state, jobs.attempt, jobs.seq, jobs.error_code,
@@ -380,6 +385,7 @@ def finish(
             "result": outcome.result,
             "error_code": outcome.error_code,
             "error_detail": outcome.error_detail,
+            "failed": outcome.failed,
             "dead": outcome.dead,
             "result_ttl": keep.result,
             "files_ttl": keep.files,
@@ -440,7 +446,7 @@ def fail(
     return finish(
         connection,
         job_id,
-        Outcome(JobState.FAILED, error_code=code, error_detail=detail, dead=retryable),
+        Outcome(JobState.FAILED, error_code=code, error_detail=detail, failed=True, dead=retryable),
         attempt=attempt,
         from_states=[JobState.RUNNING],
         keep=keep,

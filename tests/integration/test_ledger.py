@@ -120,6 +120,7 @@ def test_tries_are_spent_by_failures_and_the_last_one_is_a_dead_letter(
     assert change.state == JobState.FAILED
     ended = outcome(connection, job)
     assert (ended["dead"], ended["error_code"], ended["error_detail"]) == (True, "boom", "2")
+    assert ended["tries"] == 2
 
 
 def test_a_refused_input_fails_at_once_and_is_no_dead_letter(
@@ -129,7 +130,7 @@ def test_a_refused_input_fails_at_once_and_is_no_dead_letter(
     claim(connection, job)
     ledger.fail(connection, job, 1, code="bad-file", detail="x", retryable=False, keep=KEEP)
     ended = outcome(connection, job)
-    assert (ended["outcome"], ended["dead"]) == ("failed", False)
+    assert (ended["outcome"], ended["dead"], ended["tries"]) == ("failed", False, 1)
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -197,7 +198,7 @@ def test_rescue_counts_losses_and_ends_with_a_dead_letter(
         changes += ledger.rescue(connection, asked_at=ledger.now(connection), limit=10, keep=KEEP)
     assert [change.state for change in changes] == [*["queued"] * 4, "failed"]
     ended = outcome(connection, job)
-    assert (ended["dead"], ended["error_code"]) == (True, "worker-lost")
+    assert (ended["dead"], ended["error_code"], ended["tries"]) == (True, "worker-lost", 0)
 
 
 def test_a_rescue_that_was_held_up_takes_nothing(connection: Connection, owner: UUID) -> None:

@@ -428,7 +428,7 @@ async def test_a_result_is_typed_by_its_kind(
     assert response.json() == {"job_id": job["id"], "kind": "shape.draw", "output": {"shapes": 3}}
     done = await get(client, job)
     assert (done["state"], done["progress"], done["error"]) == ("succeeded", 1.0, None)
-    assert (done["attempt"], done["seq"], done["tries"]) == (1, 3, None)
+    assert (done["attempt"], done["seq"], done["tries"]) == (1, 3, 0)
     assert done["expires_at"] > done["finished_at"] > done["started_at"] > done["created_at"]
 
 
