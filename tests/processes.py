@@ -107,6 +107,10 @@ class Parts:
 
     def start(self, *arguments: str, **changes: str) -> Part:
         name = f"{arguments[0]}-{len(self._parts)}.log"
+        # A killed worker leaves its scratch folder: in the test's own.
+        scratch = self._folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        changes = {"HEAVYLIFT_WORKER_SCRATCH": str(scratch), **changes}
         part = Part(list(arguments), environment(self.settings, **changes), self._folder / name)
         self._parts.append(part)
         return part

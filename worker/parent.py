@@ -146,12 +146,14 @@ class Parent:
         current = {a.slot: a for a in self._slots.assignments() if alive(a.pid)}
         for assignment in self._seen.values():
             if not alive(assignment.pid):
-                log.warning(
-                    "child died",
-                    pid=assignment.pid,
-                    job_id=str(assignment.job_id),
-                    attempt=assignment.attempt,
-                )
+                # Unless it had cleared its slot and left in peace, or another has its place by now.
+                if self._slots.read(assignment.slot) == assignment:
+                    log.warning(
+                        "child died",
+                        pid=assignment.pid,
+                        job_id=str(assignment.job_id),
+                        attempt=assignment.attempt,
+                    )
                 self._end(assignment, Reason.DIED)
         self._seen = current
         orders = {a: self._slots.order_for(a.slot, a.number) for a in current.values()}
