@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -104,8 +103,3 @@ def make_owner(engine: Engine, clean: None) -> Callable[..., UUID]:
         return owner
 
     return make
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    return tmp_path

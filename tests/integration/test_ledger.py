@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Engine, text
 
 from app.models.job import JobState
 from app.services import ledger
-from app.services.ledger import Beat, Retention, Submission
+from app.services.ledger import Beat, Submission
+from tests.ledger_view import KEEP
 
-KEEP = Retention(result=timedelta(days=1), files=timedelta(days=1))
 WORKER = uuid4()
 
 

@@ -17,11 +17,11 @@ from app.core.config import Database
 from app.core.db import sync_engine
 from app.models.job import JobState
 from app.services import ledger
-from app.services.ledger import Beat, Outcome, Retention, Submission
+from app.services.ledger import Beat, Outcome, Submission
+from tests.ledger_view import KEEP
 from tests.servers import BINARIES
 
 ROOT = Path(__file__).parents[2]
-KEEP = Retention(result=timedelta(days=1), files=timedelta(days=1))
 WORKER = uuid4()
 STATEMENTS = {
     name: statement for name, statement in vars(ledger).items() if isinstance(statement, TextClause)

@@ -13,12 +13,12 @@ from sqlalchemy import Engine, text
 
 from app.models.job import JobState
 from app.services import ledger
-from app.services.ledger import Beat, Retention
+from app.services.ledger import Beat
+from tests.ledger_view import KEEP
 
 pytestmark = pytest.mark.anyio
 
 JOBS = "/api/v1/jobs"
-KEEP = Retention(result=timedelta(days=1), files=timedelta(days=1))
 
 Draw = Callable[..., Awaitable[dict[str, Any]]]
 

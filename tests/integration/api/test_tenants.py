@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,12 +11,10 @@ from httpx2 import AsyncClient
 from sqlalchemy import Engine, text
 
 from app.services import ledger
-from app.services.ledger import Retention
 from tests.integration.api.test_openapi import operations
+from tests.ledger_view import KEEP
 
 pytestmark = pytest.mark.anyio
-
-KEEP = Retention(result=timedelta(days=1), files=timedelta(days=1))
 
 
 @pytest.fixture

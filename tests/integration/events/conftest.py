@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,10 +11,9 @@ from app.embedded import EmbeddedRedis
 from app.models.job import JobState
 from app.schemas.job import JobEvent
 from app.services import ledger
-from app.services.ledger import Change, Retention, Submission
+from app.services.ledger import Change, Submission
+from tests.ledger_view import KEEP
 from tests.servers import scratch_folder
-
-KEEP = Retention(result=timedelta(days=1), files=timedelta(days=1))
 
 
 class Worker:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,13 +14,12 @@ from sqlalchemy import Connection, Engine, text
 from app.core.errors import FileInUse
 from app.models.job import JobState
 from app.services import files, ledger
-from app.services.ledger import Outcome, Retention, Submission
+from app.services.ledger import Outcome, Submission
 from tests.integration.files.test_upload import stored
 from tests.integration.listening import Listening
+from tests.ledger_view import KEEP
 
 pytestmark = pytest.mark.anyio
-
-KEEP = Retention(result=timedelta(days=1), files=timedelta(days=1))
 
 
 @pytest.fixture
