@@ -114,9 +114,11 @@ class Executor:
             # Accepted by another version, and right there: it waits for one of those.
             log.warning("specification not understood here", error=str(error))
             self._write(
+                job_id,
+                attempt,
                 lambda connection: ledger.release(
                     connection, job_id, attempt, keep=self._keep, refused_by=self._version
-                )
+                ),
             )
             return
         self._announce_start(claim)
@@ -164,9 +166,11 @@ class Executor:
     def _succeeded(self, job_id: UUID, attempt: int, result: str) -> Change | None:
         try:
             return self._write(
+                job_id,
+                attempt,
                 lambda connection: ledger.succeed(
                     connection, job_id, attempt, result=result, keep=self._keep
-                )
+                ),
             )
         except DBAPIError as error:
             # Not an outage: PostgreSQL can't hold this result (a NUL in a text, say).
@@ -181,7 +185,9 @@ class Executor:
         assert isinstance(interruption, JobCancelled)  # noqa: S101
         # A release of what is to be cancelled ends it.
         return self._write(
-            lambda connection: ledger.release(connection, job_id, attempt, keep=self._keep)
+            job_id,
+            attempt,
+            lambda connection: ledger.release(connection, job_id, attempt, keep=self._keep),
         )
 
     def _failed(
@@ -189,6 +195,8 @@ class Executor:
     ) -> Change | None:
         log.warning("attempt failed", code=code, detail=detail, retryable=retryable)
         return self._write(
+            job_id,
+            attempt,
             lambda connection: ledger.fail(
                 connection,
                 job_id,
@@ -197,11 +205,14 @@ class Executor:
                 detail=detail.replace("\0", "")[:2000],
                 retryable=retryable,
                 keep=self._keep,
-            )
+            ),
         )
 
-    def _write(self, statement: Callable[[Connection], Change | None]) -> Change | None:
+    def _write(
+        self, job_id: UUID, attempt: int, statement: Callable[[Connection], Change | None]
+    ) -> Change | None:
         """Write until it is written or the row refuses it; what came of it is announced."""
+        self._slots.finishing(self._slot, job_id, attempt)
         change = persist(self._engine, statement)
         if change is not None:
             self._announcer.change(change)

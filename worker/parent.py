@@ -122,7 +122,9 @@ class Parent:
         self._stopped.set()
         self._wake.set()
         for thread in self._threads:
-            thread.join(max(0.1, deadline - time.monotonic()))
+            # Told to stop before Redis was there, it never started.
+            if thread.ident is not None:
+                thread.join(max(0.1, deadline - time.monotonic()))
 
     # --- the watch
 
@@ -211,15 +213,18 @@ class Parent:
         delay = 0.2
         while not self._stopped.is_set():
             try:
-                self._write_endings()
+                # First: an ending that can't be written costs nobody else a lease.
                 if time.monotonic() >= self._next_beat:
                     self._next_beat = time.monotonic() + BEAT
                     self._beat()
+                self._write_endings()
                 delay = 0.2
-            except DBAPIError as error:
-                if not is_outage(error):
+            except Exception as error:
+                # Whatever it was: a worker whose parent no longer beats loses every job it takes.
+                if isinstance(error, DBAPIError) and is_outage(error):
+                    log.warning("the ledger is away, no lease was renewed", error=str(error.orig))
+                else:
                     log.exception("scribe")
-                log.warning("the ledger is away, no lease was renewed", error=str(error.orig))
                 self._next_beat = 0.0
                 self._stopped.wait(delay)
                 delay = min(delay * 2, 2.0)

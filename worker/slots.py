@@ -95,6 +95,14 @@ class Slots:
         """Say what this child does from now on; returns the assignment's number."""
         return self._write(slot, job, attempt, timeout)
 
+    def finishing(self, slot: int, job: UUID, attempt: int) -> None:
+        """Say that the work is done and only its outcome is to be written, however long that takes.
+
+        No timeout applies any more, nor an order that was meant for the work; the lease is renewed
+        as before.
+        """
+        self._write(slot, job, attempt, float("inf"))
+
     def clear(self, slot: int) -> None:
         """Say that this child does nothing: also what a new child says first."""
         self._write(slot, IDLE, 0, 0)

@@ -183,7 +183,8 @@ CLAIM = text(
 DECLINE = text(
     """
     UPDATE job_runs
-    SET state = 'scheduled', due_at = clock_timestamp() + :delay, dispatched_at = NULL
+    SET state = 'scheduled', due_at = clock_timestamp() + :delay, dispatched_at = NULL,
+        seq = seq + 1
     WHERE job_id = :job_id AND state = 'queued'
       AND NOT (kind = ANY(CAST(:kinds AS text[])) AND NOT :version = ANY(refused_by))
     RETURNING job_id
@@ -278,6 +279,8 @@ RESERVE_OUTPUT = text(
     SELECT owner_id, :key, :name, :content_type, :size, :sha256, job_id, attempt,
            clock_timestamp() + :pending_ttl
     FROM job_runs WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+    -- Repeated when the answer to its commit was lost.
+    ON CONFLICT (key) DO UPDATE SET key = excluded.key
     RETURNING id
     """
 )

@@ -45,6 +45,12 @@ def nap(spec: Nap, job: JobContext) -> Done:
     return Done(attempt=job.attempt, pid=os.getpid())
 
 
+@job_kind("test.brief", pool="cpu", timeout=60)
+def brief(spec: Nap, job: JobContext) -> Done:
+    """A nap with a timeout that an outage outlasts."""
+    return nap.run(spec, job)
+
+
 @job_kind("test.spin", pool="cpu", timeout=4, max_tries=1)
 def spin(spec: Nap, job: JobContext) -> Done:
     """Hold the interpreter's lock in C and look up never, as a badly written extension does."""

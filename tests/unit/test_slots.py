@@ -45,6 +45,18 @@ def test_an_order_reaches_only_the_assignment_it_was_meant_for() -> None:
     assert slots.renewed(0, later) is None
 
 
+def test_what_is_only_to_be_written_has_no_timeout_and_no_orders() -> None:
+    slots = Slots(1)
+    job = uuid4()
+    slots.take(0, job, 2, 60)
+    (working,) = slots.assignments()
+    slots.order(working, Order.TIMEOUT)
+    slots.finishing(0, job, 2)
+    (finishing,) = slots.assignments()
+    assert (finishing.held, finishing.timeout) == ((job, 2), float("inf"))
+    assert slots.order_for(0, finishing.number) is Order.NONE
+
+
 def test_a_slot_that_is_being_written_is_not_read() -> None:
     slots = Slots(1)
     slots.take(0, uuid4(), 1, 1)
