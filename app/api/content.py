@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 # Of one write to the client: enough to keep the loop out of the way of the bytes.
 CHUNK = 256 * 1024
 
-ONE_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
+ONE_RANGE = re.compile(r"bytes=\s*(\d{0,19})-(\d{0,19})\s*", re.IGNORECASE)
 
 
 class ContentHeaders(BaseModel):

@@ -42,6 +42,9 @@ def sniff(content: bytes, name: str) -> str:
         matches = puremagic.magic_string(head)
     except puremagic.PureError:
         return UNKNOWN
+    # Before 2.0 it raises where nothing matches, from then on it answers with nothing.
+    if not matches:
+        return UNKNOWN
     best = {match.mime_type for match in matches if match.confidence == matches[0].confidence}
     if matches[0].confidence < MIN_CONFIDENCE or len(best) > 1:
         return UNKNOWN
