@@ -98,16 +98,17 @@ class JobRun(Base):
         Index(
             "job_runs_backlog_idx",
             "pool",
+            "kind",
+            "refused_by",
             "owner_id",
             text("priority DESC"),
             "job_id",
-            postgresql_where="state = 'queued' AND dispatched_at IS NULL AND NOT parked",
+            postgresql_where="state = 'queued' AND dispatched_at IS NULL",
         ),
         Index(
             "job_runs_held_idx", "pool", "owner_id", postgresql_where="dispatched_at IS NOT NULL"
         ),
         Index("job_runs_due_idx", "due_at", postgresql_where="state = 'scheduled'"),
-        Index("job_runs_parked_idx", "pool", "kind", postgresql_where="parked"),
         {
             "postgresql_with": {
                 "fillfactor": 60,
@@ -131,8 +132,8 @@ class JobRun(Base):
     # Set while a message, a claim or both stand for the row: what its owner holds of the pool.
     dispatched_at: Mapped[Timestamp | None]
     publishes: Mapped[int] = mapped_column(server_default=text("0"))
-    # No live worker of the pool runs it: out of the backlog until one does.
-    parked: Mapped[bool] = mapped_column(server_default=false())
+    # Whose queue its message went to; NULL is the queue that all of the pool's workers read.
+    build: Mapped[str | None]
     # Versions of workers that could not read its specification.
     refused_by: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
 

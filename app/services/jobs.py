@@ -64,7 +64,7 @@ STATE = func.coalesce(JobRun.state, Job.outcome)
 
 LIVE = and_(not_(Worker.draining), Worker.expires_at > func.clock_timestamp())
 
-# As dispatch sees it: such a row is parked, or will be when its turn comes.
+# As dispatch sees it: `ledger.Need.met_by` no live build.
 NO_WORKERS: ColumnElement[bool] = and_(
     JobRun.state == JobState.QUEUED,
     not_(

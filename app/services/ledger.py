@@ -7,8 +7,9 @@ caller goes through `run_sync`), never commit, and say by their result whether t
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -169,7 +170,7 @@ CLAIM = text(
     UPDATE job_runs AS run
     SET state = 'running', attempt = run.attempt + 1, worker_id = :worker_id,
         started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + :lease,
-        dispatched_at = coalesce(run.dispatched_at, clock_timestamp()), parked = false,
+        dispatched_at = coalesce(run.dispatched_at, clock_timestamp()),
         progress = 0, message = '', seq = run.seq + 1
     FROM jobs AS job
     WHERE run.job_id = :job_id AND job.id = run.job_id AND run.state = 'queued'
@@ -567,44 +568,59 @@ def promote(connection: Connection, *, limit: int) -> list[Change]:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """Live workers that run the same jobs, and the slots that they have together."""
+
+    name: str
+    version: str
+    kinds: frozenset[str]
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a job asks of a worker: that it runs the kind, and is none of those that refused."""
+
+    kind: str
+    refused_by: tuple[str, ...] = ()
+
+    def met_by(self, build: Build) -> bool:
+        return self.kind in build.kinds and build.version not in self.refused_by
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
-    """What a turn may do for a pool: `free` messages, `held` jobs by owner."""
+    """What a turn has to know of a pool: `held` jobs by owner, unclaimed messages by queue."""
 
     cursor: UUID
-    slots: int
-    dispatched: int
+    builds: Sequence[Build]
     held: Mapping[UUID, int]
+    unclaimed: Mapping[str | None, int]
 
 
 # The turn's lock is the pool's own row; whoever finds it taken skips the pool.
 LOCK_POOL = text("SELECT cursor FROM pools WHERE name = :pool FOR UPDATE SKIP LOCKED")
 
-LIVE_SLOTS = text(
+BUILDS = text(
     """
-    SELECT coalesce(sum(slots), 0) AS slots FROM workers
+    SELECT build AS name, version, kinds, CAST(sum(slots) AS integer) AS slots FROM workers
     WHERE pool = :pool AND NOT draining AND expires_at > clock_timestamp()
+    GROUP BY build, version, kinds
     """
 )
 
 HELD = text(
     """
-    SELECT owner_id, count(*) AS held, count(*) FILTER (WHERE state = 'queued') AS dispatched
-    FROM job_runs WHERE pool = :pool AND dispatched_at IS NOT NULL GROUP BY owner_id
+    SELECT owner_id, build, count(*) AS held, count(*) FILTER (WHERE state = 'queued') AS unclaimed
+    FROM job_runs WHERE pool = :pool AND dispatched_at IS NOT NULL GROUP BY owner_id, build
     """
 )
 
 
-BUILDS = text(
-    """
-    SELECT DISTINCT build FROM workers
-    WHERE pool = :pool AND NOT draining AND expires_at > clock_timestamp()
-    """
-)
-
-
-def builds(connection: Connection, pool: str) -> list[str]:
-    """The builds of the pool's live workers: whose queues somebody reads."""
-    return list(connection.execute(BUILDS, {"pool": pool}).scalars())
+def builds(connection: Connection, pool: str) -> list[Build]:
+    """Of the pool's live workers: whose queues somebody reads."""
+    rows = connection.execute(BUILDS, {"pool": pool})
+    return [Build(row.name, row.version, frozenset(row.kinds), row.slots) for row in rows]
 
 
 def room(connection: Connection, pool: str) -> Room | None:
@@ -613,88 +629,145 @@ def room(connection: Connection, pool: str) -> Room | None:
     cursor = connection.execute(LOCK_POOL, parameters).scalar_one_or_none()
     if cursor is None:
         return None
-    slots = connection.execute(LIVE_SLOTS, parameters).scalar_one()
-    held = connection.execute(HELD, parameters).all()
-    return Room(
-        cursor, slots, sum(row.dispatched for row in held), {row.owner_id: row.held for row in held}
-    )
+    held: Counter[UUID] = Counter()
+    unclaimed: Counter[str | None] = Counter()
+    for row in connection.execute(HELD, parameters):
+        held[row.owner_id] += row.held
+        unclaimed[row.build] += row.unclaimed
+    return Room(cursor, builds(connection, pool), held, unclaimed)
 
 
-# A skip scan: one index probe for each owner, however many rows each of them has queued. A second
-# one from the start goes round.
-WAITING_OWNERS = text(
-    """
-    WITH RECURSIVE after AS (
-        (SELECT owner_id, 1 AS n FROM job_runs
-         WHERE pool = :pool AND owner_id > :cursor
-           AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
-         ORDER BY owner_id LIMIT 1)
+# The backlog is never read as a whole. Its index leads by need, then by owner, so that each of
+# these statements is a skip scan: one probe for each need, then for each owner, then for each
+# owner's first rows, however many lie behind them. What no worker has room for is not even
+# probed: it costs nothing, and hides nobody else's jobs.
+BACKLOG = "pool = :pool AND state = 'queued' AND dispatched_at IS NULL"
+
+NEEDS = text(
+    f"""
+    WITH RECURSIVE need AS (
+        (SELECT kind, refused_by FROM job_runs
+         WHERE {BACKLOG} ORDER BY kind, refused_by LIMIT 1)
         UNION ALL
-        SELECT next.owner_id, n + 1 FROM after CROSS JOIN LATERAL (
-            SELECT owner_id FROM job_runs
-            WHERE pool = :pool AND owner_id > after.owner_id
-              AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
+        SELECT next.kind, next.refused_by FROM need CROSS JOIN LATERAL (
+            SELECT kind, refused_by FROM job_runs
+            WHERE {BACKLOG} AND (kind, refused_by) > (need.kind, need.refused_by)
+            ORDER BY kind, refused_by LIMIT 1
+        ) AS next
+    )
+    SELECT kind, refused_by FROM need
+    """  # noqa: S608
+)
+
+NEED = """
+    SELECT kind, refused_by
+    FROM jsonb_to_recordset(CAST(:needs AS jsonb)) AS need (kind text, refused_by text[])
+"""
+NEEDED = f"{BACKLOG} AND kind = need.kind AND refused_by = need.refused_by"
+
+# A second scan from the start goes round.
+WAITING_OWNERS = text(
+    f"""
+    WITH RECURSIVE need AS ({NEED}), after AS (
+        SELECT need.kind, need.refused_by, first.owner_id, 1 AS n
+        FROM need CROSS JOIN LATERAL (
+            SELECT owner_id FROM job_runs WHERE {NEEDED} AND owner_id > :cursor
+            ORDER BY owner_id LIMIT 1
+        ) AS first
+        UNION ALL
+        SELECT need.kind, need.refused_by, next.owner_id, n + 1
+        FROM after AS need CROSS JOIN LATERAL (
+            SELECT owner_id FROM job_runs WHERE {NEEDED} AND owner_id > need.owner_id
             ORDER BY owner_id LIMIT 1
         ) AS next WHERE n < :limit
     ), wrapped AS (
-        (SELECT owner_id, 1 AS n FROM job_runs
-         WHERE pool = :pool AND owner_id <= :cursor
-           AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
-         ORDER BY owner_id LIMIT 1)
+        SELECT need.kind, need.refused_by, first.owner_id, 1 AS n
+        FROM need CROSS JOIN LATERAL (
+            SELECT owner_id FROM job_runs WHERE {NEEDED} AND owner_id <= :cursor
+            ORDER BY owner_id LIMIT 1
+        ) AS first
         UNION ALL
-        SELECT next.owner_id, n + 1 FROM wrapped CROSS JOIN LATERAL (
+        SELECT need.kind, need.refused_by, next.owner_id, n + 1
+        FROM wrapped AS need CROSS JOIN LATERAL (
             SELECT owner_id FROM job_runs
-            WHERE pool = :pool AND owner_id > wrapped.owner_id AND owner_id <= :cursor
-              AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
+            WHERE {NEEDED} AND owner_id > need.owner_id AND owner_id <= :cursor
             ORDER BY owner_id LIMIT 1
         ) AS next WHERE n < :limit
     )
     SELECT owner_id FROM (
-        SELECT 1 AS part, n, owner_id FROM after UNION ALL SELECT 2, n, owner_id FROM wrapped
-    ) AS owners ORDER BY part, n LIMIT :limit
-    """
+        SELECT 1 AS part, owner_id FROM after UNION SELECT 2, owner_id FROM wrapped
+    ) AS owners ORDER BY part, owner_id LIMIT :limit
+    """  # noqa: S608
 )
 
 
-def waiting_owners(connection: Connection, pool: str, *, cursor: UUID, limit: int) -> list[UUID]:
-    """Owners with a backlog, in round-robin order after the one served last."""
-    parameters = {"pool": pool, "cursor": cursor, "limit": limit}
+def needs(connection: Connection, pool: str) -> list[Need]:
+    """What the pool's backlog asks for."""
+    rows = connection.execute(NEEDS, {"pool": pool})
+    return [Need(row.kind, tuple(row.refused_by)) for row in rows]
+
+
+def _json(needs: Sequence[Need]) -> str:
+    return json.dumps([asdict(need) for need in needs])
+
+
+def waiting_owners(
+    connection: Connection, pool: str, needs: Sequence[Need], *, cursor: UUID, limit: int
+) -> list[UUID]:
+    """Owners with such a backlog, in round-robin order after the one served last."""
+    parameters = {"pool": pool, "needs": _json(needs), "cursor": cursor, "limit": limit}
     return list(connection.execute(WAITING_OWNERS, parameters).scalars())
 
 
-# Each owner's first rows by their own priorities, then by age. A row that every live worker runs
-# goes to the pool's queue; one that only some run, to the queue of a build that does; one that none
-# runs is parked instead, so that the rows behind it are reached.
+# Each owner's first rows by their own priorities, then by age, over all the needs at once.
+PICK = text(
+    f"""
+    WITH need AS ({NEED}), candidate AS (
+        SELECT first.job_id, share.quota, row_number() OVER (
+            PARTITION BY share.owner_id ORDER BY first.priority DESC, first.job_id
+        ) AS nth
+        FROM unnest(CAST(:owners AS uuid[]), CAST(:quotas AS integer[])) AS share (owner_id, quota)
+        CROSS JOIN need
+        CROSS JOIN LATERAL (
+            SELECT job_id, priority FROM job_runs WHERE {NEEDED} AND owner_id = share.owner_id
+            ORDER BY priority DESC, job_id LIMIT share.quota
+        ) AS first
+    )
+    SELECT job_id, owner_id, kind, refused_by FROM job_runs
+    WHERE job_id = ANY(ARRAY(SELECT job_id FROM candidate WHERE nth <= quota)) AND {BACKLOG}
+    ORDER BY priority DESC, job_id
+    FOR UPDATE SKIP LOCKED
+    """  # noqa: S608
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A row of the backlog that this turn has locked."""
+
+    job_id: UUID
+    owner_id: UUID
+    need: Need
+
+
+def pick(
+    connection: Connection, pool: str, needs: Sequence[Need], quotas: Mapping[UUID, int]
+) -> list[Waiting]:
+    """Lock each owner's first rows, as many as its quota; each owner's in the order to be sent."""
+    shares = {"owners": list(quotas), "quotas": list(quotas.values())}
+    rows = connection.execute(PICK, {"pool": pool, "needs": _json(needs), **shares})
+    return [
+        Waiting(row.job_id, row.owner_id, Need(row.kind, tuple(row.refused_by))) for row in rows
+    ]
+
+
 DISPATCH = text(
     """
-    WITH picked AS MATERIALIZED (
-        SELECT run.job_id, able.build, able.everyone, able.build IS NULL AS parked
-        FROM unnest(CAST(:owners AS uuid[]), CAST(:quotas AS integer[])) AS share (owner_id, quota)
-        CROSS JOIN LATERAL (
-            SELECT job_id, kind, refused_by FROM job_runs
-            WHERE pool = :pool AND job_runs.owner_id = share.owner_id
-              AND state = 'queued' AND dispatched_at IS NULL AND NOT parked
-            ORDER BY priority DESC, job_id LIMIT share.quota
-            FOR UPDATE SKIP LOCKED
-        ) AS run
-        CROSS JOIN LATERAL (
-            SELECT max(build) FILTER (WHERE runs_it) AS build, bool_and(runs_it) AS everyone
-            FROM (
-                SELECT build,
-                       run.kind = ANY(kinds) AND NOT version = ANY(run.refused_by) AS runs_it
-                FROM workers
-                WHERE pool = :pool AND NOT draining AND expires_at > clock_timestamp()
-            ) AS live
-        ) AS able
-    )
     UPDATE job_runs
-    SET parked = picked.parked,
-        dispatched_at = CASE WHEN picked.parked THEN NULL ELSE clock_timestamp() END,
-        publishes = publishes + CASE WHEN picked.parked THEN 0 ELSE 1 END
-    FROM picked
-    WHERE job_runs.job_id = picked.job_id
-    RETURNING job_runs.job_id, job_runs.attempt, job_runs.publishes, job_runs.parked,
-              CASE WHEN NOT picked.everyone THEN picked.build END AS build
+    SET dispatched_at = clock_timestamp(), build = sent.build, publishes = publishes + 1
+    FROM unnest(CAST(:jobs AS uuid[]), CAST(:builds AS text[])) AS sent (job_id, build)
+    WHERE job_runs.job_id = sent.job_id
+    RETURNING job_runs.job_id, attempt, publishes
     """
 )
 
@@ -720,48 +793,26 @@ class Message:
 
 
 def dispatch(
-    connection: Connection, pool: str, quotas: Mapping[UUID, int], *, cursor: UUID
-) -> tuple[list[Message], int]:
-    """Mark each owner's share as dispatched: what to publish after the commit, how many parked."""
-    rows = connection.execute(
-        DISPATCH, {"pool": pool, "owners": list(quotas), "quotas": list(quotas.values())}
-    ).all()
+    connection: Connection, pool: str, placed: Mapping[UUID, str | None], *, cursor: UUID
+) -> list[Message]:
+    """Mark what `pick` has locked as dispatched: what to publish after the commit, in order.
+
+    `placed` has each job's build, None for the queue that all the pool's workers read.
+    """
+    rows = connection.execute(DISPATCH, {"jobs": list(placed), "builds": list(placed.values())})
+    sent = {row.job_id: row for row in rows}
     connection.execute(MOVE_CURSOR, {"pool": pool, "cursor": cursor})
-    messages = [
-        Message(row.job_id, row.attempt, row.publishes, pool, row.build)
-        for row in rows
-        if not row.parked
+    return [
+        Message(job_id, sent[job_id].attempt, sent[job_id].publishes, pool, build)
+        for job_id, build in placed.items()
     ]
-    return messages, len(rows) - len(messages)
 
 
-UNPARK = text(
-    """
-    UPDATE job_runs SET parked = false
-    WHERE job_id = ANY(ARRAY(
-        SELECT run.job_id FROM job_runs AS run
-        WHERE run.parked AND EXISTS (
-            SELECT FROM workers
-            WHERE workers.pool = run.pool AND NOT draining AND expires_at > clock_timestamp()
-              AND run.kind = ANY(workers.kinds) AND NOT workers.version = ANY(run.refused_by)
-        )
-        LIMIT :limit FOR UPDATE OF run SKIP LOCKED
-    ))
-    RETURNING job_id
-    """
-)
-
-
-def unpark(connection: Connection, *, limit: int) -> int:
-    """Back into the backlog with what a live worker runs by now."""
-    return len(connection.execute(UNPARK, {"limit": limit}).all())
-
-
+# As many as the window has, at most.
 UNCLAIMED = text(
     """
-    SELECT job_id, attempt, publishes, pool FROM job_runs
+    SELECT job_id, attempt, publishes, pool, build FROM job_runs
     WHERE pool = :pool AND dispatched_at < clock_timestamp() - :after AND state = 'queued'
-    LIMIT :limit
     """
 )
 
@@ -777,9 +828,9 @@ REDISPATCH = text(
 )
 
 
-def unclaimed(connection: Connection, pool: str, *, after: timedelta, limit: int) -> list[Message]:
+def unclaimed(connection: Connection, pool: str, *, after: timedelta) -> list[Message]:
     """Rows whose message went out a while ago and which nobody has claimed."""
-    rows = connection.execute(UNCLAIMED, {"pool": pool, "after": after, "limit": limit})
+    rows = connection.execute(UNCLAIMED, {"pool": pool, "after": after})
     return [Message(**row._mapping) for row in rows]
 
 

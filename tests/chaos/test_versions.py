@@ -11,7 +11,7 @@ def test_a_kind_that_no_worker_runs_waits_for_one_that_does(stack: Stack) -> Non
     known = stack.ledger.submit("test.fail", max_tries=1)
     until(lambda: stack.ledger.state(known) == "failed", seconds=30, what="the known one runs")
     assert [stack.ledger.state(job) for job in unknown] == ["queued"] * 3
-    assert stack.ledger.count("job_runs WHERE parked") == 3
+    assert stack.ledger.count("job_runs WHERE dispatched_at IS NULL") == 3
     stack.parts.worker(concurrency=1).ready()
     # Both versions take from one queue: what reaches the old one is handed on.
     until(lambda: stack.ledger.succeeded(*unknown), seconds=60, what="the new one runs them")
@@ -24,7 +24,8 @@ def test_a_specification_that_a_version_cant_read_goes_to_one_that_can(stack: St
     old = stack.parts.worker(concurrency=1, HEAVYLIFT_WORKER_VERSION="1").ready()
     job = stack.ledger.submit(seconds=0, loudly=True, max_tries=1)
     until(lambda: "not understood here" in old.output, seconds=30, what="the old one declines")
-    until(lambda: stack.ledger.count("job_runs WHERE parked") == 1, seconds=30, what="it waits")
+    waits = "job_runs WHERE state = 'queued' AND dispatched_at IS NULL"
+    until(lambda: stack.ledger.count(waits) == 1, seconds=30, what="it waits")
     found = stack.ledger.job(job)
     assert (found["state"], found["tries"], found["losses"]) == ("queued", 0, 0)
     stack.parts.worker(concurrency=1, HEAVYLIFT_WORKER_VERSION="2", TEST_KINDS_VERSION="2").ready()

@@ -1,6 +1,7 @@
 """Dispatch on a real PostgreSQL: windows, fairness, versions that mix, lost messages."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,6 +17,8 @@ from tests.ledger_view import KEEP
 from worker.controller.dispatch import fill, register_pools
 
 WORKER = uuid4()
+
+DUE = "UPDATE job_runs SET due_at = clock_timestamp() WHERE state = 'scheduled'"
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +64,9 @@ def turn(engine: Engine, *, queued: int = 0, window_per_slot: int = 2) -> list[M
     more = True
     while more:
         with engine.begin() as connection:
-            messages, more = fill(connection, "cpu", window_per_slot=window_per_slot, queued=queued)
+            messages, more = fill(
+                connection, "cpu", window_per_slot=window_per_slot, queued={None: queued}
+            )
         sent += messages
     return sent
 
@@ -198,8 +203,6 @@ def test_what_nobody_runs_waits_and_hides_nothing(engine: Engine, owner: UUID) -
     live_worker(engine, slots=2)
     assert [message.job_id for message in turn(engine)] == known
     live_worker(engine, slots=20, kinds=("c.d",), version="2", id=uuid4())
-    with engine.begin() as connection:
-        assert ledger.unpark(connection, limit=100) == 20
     sent = turn(engine)
     assert {message.job_id for message in sent} == set(unknown)
     # Both read the pool's queue: what only one of them runs goes to its own.
@@ -209,23 +212,84 @@ def test_what_nobody_runs_waits_and_hides_nothing(engine: Engine, owner: UUID) -
 def test_a_job_that_a_version_refused_waits_for_another_version(
     engine: Engine, owner: UUID
 ) -> None:
-    (job,) = submit(engine, owner)
+    job, *others = submit(engine, owner, 3)
     live_worker(engine, slots=1)
-    assert len(turn(engine)) == 1
+    assert len(turn(engine, window_per_slot=1)) == 1
     with engine.begin() as connection:
         claim(connection, job)
         ledger.release(connection, job, 1, keep=KEEP, refused_by="1")
-        connection.execute(text("UPDATE job_runs SET due_at = clock_timestamp()"))
+        connection.execute(text(DUE))
         (change,) = ledger.promote(connection, limit=10)
     assert change.state == JobState.QUEUED
-    assert turn(engine) == []
-    with engine.begin() as connection:
-        assert ledger.unpark(connection, limit=10) == 0
+    # It is the oldest, and nobody waits behind it.
+    assert [message.job_id for message in turn(engine)] == others
     live_worker(engine, slots=1, version="2", id=uuid4())
-    with engine.begin() as connection:
-        assert ledger.unpark(connection, limit=10) == 1
     (message,) = turn(engine)
     assert (message.job_id, message.build) == (job, "2:('a.b',)")
+
+
+@pytest.mark.parametrize("priority", [0, 100])
+def test_what_few_workers_run_leaves_the_others_their_work(
+    engine: Engine, make_owner: Callable[..., UUID], priority: int
+) -> None:
+    """One worker of the new version, nine of the old: a rolling upgrade that has begun."""
+    early, late = make_owner(), make_owner()
+    live_worker(engine, slots=9, kinds=("a.b",), version="1")
+    live_worker(engine, slots=1, kinds=("a.b", "c.d"), version="2", id=uuid4())
+    new = submit(engine, early, 50, kind="c.d", priority=priority)
+    sent = turn(engine)
+    assert [message.job_id for message in sent] == new[:2]
+    assert {message.build for message in sent} == {"2:('a.b', 'c.d')"}
+    both = submit(engine, early, 5) + submit(engine, late, 50)
+    sent = turn(engine)
+    assert len(sent) == 18
+    assert {message.job_id for message in sent} < set(both)
+    assert {message.build for message in sent} == {None}
+    assert turn(engine) == []
+
+
+def test_what_several_builds_run_goes_to_the_one_with_most_room(
+    engine: Engine, owner: UUID
+) -> None:
+    live_worker(engine, slots=1, kinds=("c.d",), version="2", id=uuid4())
+    live_worker(engine, slots=3, kinds=("c.d",), version="3", id=uuid4())
+    live_worker(engine, slots=5, version="1")
+    submit(engine, owner, 20, kind="c.d")
+    sent = turn(engine, window_per_slot=1)
+    assert Counter(message.build for message in sent) == {"2:('c.d',)": 1, "3:('c.d',)": 3}
+
+
+def test_the_few_places_of_a_build_are_shared_as_all_are(
+    engine: Engine, make_owner: Callable[..., UUID]
+) -> None:
+    loud, quiet = make_owner(), make_owner()
+    live_worker(engine, slots=2, kinds=("c.d",), version="2", id=uuid4())
+    live_worker(engine, slots=9)
+    urgent = submit(engine, loud, 50, kind="c.d", priority=100)
+    calm = submit(engine, quiet, 50, kind="c.d")
+    sent = {message.job_id for message in turn(engine, window_per_slot=1)}
+    assert sent == {urgent[0], calm[0]}
+
+
+def test_an_owners_priorities_and_ages_hold_across_kinds(engine: Engine, owner: UUID) -> None:
+    live_worker(engine, slots=4, kinds=("a.b", "c.d"))
+    first = submit(engine, owner, kind="c.d")
+    second = submit(engine, owner)
+    third = submit(engine, owner, kind="c.d")
+    urgent = submit(engine, owner, priority=1)
+    sent = turn(engine, window_per_slot=1)
+    assert [message.job_id for message in sent] == urgent + first + second + third
+
+
+def test_what_one_queue_holds_too_much_is_room_for_nobody(engine: Engine, owner: UUID) -> None:
+    live_worker(engine, slots=2, kinds=("c.d",), version="2", id=uuid4())
+    live_worker(engine, slots=2)
+    submit(engine, owner, 20)
+    stale: dict[str | None, int] = {None: 1, "2:('c.d',)": 5}
+    with engine.begin() as connection:
+        sent, more = fill(connection, "cpu", window_per_slot=2, queued=stale)
+    # Eight places, six of them taken: what only the old ones run has two left.
+    assert (len(sent), more) == (2, False)
 
 
 def test_a_lost_message_is_sent_again_once(engine: Engine, owner: UUID) -> None:
@@ -234,9 +298,9 @@ def test_a_lost_message_is_sent_again_once(engine: Engine, owner: UUID) -> None:
     sent = turn(engine)
     with engine.begin() as connection:
         claim(connection, sent[0].job_id)
-        early = ledger.unclaimed(connection, "cpu", after=timedelta(minutes=1), limit=10)
+        early = ledger.unclaimed(connection, "cpu", after=timedelta(minutes=1))
         assert early == []
-        lost = ledger.unclaimed(connection, "cpu", after=timedelta(0), limit=10)
+        lost = ledger.unclaimed(connection, "cpu", after=timedelta(0))
         assert lost == sent[1:]
         assert ledger.redispatch(connection, lost) == 2
         assert ledger.redispatch(connection, lost) == 0

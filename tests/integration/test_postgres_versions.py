@@ -17,9 +17,10 @@ from app.core.config import Database
 from app.core.db import sync_engine
 from app.models.job import JobState
 from app.services import ledger
-from app.services.ledger import Beat, Outcome, Submission
+from app.services.ledger import Beat, Need, Outcome, Submission
 from tests.ledger_view import KEEP
 from tests.servers import BINARIES
+from worker.controller.dispatch import fill
 
 ROOT = Path(__file__).parents[2]
 WORKER = uuid4()
@@ -46,22 +47,18 @@ def live(connection: Connection, owner: UUID) -> None:
         worker = Beat(WORKER, "cpu", "host", "1", "b1", kinds, slots=4, draining=False, held=held)
         assert ledger.heartbeat(connection, worker) == dict.fromkeys(held, False)
 
-    # Parked for want of a worker that runs the kind, then sent, lost, sent again.
+    # Left alone for want of a worker that runs the kind, then sent, lost, to be sent again.
     connection.execute(text("INSERT INTO pools (name) VALUES ('cpu')"))
-    beat(kinds=())
     job = accept()
-    room = ledger.room(connection, "cpu")
-    assert room is not None
-    assert ledger.waiting_owners(connection, "cpu", cursor=room.cursor, limit=9) == [owner]
-    assert ledger.dispatch(connection, "cpu", {owner: 1}, cursor=owner) == ([], 1)
-    ledger.deregister(connection, WORKER)
+    needs = ledger.needs(connection, "cpu")
+    assert needs == [Need("a.b")]
+    assert fill(connection, "cpu", window_per_slot=1, queued={}) == ([], False)
     beat()
-    assert ledger.unpark(connection, limit=9) == 1
-    sent, parked = ledger.dispatch(connection, "cpu", {owner: 1}, cursor=owner)
-    assert ([message.job_id for message in sent], parked) == ([job], 0)
-    assert ledger.unclaimed(connection, "cpu", after=timedelta(0), limit=9) == sent
+    assert [build.kinds for build in ledger.builds(connection, "cpu")] == [{"a.b"}]
+    sent, _ = fill(connection, "cpu", window_per_slot=1, queued={})
+    assert [message.job_id for message in sent] == [job]
+    assert ledger.unclaimed(connection, "cpu", after=timedelta(0)) == sent
     assert ledger.redispatch(connection, sent) == 1
-    assert ledger.builds(connection, "cpu") == ["b1"]
 
     # Claimed, put back, claimed, failed, due again, lost with its worker, claimed, succeeded.
     attempt = claim(job)

@@ -1,15 +1,15 @@
 """Dispatch: fills each pool's window, late and fairly, and replaces messages that were lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
 from app.services import ledger
-from app.services.ledger import Change, Message, Room
+from app.services.ledger import Change, Message
+from worker.controller.plan import Window, in_turn, shares
 from worker.controller.publisher import Publisher
-from worker.controller.shares import shares
 
 log = structlog.get_logger()
 
@@ -19,7 +19,7 @@ TURN = 100
 # A message on its way is not yet a lost one (seconds).
 UNCLAIMED_AFTER = timedelta(seconds=5)
 
-# Rows that one turn of a loop moves at most.
+# Rows that one transaction moves at most.
 BATCH = 500
 
 
@@ -35,39 +35,53 @@ def register_pools(engine: Engine, pools: Sequence[str]) -> None:
         )
 
 
-def free_places(room: Room, *, window_per_slot: int, queued: int) -> int:
-    """How many messages the window still takes.
-
-    `queued` is what Redis holds, stale messages (of cancelled jobs) included: whatever there is
-    of either kind, no more than the window is ever out.
-    """
-    window = room.slots * window_per_slot
-    return max(0, min(window - max(room.dispatched, queued), TURN))
-
-
 def fill(
-    connection: Connection, pool: str, *, window_per_slot: int, queued: int
+    connection: Connection,
+    pool: str,
+    *,
+    window_per_slot: int,
+    queued: Mapping[str | None, int],
 ) -> tuple[list[Message], bool]:
     """Count, pick and mark in the caller's transaction.
 
-    What to publish once it has committed, and whether another turn would find more to do.
+    `queued` is what Redis holds, by build. Returns what to publish once the transaction has
+    committed, and whether another turn would find more to do.
     """
     room = ledger.room(connection, pool)
     if room is None:
         return [], False
-    free = free_places(room, window_per_slot=window_per_slot, queued=queued)
-    if free == 0:
+    # Redis may hold stale messages (of cancelled jobs), the ledger some that were lost.
+    out = {
+        build: max(room.unclaimed.get(build, 0), queued.get(build, 0))
+        for build in {*room.unclaimed, *queued}
+    }
+    window = Window(room.builds, per_slot=window_per_slot, out=out)
+    if window.free == 0:
         return [], False
+    needs = [need for need in ledger.needs(connection, pool) if window.takes(need)]
+    if not needs:
+        return [], False
+    free = min(window.free, TURN)
     # Enough owners that those who already hold something do not hide those who hold nothing.
-    waiting = ledger.waiting_owners(
-        connection, pool, cursor=room.cursor, limit=free + len(room.held)
+    owners = ledger.waiting_owners(
+        connection, pool, needs, cursor=room.cursor, limit=free + len(room.held)
     )
-    if not waiting:
-        return [], False
-    quotas = shares(free, waiting, room.held)
-    messages, parked = ledger.dispatch(connection, pool, quotas, cursor=list(quotas)[-1])
-    # Short of the plan: an owner had less than its quota, or somebody else held the rows.
-    return messages, parked > 0 or 0 < len(messages) < free or free == TURN
+    quotas = shares(free, owners, room.held)
+    picked = ledger.pick(connection, pool, needs, quotas)
+    placed = {
+        job: window.place(job.need)
+        for job in in_turn(picked, list(quotas), room.held)
+        if window.takes(job.need)
+    }
+    served = {job.owner_id for job in placed}
+    messages = ledger.dispatch(
+        connection,
+        pool,
+        {job.job_id: build for job, build in placed.items()},
+        cursor=next((owner for owner in reversed(quotas) if owner in served), room.cursor),
+    )
+    # Short of the plan: an owner had less than its quota, or a build no room for all of it.
+    return messages, bool(messages) and window.free > 0
 
 
 class Dispatch:
@@ -80,14 +94,15 @@ class Dispatch:
         self._window_per_slot = window_per_slot
 
     def turn(self) -> None:
-        for pool in self._pools:
-            while self._fill(pool):
-                pass
+        """Fill the pools by turns: a large one holds up no other."""
+        unfilled = self._pools
+        while unfilled:
+            unfilled = [pool for pool in unfilled if self._fill(pool)]
 
     def _fill(self, pool: str) -> bool:
         with self._engine.begin() as connection:
-            builds = ledger.builds(connection, pool)
-        queued = self._publisher.length(pool, builds)
+            builds = [build.name for build in ledger.builds(connection, pool)]
+        queued = self._publisher.lengths(pool, builds)
         with self._engine.begin() as connection:
             messages, more = fill(
                 connection, pool, window_per_slot=self._window_per_slot, queued=queued
@@ -117,8 +132,8 @@ class Redispatch:
     def turn(self) -> None:
         for pool in self._pools:
             with self._engine.begin() as connection:
-                unclaimed = ledger.unclaimed(connection, pool, after=UNCLAIMED_AFTER, limit=BATCH)
-                builds = ledger.builds(connection, pool)
+                unclaimed = ledger.unclaimed(connection, pool, after=UNCLAIMED_AFTER)
+                builds = [build.name for build in ledger.builds(connection, pool)]
             if not unclaimed:
                 continue
             queued = self._publisher.queued(pool, builds)
@@ -132,7 +147,7 @@ class Redispatch:
 
 
 class Schedule:
-    """Queues what has become due, and what a worker has come for."""
+    """Queues what has become due."""
 
     def __init__(
         self, engine: Engine, announce: Callable[[Change], None], wake: Callable[[], None]
@@ -142,14 +157,11 @@ class Schedule:
         self._wake = wake
 
     def turn(self) -> None:
-        while True:
+        due = None
+        while due is None or len(due) == BATCH:
             with self._engine.begin() as connection:
                 due = ledger.promote(connection, limit=BATCH)
-            with self._engine.begin() as connection:
-                unparked = ledger.unpark(connection, limit=BATCH)
-            if due or unparked:
+            if due:
                 self._wake()
             for change in due:
                 self._announce(change)
-            if max(len(due), unparked) < BATCH:
-                return

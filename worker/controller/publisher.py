@@ -44,21 +44,22 @@ class Publisher:
                     log.warning("redis is away, messages wait", error=str(error))
                     return
 
-    def length(self, pool: str, builds: Sequence[str]) -> int:
-        """How many messages wait in the pool's queues."""
-        return sum(self._redis.llen(key) for key in self._keys(pool, builds))
+    def lengths(self, pool: str, builds: Sequence[str]) -> dict[str | None, int]:
+        """How many messages wait in the pool's queues, by build; None is the one they share."""
+        return {build: self._redis.llen(_key(pool, build)) for build in (None, *builds)}
 
     def queued(self, pool: str, builds: Sequence[str]) -> set[str]:
         """The task ids that are in the pool's queues: short lists, by design."""
         return {
             json.loads(message)["headers"]["id"]
-            for key in self._keys(pool, builds)
-            for message in self._redis.lrange(key, 0, -1)
+            for build in (None, *builds)
+            for message in self._redis.lrange(_key(pool, build), 0, -1)
         }
-
-    def _keys(self, pool: str, builds: Sequence[str]) -> list[str]:
-        return [queue_key(queue_name(pool, build)) for build in (None, *builds)]
 
     def close(self) -> None:
         self._redis.close()
         self._celery.close()
+
+
+def _key(pool: str, build: str | None) -> str:
+    return queue_key(queue_name(pool, build))

@@ -199,7 +199,7 @@ def upgrade() -> None:
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("dispatched_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("publishes", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("parked", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("build", sa.Text(), nullable=True),
         sa.Column(
             "refused_by", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False
         ),
@@ -239,9 +239,16 @@ def upgrade() -> None:
     op.create_index(
         "job_runs_backlog_idx",
         "job_runs",
-        ["pool", "owner_id", sa.literal_column("priority DESC"), "job_id"],
+        [
+            "pool",
+            "kind",
+            "refused_by",
+            "owner_id",
+            sa.literal_column("priority DESC"),
+            "job_id",
+        ],
         unique=False,
-        postgresql_where="state = 'queued' AND dispatched_at IS NULL AND NOT parked",
+        postgresql_where="state = 'queued' AND dispatched_at IS NULL",
     )
     op.create_index(
         "job_runs_due_idx",
@@ -256,9 +263,6 @@ def upgrade() -> None:
         ["pool", "owner_id"],
         unique=False,
         postgresql_where="dispatched_at IS NOT NULL",
-    )
-    op.create_index(
-        "job_runs_parked_idx", "job_runs", ["pool", "kind"], unique=False, postgresql_where="parked"
     )
     op.create_table(
         "job_files",
@@ -276,7 +280,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("job_files_file_idx", table_name="job_files")
     op.drop_table("job_files")
-    op.drop_index("job_runs_parked_idx", table_name="job_runs", postgresql_where="parked")
     op.drop_index(
         "job_runs_held_idx", table_name="job_runs", postgresql_where="dispatched_at IS NOT NULL"
     )
@@ -284,7 +287,7 @@ def downgrade() -> None:
     op.drop_index(
         "job_runs_backlog_idx",
         table_name="job_runs",
-        postgresql_where="state = 'queued' AND dispatched_at IS NULL AND NOT parked",
+        postgresql_where="state = 'queued' AND dispatched_at IS NULL",
     )
     op.drop_table("job_runs")
     op.drop_index("files_owner_idx", table_name="files", postgresql_where="state = 'ready'")
