@@ -34,8 +34,8 @@ BACKLOG = """
         SELECT id, row_number() OVER () - 1 AS n FROM owner
     ), job AS (
         INSERT INTO jobs (owner_id, kind, spec, priority)
-        SELECT numbered.id, (CAST(:kinds AS text[]))[1 + i / 10 % cardinality(CAST(:kinds AS text[]))], '{}', 0
-        FROM generate_series(1, :rows) AS i
+        SELECT numbered.id, kinds[1 + i / 10 % cardinality(kinds)], '{}', 0
+        FROM generate_series(1, :rows) AS i CROSS JOIN CAST(:kinds AS text[]) AS kinds
         JOIN numbered ON numbered.n = CASE WHEN i % 10 < 4 THEN 0 ELSE i % 1001 END
         RETURNING id, owner_id, kind
     )
