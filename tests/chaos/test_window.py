@@ -44,6 +44,8 @@ def test_long_jobs_leave_a_short_queue_and_only_a_lost_message_is_sent_again(sta
         assert watched() == WINDOW
         assert stack.ledger.count("job_runs WHERE publishes = 1") == 2 + WINDOW
         assert stack.ledger.count("job_runs WHERE publishes > 1") == 0
+        # What is in the queue was not even taken back.
+        assert stack.ledger.count("job_runs WHERE dispatched_at IS NOT NULL") == 2 + WINDOW
 
         message = client.rpop(KEY)
         assert isinstance(message, bytes)
