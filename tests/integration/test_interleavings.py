@@ -1,4 +1,4 @@
-"""Claim, finish, release, rescue and cancel, each in a transaction of its own, in every order.
+"""Claim, beat, finish, release, rescue and cancel, each in its own transaction, in every order.
 
 Hypothesis draws which transactions there are and how their beginnings and commits interleave;
 PostgreSQL, where one has to wait for another's row, decides the rest.
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from app.core import db
 from app.core.config import Settings
 from app.services import ledger
-from app.services.ledger import Claim, Submission
+from app.services.ledger import Beat, Claim, Submission
 from tests.ledger_view import KEEP
 
 WORKERS = 5
@@ -58,33 +58,57 @@ def claim(connection: Connection, world: World) -> object:
     return ledger.claim(connection, world.job, worker_id=uuid4(), kinds=["a.b"], version="1")
 
 
+def beat(connection: Connection, world: World) -> object:
+    held = (world.job, world.attempt())
+    worker = Beat(uuid4(), "cpu", "host", "1", "b1", ["a.b"], 1, draining=False, held=[held])
+    return ledger.heartbeat(connection, worker)
+
+
+def _succeed(connection: Connection, world: World, attempt: int) -> object:
+    change = ledger.succeed(connection, world.job, attempt, result='{"n": 1}', keep=KEEP)
+    # The fence: nobody ends another's attempt.
+    assert change is None or change.attempt == attempt
+    return ended(change, world)
+
+
 def succeed(connection: Connection, world: World) -> object:
+    return _succeed(connection, world, world.attempt())
+
+
+def succeed_late(connection: Connection, world: World) -> object:
+    """What the worker of the first attempt says, which may have lost its lease long ago."""
+    return _succeed(connection, world, min(world.held, default=1))
+
+
+def _fail(connection: Connection, world: World, *, retryable: bool) -> object:
     attempt = world.attempt()
-    return ended(
-        ledger.succeed(connection, world.job, attempt, result='{"n": 1}', keep=KEEP), world
+    change = ledger.fail(
+        connection, world.job, attempt, code="c", detail="d", retryable=retryable, keep=KEEP
     )
+    assert change is None or change.attempt == attempt
+    return ended(change, world)
 
 
 def fail(connection: Connection, world: World) -> object:
-    return ended(
-        ledger.fail(
-            connection, world.job, world.attempt(), code="c", detail="d", retryable=True, keep=KEEP
-        ),
-        world,
-    )
+    return _fail(connection, world, retryable=True)
 
 
 def refuse(connection: Connection, world: World) -> object:
-    return ended(
-        ledger.fail(
-            connection, world.job, world.attempt(), code="c", detail="d", retryable=False, keep=KEEP
-        ),
-        world,
-    )
+    return _fail(connection, world, retryable=False)
 
 
 def release(connection: Connection, world: World) -> object:
-    return ended(ledger.release(connection, world.job, world.attempt(), keep=KEEP), world)
+    return _release(connection, world, world.attempt())
+
+
+def release_late(connection: Connection, world: World) -> object:
+    return _release(connection, world, min(world.held, default=1))
+
+
+def _release(connection: Connection, world: World, attempt: int) -> object:
+    change = ledger.release(connection, world.job, attempt, keep=KEEP)
+    assert change is None or change.attempt == attempt
+    return ended(change, world)
 
 
 def rescue(connection: Connection, world: World) -> object:
@@ -111,8 +135,17 @@ def cancel(connection: Connection, world: World) -> object:
 
 
 OPERATIONS: list[Operation] = [
-    claim, succeed, fail, refuse, release, rescue, expire, promote, cancel,
+    claim, beat, succeed, fail, refuse, release, rescue, expire, promote, cancel,
 ]  # fmt: skip
+LATE: list[Operation] = [succeed_late, release_late]
+
+# What was committed before the operations begin.
+STARTS: dict[str, list[Operation]] = {
+    "queued": [],
+    "running": [claim],
+    "expired": [claim, expire],
+    "claimed again": [claim, expire, rescue, claim],
+}
 
 
 class Transaction:
@@ -156,7 +189,7 @@ class Transaction:
 @st.composite
 def interleavings(draw: st.DrawFn) -> list[tuple[str, int, Operation]]:
     """Beginnings and commits, each transaction's commit after its beginning."""
-    operations = draw(st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=WORKERS))
+    operations = draw(st.lists(st.sampled_from([*OPERATIONS, *LATE]), min_size=2, max_size=WORKERS))
     order = draw(st.permutations([n for n in range(len(operations)) for _ in range(2)]))
     begun: set[int] = set()
     steps = []
@@ -205,13 +238,14 @@ def check(engine: Engine, world: World) -> None:
         assert (run, cancelling) == ("running", True)
 
 
-def play(engine: Engine, steps: list[tuple[str, int, Operation]], *, running: bool) -> None:
+def play(engine: Engine, steps: list[tuple[str, int, Operation]], *, start: str) -> None:
     world = World(submit(engine))
-    if running:
+    for operation in STARTS[start]:
         with engine.begin() as connection:
-            claimed = claim(connection, world)
-            assert isinstance(claimed, Claim)
-        world.held.append(claimed.attempt)
+            answer = operation(connection, world)
+        assert answer, operation
+        if isinstance(answer, Claim):
+            world.held.append(answer.attempt)
     with ThreadPoolExecutor(WORKERS) as threads:
         transactions: dict[int, Transaction] = {}
         for step, n, operation in steps:
@@ -242,30 +276,40 @@ def play(engine: Engine, steps: list[tuple[str, int, Operation]], *, running: bo
         assert claim(connection, world) is None
 
 
-from_queued_and_running = pytest.mark.parametrize(
-    "running", [False, True], ids=["from queued", "from running"]
+PAIRS: list[tuple[str, Operation, Operation]] = [
+    *((start, first, second) for start in ("queued", "running")
+      for first in OPERATIONS for second in OPERATIONS),
+    # Where a lease has run out, what matters is who else comes for the row with the rescue.
+    *(("expired", rescue, other) for other in [*OPERATIONS, *LATE]),
+    *(("expired", other, rescue) for other in [*OPERATIONS, *LATE]),
+    *(("claimed again", late, other) for late in LATE for other in OPERATIONS),
+    *(("claimed again", other, late) for late in LATE for other in OPERATIONS),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("start", "first", "second"),
+    [
+        pytest.param(*pair, id="-".join([pair[0], *(op.__name__ for op in pair[1:])]))
+        for pair in PAIRS
+    ],
 )
-
-
-@from_queued_and_running
-@pytest.mark.parametrize("first", OPERATIONS)
-@pytest.mark.parametrize("second", OPERATIONS)
 def test_one_terminal_state_of_every_two(
-    engines: Engine, clean: None, first: Operation, second: Operation, running: bool
+    engines: Engine, clean: None, start: str, first: Operation, second: Operation
 ) -> None:
     """The second begins while the first holds the row, and goes on when that has committed."""
     steps = [("begin", 0, first), ("begin", 1, second), ("commit", 0, first), ("commit", 1, second)]
-    play(engines, steps, running=running)
+    play(engines, steps, start=start)
 
 
-@from_queued_and_running
+@pytest.mark.parametrize("start", STARTS)
 @hypothesis(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=interleavings())
 def test_one_terminal_state_whatever_the_order(
-    engines: Engine, clean: None, running: bool, steps: list[tuple[str, int, Operation]]
+    engines: Engine, clean: None, start: str, steps: list[tuple[str, int, Operation]]
 ) -> None:
-    play(engines, steps, running=running)
+    play(engines, steps, start=start)
