@@ -303,3 +303,21 @@ def test_ids_are_ordered_by_age_and_of_version_7(engine: Engine) -> None:
     assert all(made.version == 7 for made in ids)
     # Within one unit of the sub-millisecond clock (0.24 us) order is random: a call takes longer.
     assert ids == sorted(ids)
+
+
+def test_beats_and_progress_touch_no_index(engine: Engine, owner: UUID) -> None:
+    """Heap-only updates: what a running job writes every second leaves no index entry to vacuum."""
+    counted = text(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'job_runs'"
+    )
+    with engine.begin() as connection:
+        job = submit(connection, owner)
+        attempt = claim(connection, job).attempt
+        before = connection.execute(counted).one()
+        worker = Beat(WORKER, "cpu", "h", "1", "b1", ["a.b"], 1, False, held=[(job, attempt)])
+        for n in range(5):
+            assert ledger.heartbeat(connection, worker)
+            assert ledger.progress(connection, job, attempt, fraction=n / 5, message="on")
+        after = connection.execute(counted).one()
+    assert after.n_tup_upd - before.n_tup_upd == 10
+    assert after.n_tup_hot_upd - before.n_tup_hot_upd == 10
