@@ -1,18 +1,12 @@
 import json
 import os
-import re
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import typer
 from pydantic import BaseModel, SecretStr
 
 from app.core.config import PREFIX, load_settings, variables
-
-MASK = "***"
-
-# In a URL's query: what libpq, redis and object stores call their secrets.
-SECRET_PARAMETER = re.compile(r"pass|secret|token|key|credential|signature|sas", re.IGNORECASE)
+from app.core.masking import MASK, masked
 
 
 class Setting(BaseModel):
@@ -22,35 +16,14 @@ class Setting(BaseModel):
     description: str
 
 
-def masked(value: str) -> str:
-    """A URL without its secrets, so that host and user still show; of all else, nothing."""
-    try:
-        url = urlsplit(value)
-        if not url.scheme or "://" not in value:
-            return MASK
-        user, has_password, _ = url.netloc.rpartition("@")[0].partition(":")
-        place = url.netloc.rpartition("@")[2]
-        if has_password:
-            place = f"{user}:{MASK}@{place}"
-        elif user:
-            place = f"{user}@{place}"
-        query = [
-            (name, MASK if SECRET_PARAMETER.search(name) else text)
-            for name, text in parse_qsl(url.query, keep_blank_values=True)
-        ]
-        # Not urlunsplit: it drops the slashes of an empty place, as sockets' URLs have it.
-        shown_query = f"?{urlencode(query, safe='*/:')}" if query else ""
-        return f"{url.scheme}://{place}{url.path}{shown_query}"
-    except ValueError:
-        return MASK
-
-
-def shown(value: object) -> str | None:
+def shown(variable: str, value: object) -> str | None:
     match value:
         case None:
             return None
-        case SecretStr():
+        case SecretStr() if variable.endswith("_URL"):
             return masked(value.get_secret_value())
+        case SecretStr():
+            return MASK
         case tuple():
             return ",".join(map(str, value))
         case str() if "://" in value:
@@ -73,7 +46,7 @@ def resolved() -> list[Setting]:
             Setting.model_validate(
                 {
                     "variable": variable,
-                    "value": shown(getattr(value, name) if name else value),
+                    "value": shown(variable, getattr(value, name) if name else value),
                     "source": source,
                     "description": description,
                 }

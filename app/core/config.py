@@ -5,10 +5,12 @@ every setting.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +41,9 @@ PREFIX = "HEAVYLIFT_"
 # Good for a laptop only, and public: production refuses to start with it.
 SAMPLE_SIGNING_KEY = "sample:not-a-secret-set-HEAVYLIFT_AUTH_SIGNING_KEYS"
 
+# With a host after its two slashes, or a query, it would be another folder than it seems.
+FOLDER = re.compile(r"file:///[^?#]*", re.IGNORECASE)
+
 
 class ConfigurationError(Exception):
     """One line that names the variable at fault and the fix."""
@@ -47,7 +52,7 @@ class ConfigurationError(Exception):
 def _postgresql(url: SecretStr) -> SecretStr:
     try:
         backend = make_url(url.get_secret_value()).get_backend_name()
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # of a port that is no number
         backend = ""
     if backend != "postgresql":
         raise ValueError("write it as postgresql://user:password@host:5432/database")
@@ -78,8 +83,15 @@ class Redis(Group):
     @field_validator("url")
     @classmethod
     def _scheme(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("write it as redis://:password@host:6379/0")
+        try:
+            parts = urlsplit(url.get_secret_value())
+            known = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
+        except ValueError:  # a password that ends the host's part leaves no number for a port
+            known = False
+        if not known:
+            raise ValueError(
+                "write it as redis://:password@host:6379/0, with %2F, %3F, %23 for / ? # in it"
+            )
         return url
 
 
@@ -89,6 +101,15 @@ class Storage(Group):
         description="file:///folder, s3://bucket/prefix, gs://… or az://…; credentials are the "
         "store's own variables (AWS_ACCESS_KEY_ID and so on).",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _whole_path(cls, url: str) -> str:
+        if url.lower().startswith("file:") and FOLDER.fullmatch(url) is None:
+            raise ValueError(
+                "write it as file:///folder, a whole path, with %3F for ? and %23 for #"
+            )
+        return url
 
 
 class Auth(Group):

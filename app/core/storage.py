@@ -11,6 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from app.core.config import ConfigurationError, Storage
+from app.core.masking import masked
 
 VARIABLE = "HEAVYLIFT_STORAGE_URL"
 
@@ -30,14 +31,16 @@ def open_store(storage: Storage) -> ObjectStore:
     Open it in the process that uses it: its runtime does not survive a fork.
     Raises `ConfigurationError`.
     """
-    parts = urlsplit(storage.url)
     try:
+        parts = urlsplit(storage.url)
         if parts.scheme == "file":
             return LocalStore(unquote(parts.path), automatic_cleanup=True, mkdir=True)
         return from_url(storage.url)
     except Exception as error:
-        # obstore raises types of its own for each store and for each way to be wrong.
-        raise ConfigurationError(f"{VARIABLE}: can't open {storage.url}: {error}") from error
+        # obstore raises types of its own for each store and for each way to be wrong; its texts
+        # may repeat the URL, and go on with a dump of what Rust had.
+        place, reason = masked(storage.url), masked(str(error).partition("\n")[0])
+        raise ConfigurationError(f"{VARIABLE}: can't open {place}: {reason}") from None
 
 
 async def remove(store: ObjectStore, key: str) -> None:
