@@ -13,7 +13,7 @@ from app.api.health import Lifecycle
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import Application
 from app.api.state import State
-from app.api.strict import refuse_unknown_query
+from app.api.strict import refuse_unknown_query, refuse_unstorable_text
 from app.api.v1.router import api_router
 from app.core.config import ConfigurationError, Settings, load_settings
 from app.core.db import async_engine
@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
         version=version("heavylift"),
         description="Takes heavy work off the request path: typed jobs, run elsewhere.",
         lifespan=lifespan,
-        dependencies=[Depends(refuse_unknown_query)],
+        dependencies=[Depends(refuse_unknown_query), Depends(refuse_unstorable_text)],
     )
     app.state.lifecycle = Lifecycle()
     app.add_middleware(RequestMiddleware)

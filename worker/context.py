@@ -17,6 +17,7 @@ from obstore.store import ObjectStore
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.text import storable
 from app.jobs import FileId, JobCancelled, JobContext, JobTimedOut, LeaseLost, RetryableJobError
 from app.models.job import JobState
 from app.schemas.job import JobEvent
@@ -117,8 +118,7 @@ class Attempt(JobContext):
 
     def progress(self, fraction: float, message: str = "") -> None:
         self.check()
-        # NUL is the one character that PostgreSQL's text can't hold.
-        self._latest = (min(max(fraction, 0.0), 1.0), message.replace("\0", "")[:500])
+        self._latest = (min(max(fraction, 0.0), 1.0), storable(message)[:500])
         self._news.set()
 
     def _write_progress(self) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from app.core.config import Settings
 from app.core.db import sync_engine
 from app.core.storage import open_store
+from app.core.text import storable
 from app.jobs import (
     JobCancelled,
     JobError,
@@ -202,7 +203,7 @@ class Executor:
                 job_id,
                 attempt,
                 code=code,
-                detail=detail.replace("\0", "")[:2000],
+                detail=storable(detail)[:2000],
                 retryable=retryable,
                 keep=self._keep,
             ),

@@ -1,20 +1,28 @@
-"""Nothing that an operation did not declare gets through to it."""
+"""Nothing that an operation did not declare, or could not store, gets through to it."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 from typing_extensions import override
 
+from app.core.text import UNSTORABLE
+
 # Of a JSON or form body: far more than any specification takes, far less than memory.
 MAX_BODY = 1024 * 1024
+
+# Fields at fault that one answer names.
+MAX_NAMED = 100
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[str]:
@@ -52,6 +60,70 @@ async def refuse_unknown_query(request: Request) -> None:
                 for name in unknown
             ]
         )
+
+
+def _parts(value: object) -> Iterable[tuple[str | int, object]]:
+    match value:
+        case list():
+            return enumerate(value)
+        case dict():
+            return value.items()
+        case ImmutableMultiDict():
+            return value.multi_items()
+        case _:
+            return ()
+
+
+def _unstorable(value: object, root: str) -> Iterator[tuple[str | int, ...]]:
+    """Where there is such text; a name that has it is the fault of what it stands in.
+
+    Without recursion, whose depth is not the parser's; a place is its parent's and its own name.
+    """
+    left: list[tuple[object, tuple[Any, str | int]]] = [(value, (None, root))]
+    while left:
+        value, place = left.pop()
+        parts = list(_parts(value))
+        names = [name for name, _ in parts]
+        if any(isinstance(text, str) and UNSTORABLE.search(text) for text in (value, *names)):
+            yield _location(place)
+        left += [(part, (place, name)) for name, part in reversed(parts)]
+
+
+def _location(place: tuple[Any, str | int] | None) -> tuple[str | int, ...]:
+    names: list[str | int] = []
+    while place is not None:
+        place, name = place
+        names.append(name)
+    return tuple(reversed(names))
+
+
+async def _body(request: Request) -> object:
+    """What FastAPI has parsed, and the request has kept; None where that is nothing."""
+    field = request.scope["route"].body_field
+    if field is None:
+        return None
+    if isinstance(field.field_info, Form):
+        return await request.form()
+    try:
+        return await request.json()
+    except ValueError:
+        # It was not sent as JSON.
+        return None
+
+
+async def refuse_unstorable_text(request: Request) -> None:
+    """For every operation: no database takes it, no hash, and no answer that repeats it.
+
+    Both are right in JSON, as "\\u0000" and "\\ud800".
+    """
+    body = await _body(request)
+    found = chain(_unstorable(request.query_params, "query"), _unstorable(body, "body"))
+    errors = [
+        {"type": "unstorable", "loc": location, "msg": "without U+0000 and lone surrogates"}
+        for location in islice(found, MAX_NAMED)
+    ]
+    if errors:
+        raise RequestValidationError(errors, body=body)
 
 
 class BoundedRoute(APIRoute):

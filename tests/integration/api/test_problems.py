@@ -1,5 +1,6 @@
 """Every error is an RFC 9457 problem with a request id."""
 
+import json
 from collections.abc import AsyncIterator
 
 import anyio
@@ -86,10 +87,119 @@ async def test_a_body_over_the_limit(client: AsyncClient, chunked: bool) -> None
     check(response, 413, "request-too-large")
 
 
-async def test_text_that_postgresql_can_not_hold(client: AsyncClient) -> None:
-    response = await client.post("/api/v1/jobs/word.count", json={"spec": {"words": "a\0b"}})
+USERS, LOGIN = "/api/v1/users", "/api/v1/auth/login"
+COUNT, DRAW = "/api/v1/jobs/word.count", "/api/v1/jobs/shape.draw"
+SQUARE = {"shape": "square", "width": 1}
+
+# What a JSON document may well say, and neither UTF-8 nor PostgreSQL's text can.
+UNSTORABLE = ["\0", "\ud800", "a\udfffb"]
+
+
+@pytest.mark.parametrize("bad", UNSTORABLE)
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        (USERS, {"email": "a@example.com", "password": "BAD long enough"}, "body.password"),
+        (USERS, {"email": "BAD@example.com", "password": "long enough"}, "body.email"),
+        (USERS, {"email": "a@example.com", "password": "long enough", "BAD": 1}, "body"),
+        (COUNT, {"spec": {"words": "BAD"}}, "body.spec.words"),
+        (COUNT, {"spec": {"words": "a", "BAD": 1}}, "body.spec"),
+        (COUNT, {"spec": {"words": "a"}, "not_before": "BAD"}, "body.not_before"),
+        (DRAW, {"spec": {"source": "BAD"}}, "body.spec.source"),
+        (DRAW, {"spec": {"shapes": [SQUARE, {"shape": "BAD"}]}}, "body.spec.shapes.1.shape"),
+        (COUNT, "BAD", "body"),
+    ],
+)
+async def test_text_that_no_database_can_hold_is_named(
+    client: AsyncClient, path: str, body: object, field: str, bad: str
+) -> None:
+    response = await client.post(
+        path,
+        content=json.dumps(body).replace("BAD", json.dumps(bad)[1:-1]),
+        headers={"content-type": "application/json", "idempotency-key": "k"},
+    )
+    problem = check(response, 422, "invalid-input")
+    assert problem["errors"] == [{"field": field, "detail": "without U+0000 and lone surrogates"}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # As it stands, in UTF-8's and UTF-16's form of what has none.
+        b'{"spec": {"words": "\xed\xa0\x80"}}',
+        json.dumps({"spec": {"words": "\u1234"}}, ensure_ascii=False)
+        .encode("utf-16-le")
+        .replace(b"\x34\x12", b"\x00\xd8"),
+    ],
+)
+async def test_a_surrogate_that_is_not_escaped(client: AsyncClient, content: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    problem = check(
+        await client.post(COUNT, content=content, headers=headers), 422, "invalid-input"
+    )
+    assert problem["detail"] == "body.spec.words: without U+0000 and lone surrogates"
+
+
+async def test_text_without_end_is_named_to_an_end(client: AsyncClient) -> None:
+    body = {"spec": {"shapes": ["\0"] * 100_000}}
+    problem = check(await client.post(DRAW, json=body), 422, "invalid-input")
+    assert len(problem["errors"]) == 100  # type: ignore[arg-type]
+
+
+async def test_a_depth_that_the_parser_bears(client: AsyncClient) -> None:
+    content = b'{"spec": {"words": ' + b"[" * 900 + b'"\\u0000"' + b"]" * 900 + b"}}"
+    response = await client.post(
+        COUNT, content=content, headers={"content-type": "application/json"}
+    )
     check(response, 422, "invalid-input")
-    check(await client.get("/api/v1/jobs", params={"kind": "a\0b"}), 422, "invalid-input")
+
+
+@pytest.mark.parametrize("field", ["username", "password", "client_id", "client_secret", "scope"])
+@pytest.mark.parametrize("form", ["urlencoded", "multipart"])
+async def test_text_of_a_form_that_no_database_can_hold(
+    anonymous: AsyncClient, field: str, form: str
+) -> None:
+    fields = {"username": "a", "password": "b", field: "a\0b"}
+    if form == "urlencoded":
+        response = await anonymous.post(LOGIN, data=fields)
+    else:
+        # A charset of Python's own, in which there are surrogates.
+        parts = [
+            f'--X\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in (fields | {field: r"a\ud800"}).items()
+        ]
+        response = await anonymous.post(
+            LOGIN,
+            content="".join([*parts, "--X--\r\n"]),
+            headers={"content-type": "multipart/form-data; boundary=X; charset=unicode_escape"},
+        )
+    problem = check(response, 422, "invalid-input")
+    assert problem["detail"] == f"body.{field}: without U+0000 and lone surrogates"
+
+
+async def test_text_of_a_query_that_no_database_can_hold(client: AsyncClient) -> None:
+    for path, name in (
+        ("/api/v1/jobs", "kind"),
+        ("/api/v1/jobs", "state"),
+        ("/api/v1/jobs", "cursor"),
+    ):
+        response = await client.get(path, params={name: "a\0b"})
+        problem = check(response, 422, "invalid-input")
+        assert problem["detail"] == f"query.{name}: without U+0000 and lone surrogates"
+    response = await client.post("/api/v1/files?name=a%00b", content=b"1")
+    assert check(response, 422, "invalid-input")["errors"] == [
+        {"field": "query.name", "detail": "without U+0000 and lone surrogates"}
+    ]
+    # Of a query and a path, what is no UTF-8 was replaced by the server.
+    assert (await client.get("/api/v1/jobs?kind=%ED%A0%80")).status_code == 200
+    check(await client.get("/api/v1/jobs/kinds/%ED%A0%80/schema"), 404, "unknown-job-kind")
+    check(await client.get("/api/v1/jobs/kinds/%00/schema"), 404, "unknown-job-kind")
+
+
+async def test_text_that_became_unstorable_here(broken: FastAPI) -> None:
+    """By a validator of a kind's own, say."""
+    async with serving(broken) as served, connect(served) as client:
+        check(await client.get("/nul-in-sql"), 422, "invalid-input")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +243,10 @@ def broken(settings: Settings, clean: None) -> FastAPI:
     @app.get("/crash-in-sql")
     async def crash_in_sql(session: SessionDep) -> None:
         await session.execute(text("SELECT 1 FROM nowhere"))
+
+    @app.get("/nul-in-sql")
+    async def nul_in_sql(session: SessionDep) -> None:
+        await session.execute(text("SELECT CAST(:text AS text)"), {"text": "a\0b"})
 
     # Deferred, so that it is the commit that fails.
     @app.get("/crash-in-commit")
