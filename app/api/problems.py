@@ -28,6 +28,10 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPES = "https://heavylift.dev/problems/"
 
+# Fields at fault that one answer names: a list can have half a million of them, and an answer that
+# named them all was 100 MB and kept the event loop for 10 s.
+MAX_NAMED = 100
+
 
 class InternalError(DomainError):
     type, title, status = "internal-error", "Something broke on our side", 500
@@ -129,7 +133,8 @@ def _path(location: Sequence[str | int], body: object, *, missing: bool) -> str:
 
 
 def field_errors(error: RequestValidationError) -> list[FieldError]:
-    return [_field_error(each, error.body) for each in error.errors()]
+    """The first of them, `MAX_NAMED` at most."""
+    return [_field_error(each, error.body) for each in error.errors()[:MAX_NAMED]]
 
 
 def _field_error(error: Mapping[str, Any], body: object) -> FieldError:

@@ -140,8 +140,9 @@ async def test_a_surrogate_that_is_not_escaped(client: AsyncClient, content: byt
     assert problem["detail"] == "body.spec.words: without U+0000 and lone surrogates"
 
 
-async def test_text_without_end_is_named_to_an_end(client: AsyncClient) -> None:
-    body = {"spec": {"shapes": ["\0"] * 100_000}}
+@pytest.mark.parametrize("wrong", ["\0", 1])
+async def test_of_faults_without_end_some_are_named(client: AsyncClient, wrong: object) -> None:
+    body = {"spec": {"shapes": [wrong] * 10_000}}
     problem = check(await client.post(DRAW, json=body), 422, "invalid-input")
     assert len(problem["errors"]) == 100  # type: ignore[arg-type]
 
