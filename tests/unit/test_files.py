@@ -1,5 +1,6 @@
 """What a file is called, and what it is."""
 
+import puremagic
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -48,6 +49,12 @@ def test_content_types(head: bytes, name: str, content_type: str) -> None:
     assert sniff(head, name) == content_type
 
 
+def test_a_library_that_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """puremagic 2 answers so, where 1 raises."""
+    monkeypatch.setattr(puremagic, "magic_string", lambda head: [])
+    assert sniff(b"\xfe\xed\xbe\xef", "x") == "application/octet-stream"
+
+
 @pytest.mark.parametrize(
     ("header", "part"),
     [
@@ -64,13 +71,19 @@ def test_content_types(head: bytes, name: str, content_type: str) -> None:
         ("bytes=0-1,3-4", None),
         ("lines=1-2", None),
         ("bytes=a-b", None),
+        # A size has 19 digits at most; int() refuses 4,301.
+        (f"bytes=0-{'9' * 19}", (0, 10)),
+        (f"bytes=-{'9' * 19}", (0, 10)),
+        (f"bytes=0-{'9' * 5000}", None),
+        (f"bytes={'9' * 5000}-", None),
+        (f"bytes=-{'9' * 5000}", None),
     ],
 )
 def test_ranges_of_ten_bytes(header: str | None, part: tuple[int, int] | None) -> None:
     assert requested_range(header, 10) == part
 
 
-@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-12", "bytes=-0"])
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-12", "bytes=-0", f"bytes={'9' * 19}-"])
 def test_ranges_that_ten_bytes_have_not(header: str) -> None:
     with pytest.raises(RangeNotSatisfiable):
         requested_range(header, 10)
