@@ -250,6 +250,10 @@ LIES = {
     'a,b\n1,"x\ny"\n2\n': ("csv-ragged", "Line 4 has 1"),
     'a,b\n1,"x\n2,3\n': ("csv-quote", "never closed"),
     'a,b\n1,"x"y\n': ("csv-quote", "Line 2"),
+    ",".join(f"c{n}" for n in range(1001)) + "\n": (
+        "csv-header",
+        "1,001 columns and may have 1,000",
+    ),
 }
 
 
@@ -259,6 +263,33 @@ def test_a_csv_that_lies(run: Run, source: str) -> None:
     code, said = LIES[source]
     assert error.code == code
     assert said in error.detail
+
+
+def test_many_columns(run: Run) -> None:
+    names = [f"c{n}" for n in range(1000)]
+    source = f"{','.join(names)}\n{'1,' * 999}1\n"
+    assert run(source, group_by=["c999"]).preview == [[1, 1]]
+
+
+@pytest.mark.parametrize("field", ["x" * 500_000, '"' + "x" * 500_000 + '"'])
+def test_a_long_field(run: Run, field: str) -> None:
+    """Longer than the csv module lets one be by itself; what follows has it read all lines."""
+    source = f'a,b\n1,{field}\n2,"x\ny"\n'
+    assert run(source, group_by=["a"]).preview == [[1, 1], [2, 1]]
+
+
+def test_a_field_of_many_lines_takes_as_long_as_it_is(tmp_path: Path) -> None:
+    """Four times the lines, four times the CPU; were each added to those before, sixteen times."""
+
+    def cpu(lines: int) -> float:
+        path = tmp_path / "source"
+        path.write_bytes(b'a\n"' + b"\n" * lines + b'"\n')
+        begun = time.thread_time()
+        check_csv(path, ",", None, lambda read: None)
+        return time.thread_time() - begun
+
+    few, many = (min(cpu(lines) for _ in range(3)) for lines in (30_000, 120_000))
+    assert many < 8 * few
 
 
 def test_a_short_row_far_down(run: Run) -> None:

@@ -1,6 +1,7 @@
 """A look through a CSV file before it is believed."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,11 @@ from app.jobs import JobError
 
 # Read at once. A record that is longer is no record.
 BLOCK = 1 << 20
+
+MAX_COLUMNS = 1000
+
+# A field may be as long as its record, whose length is bounded here; csv's own bound is 128 KiB.
+csv.field_size_limit(2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,8 @@ def check_csv(
     width = len(column_names) if column_names else 0
     line = 0  # of the last one read
     rows = 0
-    pending = b""  # a record whose quoted field holds a line break
+    pending: list[bytes] = []  # lines of a record whose quoted field holds line breaks
+    pending_size = 0
     with path.open("rb") as file:
         for lines in _blocks(file.read, file.readline):
             watch(file.tell() / size)
@@ -44,13 +51,15 @@ def check_csv(
                 continue
             for raw in lines:
                 line += 1
-                record = pending + raw
-                if record.count(b'"') % 2:
-                    pending = record + b"\n"
-                    if len(pending) > BLOCK:
+                pending.append(raw)
+                # An odd number of quotes leaves a field open, and later closes it.
+                if raw.count(b'"') % 2 != (len(pending) > 1):
+                    pending_size += len(raw) + 1
+                    if pending_size > BLOCK:
                         raise _unclosed(line)
                     continue
-                pending = b""
+                record = b"\n".join(pending)
+                pending, pending_size = [], 0
                 fields = _fields(record, separator, line)
                 if columns is None:
                     columns = _header(fields)
@@ -130,7 +139,13 @@ def _fields(record: bytes, separator: str, line: int) -> list[str]:
 
 
 def _header(fields: list[str]) -> list[str]:
-    twice = sorted({name for name in fields if fields.count(name) > 1})
+    if len(fields) > MAX_COLUMNS:
+        raise JobError(
+            "csv-header",
+            f"The header has {len(fields):,} columns and may have {MAX_COLUMNS:,}: leave out those "
+            "that are not needed, check csv.separator, or send a Parquet file.",
+        )
+    twice = sorted(name for name, times in Counter(fields).items() if times > 1)
     if twice:
         raise JobError(
             "csv-header",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from app.jobs import FileId, JobContext, JobError, JobOptions, job_kind
-from worker.kinds.csvcheck import check_csv
+from worker.kinds.csvcheck import MAX_COLUMNS, check_csv
 from worker.kinds.dataset_plan import (
     Aggregate,
     ColumnName,
@@ -46,12 +46,12 @@ class CsvOptions(JobOptions):
     separator: Literal[",", ";", "\t", "|"] = ","
     column_names: Annotated[
         list[ColumnName] | None,
-        Field(min_length=1, max_length=1000, description="For a file without a header row."),
+        Field(min_length=1, max_length=MAX_COLUMNS, description="For a file without a header row."),
     ] = None
     types: Annotated[
         dict[ColumnName, ColumnType],
         Field(
-            max_length=1000,
+            max_length=MAX_COLUMNS,
             description=f"Of columns whose first {INFER_ROWS:,} rows mislead, and of dates (ISO "
             "8601), which are text otherwise.",
         ),
