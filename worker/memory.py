@@ -2,33 +2,32 @@
 
 from pathlib import Path
 
+import psutil
+
 # cgroup v2, then v1, as a container sees its own.
 LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 
-# v1 says "no limit" with a number near 2**63.
-UNLIMITED = 1 << 60
-
 # What Celery's parent and a shared copy of the interpreter take (bytes, measured: 70 MiB).
 PARENT = 100 << 20
 
 
-def container_limit(files: tuple[Path, ...] = LIMITS) -> int | None:
-    """Bytes, None where there is no limit."""
+def container_limit(files: tuple[Path, ...] = LIMITS) -> int:
+    """Bytes: the machine's memory where the container has no limit, or one beyond it."""
+    limit: int = psutil.virtual_memory().total
     for file in files:
         try:
             written = file.read_text().strip()
         except OSError:
             continue
-        if written.isdigit() and int(written) < UNLIMITED:
-            return int(written)
-    return None
+        # "max" in v2, a number near 2**63 in v1: no limit.
+        if written.isdigit():
+            limit = min(limit, int(written))
+    return limit
 
 
-def share(concurrency: int, limit: int | None) -> int | None:
+def share(concurrency: int, limit: int) -> int:
     """What one of `concurrency` slots may take, so that all of them stay below the limit."""
-    if limit is None:
-        return None
     return max((limit - PARENT) // concurrency, 64 << 20)

@@ -70,7 +70,7 @@ class Parent:
         build: str,
         pool: str,
         slots: Slots,
-        memory_per_slot: int | None,
+        memory_per_slot: int,
     ) -> None:
         self._settings = settings
         self._kinds = kinds
@@ -169,12 +169,11 @@ class Parent:
         if now >= self._drain_deadline:
             self._kill(assignment, Reason.RELEASED)
             return
-        if self._memory_per_slot is not None:
-            memory = own_memory(assignment.pid)
-            if memory > self._memory_per_slot:
-                detail = f"it took {memory >> 20} MiB and may take {self._memory_per_slot >> 20}"
-                self._kill(assignment, Reason.OUT_OF_MEMORY, detail)
-                return
+        memory = own_memory(assignment.pid)
+        if memory > self._memory_per_slot:
+            detail = f"it took {memory >> 20} MiB and may take {self._memory_per_slot >> 20}"
+            self._kill(assignment, Reason.OUT_OF_MEMORY, detail)
+            return
         if now - assignment.started > assignment.timeout:
             self._tell(assignment, Order.TIMEOUT)
         if now - self._ordered.get(assignment, now) > self._settings.worker.cancel_grace:

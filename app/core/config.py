@@ -190,7 +190,7 @@ class Worker(Group):
     memory_per_slot: PositiveInt | None = Field(
         None,
         description="Bytes of resident memory a job may take before it fails. Default: an equal "
-        "share of the container's limit.",
+        "share of the container's limit, or of the machine's memory where it has none.",
     )
     cancel_grace: PositiveFloat = Field(
         5, description="Seconds a job has to notice a cancel or a timeout before it is killed."
