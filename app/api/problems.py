@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Scope
 
 from app.core.errors import (
@@ -173,7 +174,23 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
         title=status.phrase,
         status=status,
         detail=f"{request.method} {request.url.path}: {error.detail}",
-        headers=error.headers,
+        headers={"Allow": _allowed(request)} if status == 405 else error.headers,
+    )
+
+
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+
+def _allowed(request: Request) -> str:
+    """What the path is served with, by whichever route: the framework names those of the first."""
+    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    return ", ".join(
+        method
+        for method in METHODS
+        if any(
+            route.matches({**scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
     )
 
 
