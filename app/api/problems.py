@@ -167,11 +167,11 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
-    status = HTTPStatus(error.status_code)
+    status = error.status_code
     return problem(
         request.scope,
         name=HTTP_TYPES.get(status, "http-error"),
-        title=status.phrase,
+        title=HTTPStatus(status).phrase,
         status=status,
         detail=f"{request.method} {request.url.path}: {error.detail}",
         headers={"Allow": _allowed(request)} if status == 405 else error.headers,

@@ -351,6 +351,13 @@ async def test_a_request_is_one_line_in_the_log(client: AsyncClient) -> None:
     assert line["user_id"]
 
 
+async def test_a_status_in_the_log_is_a_number(anonymous: AsyncClient) -> None:
+    """An HTTPStatus is equal to one, and written by its name."""
+    with structlog.testing.capture_logs() as logs:
+        await anonymous.get("/api/v1/nothing")
+    assert [repr(line["status"]) for line in logs if line["event"] == "request"] == ["404"]
+
+
 async def test_without_a_database_it_is_unavailable(settings: Settings, clean: None) -> None:
     nowhere = settings.database.model_copy(
         update={"url": type(settings.database.url)("postgresql://h@/h?host=/nonexistent")}
