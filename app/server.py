@@ -81,7 +81,8 @@ class ApiServer(Server):
 class ApiWorker(UvicornWorker):  # type: ignore[misc]
     CONFIG_KWARGS = {  # noqa: RUF012 - the name and the form are UvicornWorker's
         "loop": "uvloop",
-        "http": "httptools",
+        # By name: the arbiter need not load what only its workers use.
+        "http": "app.api.protocol:ProblemProtocol",
         "lifespan": "on",
         "access_log": False,  # the application logs its requests
         "server_header": False,

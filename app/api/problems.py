@@ -107,6 +107,17 @@ def internal_error(scope: Scope) -> Response:
     return of(scope, InternalError("it is in our logs under the request id"))
 
 
+def bad_request(request_id: str, detail: str) -> Response:
+    """Of what could not be read as a request, and so has no scope."""
+    return problem(
+        {"path": "", "state": {"request_id": request_id}},
+        name=HTTP_TYPES[400],
+        title=HTTPStatus.BAD_REQUEST.phrase,
+        status=400,
+        detail=detail,
+    )
+
+
 def _has(value: object, key: str | int) -> TypeGuard[Mapping[str | int, object]]:
     """Whether a JSON object or array has something at the key."""
     if isinstance(value, list):

@@ -1,0 +1,29 @@
+"""What is no HTTP at all never reaches the application: its answer is a problem all the same."""
+
+from uuid import uuid4
+
+import structlog
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.api.middleware import HEADER
+from app.api.problems import bad_request
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemProtocol(HttpToolsProtocol):
+    @override
+    def send_400_response(self, msg: str) -> None:
+        request_id = uuid4().hex
+        log.warning("no HTTP request", client=self.client, request_id=request_id)
+        response = bad_request(request_id, "the bytes that came are no HTTP request")
+        headers = [
+            *self.server_state.default_headers,
+            *response.raw_headers,
+            (HEADER.lower().encode(), request_id.encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[400], *lines, b"\r\n", bytes(response.body)]))
+        self.transport.close()
