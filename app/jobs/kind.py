@@ -41,6 +41,11 @@ class JobKind(Generic[Spec, Result]):
     run: Callable[[Spec, JobContext], Result]
 
     @property
+    def title(self) -> str:
+        """`ImageTransform` of `image.transform`: what OpenAPI's names are made of."""
+        return "".join(part.capitalize() for part in re.split(r"[._]", self.name))
+
+    @property
     def description(self) -> str:
         return inspect.getdoc(self.run) or ""
 

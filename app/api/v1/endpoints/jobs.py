@@ -141,13 +141,8 @@ async def submit_unknown(kind: str, kinds: KindsDep) -> None:
 # --- one operation for each kind ------------------------------------------------------------------
 
 
-def _title(kind: AnyKind) -> str:
-    """`image.transform` -> `ImageTransform`"""
-    return "".join(part.capitalize() for part in re.split(r"[._]", kind.name))
-
-
 def _add_submission(router: APIRouter, kind: AnyKind) -> None:
-    model = create_model(f"{_title(kind)}Submission", __base__=JobSubmission, spec=(kind.spec, ...))
+    model = create_model(f"{kind.title}Submission", __base__=JobSubmission, spec=(kind.spec, ...))
 
     async def submit(
         body: JobSubmission,
@@ -192,7 +187,7 @@ def _add_submission(router: APIRouter, kind: AnyKind) -> None:
 def _result_models(kinds: KindRegistry) -> Mapping[str, type[JobResult]]:
     return {
         kind.name: create_model(
-            f"{_title(kind)}Result",
+            f"{kind.title}Result",
             __base__=JobResult,
             kind=(Literal[kind.name], ...),  # type: ignore[arg-type] # known only now
             output=(kind.result, ...),

@@ -1,0 +1,52 @@
+"""Which kinds go together."""
+
+import pytest
+
+from app.core.config import ConfigurationError
+from app.jobs import JobContext, JobOptions, KindRegistry, job_kind, load_kinds, registry
+from app.jobs.registry import AnyKind
+
+
+class Nothing(JobOptions):
+    pass
+
+
+def kind(name: str) -> AnyKind:
+    @job_kind(name, pool="cpu", timeout=1)
+    def run(spec: Nothing, job: JobContext) -> Nothing:
+        return spec
+
+    return run
+
+
+def test_kinds_go_by_name() -> None:
+    kinds = KindRegistry([kind("b.c"), kind("a.bc"), kind("a.b_c"), kind("ab.c")])
+    assert list(kinds) == ["a.b_c", "a.bc", "ab.c", "b.c"]
+    assert kinds["a.b_c"].title == "ABC"
+
+
+@pytest.mark.parametrize("other", ["a.b.c", "a.b__c", "a.b_c_"])
+def test_kinds_that_openapi_could_not_tell_apart(other: str) -> None:
+    with pytest.raises(ValueError, match="would both be ABC in OpenAPI") as refused:
+        KindRegistry([kind("a.b_c"), kind(other)])
+    assert "a.b_c" in str(refused.value)
+    assert other in str(refused.value)
+
+
+def test_a_kind_is_declared_once() -> None:
+    with pytest.raises(ValueError, match=r"more than one installed package: a\.b$"):
+        KindRegistry([kind("a.b"), kind("a.b")])
+
+
+class Installed:
+    """An entry point."""
+
+    def __init__(self, kind: AnyKind) -> None:
+        self.load = lambda: kind
+
+
+def test_installed_kinds_that_clash_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    clashing = [Installed(kind("a.b_c")), Installed(kind("a.b.c"))]
+    monkeypatch.setattr(registry, "entry_points", lambda group: clashing)
+    with pytest.raises(ConfigurationError, match=r"a\.b\.c and a\.b_c"):
+        load_kinds()
