@@ -7,8 +7,9 @@ import structlog
 
 from app.core import channels
 from app.core.config import Settings
-from app.schemas.job import JobEvent, JobFailure
+from app.schemas.job import JobEvent
 from app.services.ledger import Change
+from app.services.snapshot import failure
 
 log = structlog.get_logger()
 
@@ -42,11 +43,6 @@ class Announcer:
         self._publish(channels.job(event.job_id), event.model_dump_json())
 
     def change(self, change: Change) -> None:
-        error = (
-            JobFailure(code=change.error_code, detail=change.error_detail or "")
-            if change.error_code is not None
-            else None
-        )
         self.event(
             JobEvent(
                 job_id=change.job_id,
@@ -54,7 +50,7 @@ class Announcer:
                 state=change.state,
                 attempt=change.attempt,
                 progress=1 if change.state == "succeeded" else 0,
-                error=error,
+                error=failure(change.error_code, change.error_detail),
             )
         )
 

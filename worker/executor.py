@@ -39,13 +39,6 @@ from worker.slots import Slots
 log = structlog.get_logger()
 
 
-def retention(settings: Settings) -> Retention:
-    return Retention(
-        result=timedelta(seconds=settings.jobs.result_ttl),
-        files=timedelta(seconds=settings.files.ttl),
-    )
-
-
 class Executor:
     """One child's. Made after the fork: connections and stores do not survive one."""
 
@@ -66,7 +59,7 @@ class Executor:
         self._version = version
         self._slots = slots
         self._slot = slot
-        self._keep = retention(settings)
+        self._keep = Retention.configured(settings)
         self._scratch = scratch / str(slot)
         # What a killed predecessor left of its attempt.
         shutil.rmtree(self._scratch, ignore_errors=True)

@@ -22,9 +22,9 @@ from app.core.config import Settings
 from app.core.db import sync_engine
 from app.jobs import KindRegistry
 from app.services import ledger
-from app.services.ledger import LEASE, Change
+from app.services.ledger import LEASE, Change, Retention
 from worker.announce import Announcer
-from worker.executor import retention, timeout_detail
+from worker.executor import timeout_detail
 from worker.kill import alive, kill, own_memory
 from worker.persist import is_outage
 from worker.slots import Assignment, Order, Slots
@@ -80,7 +80,7 @@ class Parent:
         self._pool = pool
         self._slots = slots
         self._memory_per_slot = memory_per_slot
-        self._keep = retention(settings)
+        self._keep = Retention.configured(settings)
         self._engine = sync_engine(settings.database)
         self._announcer = Announcer(settings)
         # Written by a signal's handler: plain values, since a handler must take no lock.

@@ -23,14 +23,16 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, text
+from sqlalchemy import ARRAY, Connection, Uuid, any_, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core import channels, config
 from app.core.tasks import stop
+from app.models import Job
 from app.models.job import TERMINAL
-from app.schemas.job import JobEvent, JobFailure
+from app.schemas.job import JobEvent
+from app.services.snapshot import SNAPSHOT, failure
 
 log = structlog.get_logger(__name__)
 
@@ -44,18 +46,7 @@ SUBSCRIBED_WITHIN = 0.25
 # Seconds between attempts to reach Redis: doubled from the first to the last.
 MIN_BACKOFF, MAX_BACKOFF = 0.1, 5.0
 
-JOB_SNAPSHOT = text(
-    """
-    SELECT job.id AS job_id, coalesce(run.seq, job.seq) AS seq,
-           coalesce(run.state, job.outcome) AS state, coalesce(run.attempt, job.attempt) AS attempt,
-           CASE WHEN job.outcome = 'succeeded' THEN 1
-                WHEN run.state = 'running' THEN run.progress ELSE 0 END AS progress,
-           CASE WHEN run.state = 'running' THEN run.message ELSE '' END AS message,
-           job.error_code, job.error_detail
-    FROM jobs AS job LEFT JOIN job_runs AS run ON run.job_id = job.id
-    WHERE job.id = ANY(CAST(:job_ids AS uuid[]))
-    """
-)
+JOB_SNAPSHOT = SNAPSHOT.where(Job.id == any_(bindparam("job_ids", type_=ARRAY(Uuid))))
 
 ACTIVE_USERS = text("SELECT id FROM users WHERE id = ANY(CAST(:user_ids AS uuid[])) AND is_active")
 
@@ -64,17 +55,13 @@ def job_snapshot(connection: Connection, job_ids: Collection[UUID]) -> list[JobE
     """The jobs as they are, in one statement; those that no longer exist are missing."""
     return [
         JobEvent(
-            job_id=row.job_id,
+            job_id=row.id,
             seq=row.seq,
             state=row.state,
             attempt=row.attempt,
             progress=row.progress,
             message=row.message,
-            error=(
-                None
-                if row.error_code is None
-                else JobFailure(code=row.error_code, detail=row.error_detail or "")
-            ),
+            error=failure(row.error_code, row.error_detail),
         )
         for row in connection.execute(JOB_SNAPSHOT, {"job_ids": list(job_ids)})
     ]

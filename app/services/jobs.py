@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -44,7 +43,6 @@ from app.models import File, Job, JobRun, Worker
 from app.models.file import FileState
 from app.models.job import TERMINAL, JobState
 from app.schemas.job import (
-    JobFailure,
     JobFilters,
     JobKindList,
     JobKindResponse,
@@ -57,10 +55,9 @@ from app.schemas.page import Page
 from app.services import ledger
 from app.services.dispatch_hint import DispatchHint
 from app.services.ledger import Retention, Submission
+from app.services.snapshot import SNAPSHOT, failure
 
 # --- reading --------------------------------------------------------------------------------------
-
-STATE = func.coalesce(JobRun.state, Job.outcome)
 
 LIVE = and_(not_(Worker.draining), Worker.expires_at > func.clock_timestamp())
 
@@ -77,45 +74,28 @@ NO_WORKERS: ColumnElement[bool] = and_(
     ),
 )
 
-JOB = (
-    select(
-        Job.id,
-        Job.kind,
-        STATE.label("state"),
-        Job.priority,
-        func.coalesce(JobRun.attempt, Job.attempt).label("attempt"),
-        func.coalesce(JobRun.tries, Job.tries).label("tries"),
-        case(
-            (Job.outcome == JobState.SUCCEEDED, 1),
-            (JobRun.state == JobState.RUNNING, JobRun.progress),
-            else_=0,
-        ).label("progress"),
-        case((JobRun.state == JobState.RUNNING, JobRun.message), else_="").label("message"),
-        func.coalesce(JobRun.seq, Job.seq).label("seq"),
-        or_(
-            JobRun.cancel_requested_at.is_not(None),
-            func.coalesce(Job.outcome == JobState.CANCELLED, false()),
-        ).label("cancel_requested"),
-        Job.dead.label("dead_letter"),
-        case((NO_WORKERS, WaitReason.NO_WORKERS.value)).label("waiting"),
-        Job.error_code,
-        Job.error_detail,
-        Job.created_at,
-        JobRun.due_at.label("not_before"),
-        func.coalesce(JobRun.started_at, Job.started_at).label("started_at"),
-        Job.finished_at,
-        Job.expires_at,
-    )
-    .select_from(Job)
-    .outerjoin(JobRun, JobRun.job_id == Job.id)
+JOB = SNAPSHOT.add_columns(
+    Job.kind,
+    Job.priority,
+    func.coalesce(JobRun.tries, Job.tries).label("tries"),
+    or_(
+        JobRun.cancel_requested_at.is_not(None),
+        func.coalesce(Job.outcome == JobState.CANCELLED, false()),
+    ).label("cancel_requested"),
+    Job.dead.label("dead_letter"),
+    case((NO_WORKERS, WaitReason.NO_WORKERS.value)).label("waiting"),
+    Job.created_at,
+    JobRun.due_at.label("not_before"),
+    func.coalesce(JobRun.started_at, Job.started_at).label("started_at"),
+    Job.finished_at,
+    Job.expires_at,
 )
 
 
 def _response(row: Row[Any]) -> JobResponse:
     columns = dict(row._mapping)
-    code, detail = columns.pop("error_code"), columns.pop("error_detail")
-    failure = None if code is None else JobFailure(code=code, detail=detail)
-    return JobResponse(**columns, error=failure)
+    error = failure(columns.pop("error_code"), columns.pop("error_detail"))
+    return JobResponse(**columns, error=error)
 
 
 async def get(session: AsyncSession, owner_id: UUID, job_id: UUID) -> JobResponse:
@@ -330,10 +310,7 @@ async def cancel(
     Raises `NotFound`.
     """
     await get(session, owner_id, job_id)
-    keep = Retention(
-        result=timedelta(seconds=settings.jobs.result_ttl),
-        files=timedelta(seconds=settings.files.ttl),
-    )
+    keep = Retention.configured(settings)
     connection = await session.connection()
     change = await connection.run_sync(ledger.cancel, job_id, keep=keep)
     job = await get(session, owner_id, job_id)

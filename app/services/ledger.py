@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from app.core.config import Settings
 from app.models.job import JobState
 
 # A worker that is not heard of for this long has lost its jobs; it beats three times as often.
@@ -103,6 +104,13 @@ class Retention:
 
     result: timedelta
     files: timedelta
+
+    @classmethod
+    def configured(cls, settings: Settings) -> Self:
+        return cls(
+            result=timedelta(seconds=settings.jobs.result_ttl),
+            files=timedelta(seconds=settings.files.ttl),
+        )
 
 
 # --- accept -----------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from app.core import channels
 from app.core.config import Settings
 from app.core.db import sync_engine
 from app.core.storage import open_store
+from app.services.ledger import Retention
 from worker.announce import Announcer
 from worker.controller import rescue
 from worker.controller.dispatch import Dispatch, Redispatch, Schedule, register_pools
 from worker.controller.loop import BACKOFF, Loop
 from worker.controller.publisher import Publisher
 from worker.controller.retain import retain
-from worker.executor import retention
 
 log = structlog.get_logger()
 
@@ -90,7 +90,9 @@ def run_controller(settings: Settings) -> None:
         ),
         Loop(
             "rescue",
-            rescue.Rescue(engine, retention(settings), announcer.change, dispatching.wake).turn,
+            rescue.Rescue(
+                engine, Retention.configured(settings), announcer.change, dispatching.wake
+            ).turn,
             interval=rescue.INTERVAL,
         ),
         Loop("retain", lambda: retain(engine, store, settings), interval=RETAIN_INTERVAL),
