@@ -1,5 +1,14 @@
 # Every target sets up what it needs in .venv: with uv where there is one, with pip where there is not.
-PYTHON ?= python3
+ifeq ($(origin PYTHON),undefined)
+# The wheel with Redis ends at Python 3.12: where no server is on the PATH, rather an older Python.
+PYTHON := $(shell \
+  { command -v redis-server || command -v valkey-server; } >/dev/null \
+    || python3 -c 'import sys; sys.exit(sys.version_info >= (3, 13))' 2>/dev/null \
+    || command -v python3.12 || command -v python3.11)
+endif
+ifeq ($(PYTHON),)
+PYTHON := python3
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
