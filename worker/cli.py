@@ -7,6 +7,9 @@ import typer
 from app.core.config import load_settings
 from app.core.logging import configure_logging
 
+# Of what production must be told; neither signs anything.
+USED = ("database", "redis", "storage")
+
 
 def worker(
     pool: Annotated[str, typer.Option(help="The pool to serve: a queue of its own.")] = "cpu",
@@ -22,7 +25,7 @@ def worker(
     """
     from worker.main import run_worker
 
-    settings = load_settings()
+    settings = load_settings(USED)
     configure_logging(json=settings.environment == "production")
     raise typer.Exit(run_worker(settings, pool, concurrency or settings.worker.concurrency))
 
@@ -31,6 +34,6 @@ def controller() -> None:
     """Dispatch, rescue and clean up, beside any number of others that do the same."""
     from worker.controller.main import run_controller
 
-    settings = load_settings()
+    settings = load_settings(USED)
     configure_logging(json=settings.environment == "production")
     run_controller(settings)

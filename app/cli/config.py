@@ -33,7 +33,7 @@ def shown(variable: str, value: object) -> str | None:
 
 
 def resolved() -> list[Setting]:
-    settings = load_settings()
+    settings = load_settings(used=())
     found = []
     for variable, description in variables().items():
         group, _, name = variable.removeprefix(PREFIX).lower().partition("_")

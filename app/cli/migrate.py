@@ -14,7 +14,7 @@ def migrate(
     revision: Annotated[str, typer.Option(help="Migrate up to this one.")] = "head",
 ) -> None:
     """Apply the migrations that are missing. Exit code 1: run it again later."""
-    settings = load_settings()
+    settings = load_settings(used=("database",))
     try:
         upgrade(settings.database, revision)
     except CommandError as error:

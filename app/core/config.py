@@ -6,7 +6,7 @@ every setting.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,7 +23,6 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
-    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -276,7 +275,7 @@ class Settings(BaseSettings):
     worker: Worker = Worker()
     controller: Controller = Controller()
 
-    # What has no safe default in production.
+    # What has no safe default in production, where it is used.
     required_in_production: ClassVar[tuple[tuple[str, str], ...]] = (
         ("auth", "signing_keys"),
         ("database", "url"),
@@ -284,20 +283,18 @@ class Settings(BaseSettings):
         ("storage", "url"),
     )
 
-    @model_validator(mode="after")
-    def _production_is_explicit(self) -> "Settings":
-        if self.environment == "production":
-            for group, name in self.required_in_production:
-                variable = f"{PREFIX}{group}_{name}".upper()
-                if name not in getattr(self, group).model_fields_set:
-                    raise ConfigurationError(
-                        f"{variable} is not set, and production has no default"
-                    )
-            if SAMPLE_SIGNING_KEY.partition(":")[2] in self.auth.keys.values():
-                raise ConfigurationError(
-                    "HEAVYLIFT_AUTH_SIGNING_KEYS is the public sample: set a secret of your own"
-                )
-        return self
+    def require(self, groups: Collection[str]) -> None:
+        """Raise `ConfigurationError` for what these groups lack in production."""
+        if self.environment != "production":
+            return
+        for group, name in self.required_in_production:
+            variable = f"{PREFIX}{group}_{name}".upper()
+            if group in groups and name not in getattr(self, group).model_fields_set:
+                raise ConfigurationError(f"{variable} is not set, and production has no default")
+        if "auth" in groups and SAMPLE_SIGNING_KEY.partition(":")[2] in self.auth.keys.values():
+            raise ConfigurationError(
+                "HEAVYLIFT_AUTH_SIGNING_KEYS is the public sample: set a secret of your own"
+            )
 
     @override
     @classmethod
@@ -323,9 +320,10 @@ def variables() -> dict[str, str]:
 
 
 @lru_cache
-def load_settings() -> Settings:
-    """The process's settings.
+def load_settings(used: tuple[str, ...] = ("auth", "database", "redis", "storage")) -> Settings:
+    """The process's settings; those of the `used` groups must be fit for production, if it is that.
 
+    A secret need not be where nothing uses it: only the API signs.
     Raises `ConfigurationError`, one line that names the variable, for whatever is wrong with them.
     """
     known = variables()
@@ -333,10 +331,12 @@ def load_settings() -> Settings:
         if variable.startswith(PREFIX) and variable.removesuffix("_FILE") not in known:
             raise ConfigurationError(f"{variable} is no setting: `heavylift config` lists them")
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         variable = (PREFIX + "_".join(map(str, first["loc"]))).upper()
         raise ConfigurationError(
             f"{variable}: {first['msg'].removeprefix('Value error, ')}"
         ) from None
+    settings.require(used)
+    return settings

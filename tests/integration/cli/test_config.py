@@ -65,9 +65,21 @@ def test_production_starts_with_everything_set(run: Run) -> None:
     assert run("config", **PRODUCTION).code == 0
 
 
-@pytest.mark.parametrize("missing", sorted(PRODUCTION.keys() - {"HEAVYLIFT_ENVIRONMENT"}))
-@pytest.mark.parametrize("subcommand", ["api", "migrate", "worker", "controller", "config"])
-def test_production_refuses_to_start_without_a_secret(
+DATABASE = {"HEAVYLIFT_DATABASE_URL"}
+WORK = DATABASE | {"HEAVYLIFT_REDIS_URL", "HEAVYLIFT_STORAGE_URL"}
+NEEDS = {
+    "api": WORK | {"HEAVYLIFT_AUTH_SIGNING_KEYS"},
+    "worker": WORK,
+    "controller": WORK,
+    "migrate": DATABASE,
+}
+
+
+@pytest.mark.parametrize(
+    ("subcommand", "missing"),
+    [(subcommand, missing) for subcommand in NEEDS for missing in sorted(NEEDS[subcommand])],
+)
+def test_production_refuses_to_start_without_what_it_uses(
     run: Run, missing: str, subcommand: str
 ) -> None:
     rest = {name: value for name, value in PRODUCTION.items() if name != missing}
@@ -75,6 +87,31 @@ def test_production_refuses_to_start_without_a_secret(
     assert outcome.code == 2
     assert is_one_line(outcome.err)
     assert missing in outcome.err
+
+
+class Started(Exception):
+    """By a process that has its settings."""
+
+
+@pytest.mark.parametrize("subcommand", NEEDS)
+def test_production_starts_without_what_it_does_not_use(
+    run: Run, monkeypatch: pytest.MonkeyPatch, subcommand: str
+) -> None:
+    def start(*_: object, **__: object) -> None:
+        raise Started
+
+    # The first that each does with them; logs would go on to a stream that is this test's only.
+    for target in ("app.server.serve", "app.cli.migrate.upgrade", "worker.cli.configure_logging"):
+        monkeypatch.setattr(target, start)
+    needed = {name: PRODUCTION[name] for name in NEEDS[subcommand]}
+    with pytest.raises(Started):
+        run(subcommand, HEAVYLIFT_ENVIRONMENT="production", **needed)
+
+
+def test_what_production_lacks_can_be_looked_up(run: Run) -> None:
+    outcome = run("config", HEAVYLIFT_ENVIRONMENT="production")
+    assert outcome.code == 0
+    assert "HEAVYLIFT_AUTH_SIGNING_KEYS=*** " in outcome.out
 
 
 def test_production_refuses_the_sample_key_anywhere_among_the_keys(run: Run) -> None:
