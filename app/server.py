@@ -11,7 +11,7 @@ import tempfile
 from math import ceil
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from gunicorn.app.base import BaseApplication
@@ -79,7 +79,7 @@ class ApiServer(Server):
 
 
 class ApiWorker(UvicornWorker):  # type: ignore[misc]
-    CONFIG_KWARGS = {  # noqa: RUF012 - the name and the form are UvicornWorker's
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
         # By name: the arbiter need not load what only its workers use.
         "http": "app.api.protocol:ProblemProtocol",

@@ -1,4 +1,4 @@
-"""The application behind a real HTTP server, in the test's own event loop."""
+"""The application behind a real HTTP server, as `heavylift api` has it, in the test's own loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +10,7 @@ from httpx2 import AsyncClient
 from uvicorn import Config, Server
 
 from app.api.state import State
+from app.server import ApiWorker
 
 
 async def eventually(condition: Callable[[], object]) -> None:
@@ -32,7 +33,10 @@ class Listening:
 
 @asynccontextmanager
 async def listening(app: FastAPI) -> AsyncIterator[Listening]:
-    server = Server(Config(app, host="127.0.0.1", port=0, lifespan="on", log_config=None))
+    http = ApiWorker.CONFIG_KWARGS["http"]
+    server = Server(
+        Config(app, host="127.0.0.1", port=0, http=http, lifespan="on", log_config=None)
+    )
     serving = asyncio.create_task(server.serve())
     await eventually(lambda: server.started or serving.done())
     if serving.done():

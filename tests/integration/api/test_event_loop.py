@@ -39,6 +39,8 @@ MOST_BLOCKED = 1.0
 # that none is computed there has a test of its own.)
 MOST_COMPUTED = 0.5
 
+LONG = 600.0
+
 SCHEDSTAT = "/proc/self/task/{}/schedstat"
 needs_schedstat = pytest.mark.skipif(
     not Path(SCHEDSTAT.format(threading.get_native_id())).exists(),
@@ -136,7 +138,10 @@ async def test_nothing_blocks_it_with_redis_frozen(
     settings: Settings, own_redis: EmbeddedRedis
 ) -> None:
     redis = settings.redis.model_validate({"url": own_redis.url()})
-    app = create_app(settings.model_copy(update={"redis": redis}), KINDS)
+    # On a busy machine a request may wait long for a connection: the loop does not.
+    patient = {"pool_timeout": LONG, "statement_timeout": LONG}
+    database = settings.database.model_copy(update=patient)
+    app = create_app(settings.model_copy(update={"redis": redis, "database": database}), KINDS)
     async with serving(app) as served, connect(served) as client:
         credentials = {"email": "ada@example.com", "password": PASSWORD}
         ada = (await client.post("/api/v1/users", json=credentials)).json()

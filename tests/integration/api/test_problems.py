@@ -1,5 +1,6 @@
 """Every error is an RFC 9457 problem with a request id."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -17,6 +18,7 @@ from app.core.config import Settings
 from app.main import create_app
 from tests.integration.api.conftest import connect, serving
 from tests.integration.api.kinds import KINDS
+from tests.integration.listening import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -353,6 +355,35 @@ async def test_a_status_in_the_log_is_a_number(anonymous: AsyncClient) -> None:
     with structlog.testing.capture_logs() as logs:
         await anonymous.get("/api/v1/nothing")
     assert [repr(line["status"]) for line in logs if line["event"] == "request"] == ["404"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",  # TLS
+        b"GET /livez HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nContent-Length: many\r\n\r\n",
+        b"POST /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nmany\r\n",
+    ],
+)
+async def test_what_is_no_http(app: FastAPI, sent: bytes) -> None:
+    async with listening(app) as api:
+        reader, writer = await asyncio.open_connection(api.host, api.port)
+        writer.write(sent)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    problem = json.loads(body)
+    assert status == "HTTP/1.1 400 Bad Request"
+    assert problem.keys() == MEMBERS
+    assert problem["type"] == "https://heavylift.dev/problems/bad-request"
+    assert problem["request_id"] == headers["x-request-id"]
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["content-length"] == str(len(body))
+    assert headers["connection"] == "close"
 
 
 async def test_without_a_database_it_is_unavailable(settings: Settings, clean: None) -> None:

@@ -88,26 +88,6 @@ def test_stops_at_a_signal(variables: Mapping[str, str], sig: signal.Signals) ->
         assert not any(worker.is_running() for worker in workers)
 
 
-def test_what_is_no_http_is_answered_with_a_problem(variables: Mapping[str, str]) -> None:
-    with running(variables) as api:
-        for sent in (
-            b"hello\r\n\r\n",
-            b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",  # TLS
-            b"GET /livez HTTP/1.1\r\nno header\r\n\r\n",
-            b"GET /livez HTTP/1.1\r\nContent-Length: many\r\n\r\n",
-        ):
-            with socket.create_connection(("127.0.0.1", api.port), timeout=LIMIT) as connection:
-                connection.sendall(sent)
-                response = http.client.HTTPResponse(connection)
-                response.begin()
-                problem = json.loads(response.read())
-                assert connection.recv(1) == b""
-            assert (response.status, problem["status"]) == (400, 400)
-            assert response.headers["content-type"] == "application/problem+json"
-            assert problem["type"] == "https://heavylift.dev/problems/bad-request"
-            assert problem["request_id"] == response.headers["x-request-id"]
-
-
 @pytest.mark.slow
 def test_finishes_the_request_that_is_open(variables: Mapping[str, str]) -> None:
     body = json.dumps({"email": f"{uuid4()}@example.com", "password": "correct horse battery"})
