@@ -25,7 +25,6 @@ from app.jobs import (
     JobInterrupted,
     JobKind,
     JobTimedOut,
-    KindRegistry,
     LeaseLost,
 )
 from app.models.job import JobState
@@ -33,6 +32,7 @@ from app.services import ledger
 from app.services.ledger import Change, Retention
 from worker.announce import Announcer
 from worker.context import Attempt
+from worker.identity import Identity
 from worker.persist import persist
 from worker.slots import Slots
 
@@ -45,18 +45,14 @@ class Executor:
     def __init__(
         self,
         settings: Settings,
-        kinds: KindRegistry,
-        *,
-        worker_id: UUID,
-        version: str,
+        identity: Identity,
         slots: Slots,
+        *,
         slot: int,
         scratch: Path,
     ) -> None:
         self._settings = settings
-        self._kinds = kinds
-        self._worker_id = worker_id
-        self._version = version
+        self._identity = identity
         self._slots = slots
         self._slot = slot
         self._keep = Retention.configured(settings)
@@ -83,13 +79,13 @@ class Executor:
             claim = ledger.claim(
                 connection,
                 job_id,
-                worker_id=self._worker_id,
-                kinds=list(self._kinds),
-                version=self._version,
+                worker_id=self._identity.id,
+                kinds=list(self._identity.kinds),
+                version=self._identity.version,
             )
         if claim is None:
             return
-        kind = self._kinds[claim.kind]
+        kind = self._identity.kinds[claim.kind]
         number = self._slots.take(self._slot, claim.job_id, claim.attempt, kind.timeout)
         try:
             with structlog.contextvars.bound_contextvars(
@@ -111,7 +107,7 @@ class Executor:
                 job_id,
                 attempt,
                 lambda connection: ledger.release(
-                    connection, job_id, attempt, keep=self._keep, refused_by=self._version
+                    connection, job_id, attempt, keep=self._keep, refused_by=self._identity.version
                 ),
             )
             return

@@ -1,6 +1,5 @@
 """Puts a worker together: Celery's prefork pool, its children's executors, its parent's threads."""
 
-import hashlib
 import logging
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from app.core.config import ConfigurationError, Settings
 from app.jobs import KindRegistry, load_kinds
 from worker.celery import TASK, create_celery, queue_name
 from worker.executor import Executor
+from worker.identity import Identity
 from worker.memory import container_limit, share
 from worker.parent import Parent
 from worker.persist import is_outage
@@ -43,24 +43,21 @@ def installed_kinds(settings: Settings) -> KindRegistry:
     return KindRegistry([kinds[name] for name in wanted])
 
 
-def build_of(version: str, kinds: KindRegistry) -> str:
-    """A version and its kinds in one word: workers that share it run the same jobs."""
-    return hashlib.sha256("\n".join([version, *kinds]).encode()).hexdigest()[:12]
-
-
 def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
     if pool not in settings.jobs.pools:
         raise ConfigurationError(
             f"no pool {pool!r}: HEAVYLIFT_JOBS_POOLS has {', '.join(settings.jobs.pools)}"
         )
-    kinds = installed_kinds(settings)
-    version = settings.worker.version or installed_version("heavylift")
-    worker_id = uuid4()
+    identity = Identity(
+        uuid4(),
+        pool,
+        settings.worker.version or installed_version("heavylift"),
+        installed_kinds(settings),
+    )
     slots = Slots(concurrency)
     memory = settings.worker.memory_per_slot or share(concurrency, container_limit())
-    build = build_of(version, kinds)
-    queues = [queue_name(pool), queue_name(pool, build)]
+    queues = [queue_name(pool), queue_name(pool, identity.build)]
     celery = create_celery(settings, queues)
     executor: Executor | None = None
     # The parent's: a killed child can't remove its own.
@@ -69,16 +66,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     # Before any child imports a library that counts the machine's cores for itself.
     limit_threads(settings.worker.threads_per_slot)
 
-    parent = Parent(
-        settings,
-        kinds,
-        worker_id=worker_id,
-        version=version,
-        build=build,
-        pool=pool,
-        slots=slots,
-        memory_per_slot=memory,
-    )
+    parent = Parent(settings, identity, slots, memory_per_slot=memory)
 
     def logging_is_ours(**_: Any) -> None:
         """Connecting to this signal is what keeps Celery from setting up logging."""
@@ -88,18 +76,17 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
 
     def child_started(**_: Any) -> None:
         nonlocal executor
-        executor = Executor(
-            settings,
-            kinds,
-            worker_id=worker_id,
-            version=version,
-            slots=slots,
-            slot=current_process().index,
-            scratch=scratch,
-        )
+        slot = current_process().index
+        executor = Executor(settings, identity, slots, slot=slot, scratch=scratch)
 
     def parent_ready(**_: Any) -> None:
-        log.info("ready", pool=pool, slots=concurrency, version=version, kinds=list(kinds))
+        log.info(
+            "ready",
+            pool=pool,
+            slots=concurrency,
+            version=identity.version,
+            kinds=list(identity.kinds),
+        )
         parent.start()
 
     def parent_told_to_stop(**_: Any) -> None:
@@ -127,7 +114,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         pool_cls="prefork",
         concurrency=concurrency,
         queues=queues,
-        hostname=f"{pool}@{worker_id}",
+        hostname=f"{pool}@{identity.id}",
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

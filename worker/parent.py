@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
@@ -20,11 +19,11 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.db import sync_engine
-from app.jobs import KindRegistry
 from app.services import ledger
 from app.services.ledger import LEASE, Change, Retention
 from worker.announce import Announcer
 from worker.executor import timeout_detail
+from worker.identity import Identity
 from worker.kill import alive, kill, own_memory
 from worker.persist import is_outage
 from worker.slots import Assignment, Order, Slots
@@ -63,21 +62,13 @@ class Parent:
     def __init__(
         self,
         settings: Settings,
-        kinds: KindRegistry,
-        *,
-        worker_id: UUID,
-        version: str,
-        build: str,
-        pool: str,
+        identity: Identity,
         slots: Slots,
+        *,
         memory_per_slot: int,
     ) -> None:
         self._settings = settings
-        self._kinds = kinds
-        self._worker_id = worker_id
-        self._version = version
-        self._build = build
-        self._pool = pool
+        self._identity = identity
         self._slots = slots
         self._memory_per_slot = memory_per_slot
         self._keep = Retention.configured(settings)
@@ -236,12 +227,12 @@ class Parent:
         # What holds a slot but is dead is not among them: its lease may run out.
         working = [a for a in self._slots.assignments() if alive(a.pid)]
         beat = ledger.Beat(
-            worker_id=self._worker_id,
-            pool=self._pool,
+            worker_id=self._identity.id,
+            pool=self._identity.pool,
             hostname=socket.gethostname(),
-            version=self._version,
-            build=self._build,
-            kinds=list(self._kinds),
+            version=self._identity.version,
+            build=self._identity.build,
+            kinds=list(self._identity.kinds),
             slots=self._slots.count,
             draining=self._drain_signals > 0,
             held=[assignment.held for assignment in working],
@@ -268,7 +259,7 @@ class Parent:
                 self._written.notify_all()
             if change is not None:
                 self._announcer.change(change)
-                self._announcer.room(self._pool)
+                self._announcer.room(self._identity.pool)
 
     def _statement(self, ending: Ending) -> Callable[[Connection], Change | None]:
         job_id, attempt = ending.assignment.held
@@ -303,7 +294,7 @@ class Parent:
     def _deregister(self) -> None:
         try:
             with self._engine.begin() as connection:
-                ledger.deregister(connection, self._worker_id)
+                ledger.deregister(connection, self._identity.id)
         except DBAPIError as error:
             log.warning("still registered until the lease ends", error=str(error.orig))
         self._engine.dispose()
