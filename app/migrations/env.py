@@ -11,6 +11,8 @@ MIGRATION_LOCK = 0x4845415659
 def set_timeouts() -> None:
     context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     context.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+    # Nor does a machine that vanished in the middle of it.
+    context.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{STATEMENT_TIMEOUT}'")
 
 
 def run() -> None:

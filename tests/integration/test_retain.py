@@ -15,10 +15,12 @@ from obstore.exceptions import GenericError
 from obstore.store import LocalStore, ObjectStore
 from sqlalchemy import Engine, text
 
+from app.core import db
 from app.core.config import Settings
 from app.models.job import JobState
 from app.services import ledger
 from app.services.ledger import Outcome, Retention, Submission
+from tests.processes import until
 from worker.controller import retain as retaining
 from worker.controller.retain import RetainReport, retain
 
@@ -415,6 +417,38 @@ def test_one_controller_at_a_time_begins_to_look(
         assert connection.execute(retaining.TRY_LOCK, lock).scalar_one()
         assert retain(engine, store, settings) == NOTHING
     assert retain(engine, store, settings) == RetainReport(orphans=1)
+
+
+def test_a_slow_store_ends_no_sweep(
+    store: ObjectStore,
+    settings: Settings,
+    tmp_path: Path,
+    clean: None,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is asked in the middle of a transaction, the only one that may idle for so long."""
+    obstore.put(store, "files/a/orphan", b"")
+    age(tmp_path / "files/a/orphan", 2 * DAY)
+    idles = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state = 'idle in transaction' AND state_change < clock_timestamp() - interval '1 s'"
+    )
+
+    def has_idled() -> bool:
+        with engine.begin() as connection:
+            return bool(connection.execute(idles).scalar_one())
+
+    def slow(*arguments: Any) -> None:
+        until(has_idled, seconds=10, what="the transaction has been idle for a second")
+        obstore_put(*arguments)
+
+    obstore_put = obstore.put
+    monkeypatch.setattr(obstore, "put", slow)
+    monkeypatch.setattr(db, "IDLE_LIMIT", "SET LOCAL idle_in_transaction_session_timeout = 200;")
+    strict = db.sync_engine(settings.database)
+    assert retain(strict, store, settings) == RetainReport(orphans=1)
+    strict.dispose()
 
 
 def test_four_controllers_at_once(

@@ -164,7 +164,13 @@ def _in_batches(engine: Engine, change: Callable[[Connection, int], int]) -> int
 
 # --- orphans ------------------------------------------------------------------------------------
 
-TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock)")
+# Nobody waits for this lock: its transaction, unlike all others, may wait for a slow store.
+TRY_LOCK = text(
+    """
+    SELECT pg_try_advisory_xact_lock(:lock),
+           set_config('idle_in_transaction_session_timeout', '1h', true)
+    """
+)
 NAMED = text("SELECT key FROM files WHERE key = ANY(CAST(:keys AS text[]))")
 
 

@@ -1,0 +1,100 @@
+"""What every transaction of ours says to the server, and what a session that was ended costs."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.core.config import Settings
+from app.core.db import sync_engine
+from tests.processes import until
+from worker.persist import persist
+
+IDLE_LIMIT = "SHOW idle_in_transaction_session_timeout"
+
+
+@pytest.fixture
+def one(settings: Settings) -> Iterator[Engine]:
+    """An engine with one connection."""
+    engine = sync_engine(settings.database)
+    yield engine
+    engine.dispose()
+
+
+def test_a_transaction_may_not_idle_and_leaves_nothing_behind(one: Engine) -> None:
+    with one.begin() as connection:
+        assert connection.execute(text(IDLE_LIMIT)).scalar_one() == "10s"
+    driver = one.raw_connection()
+    with driver.cursor() as cursor:
+        cursor.execute(IDLE_LIMIT)
+        assert cursor.fetchone() == ("0",)
+    driver.close()
+
+
+@pytest.mark.anyio
+async def test_nor_may_one_of_the_api(async_engine: AsyncEngine) -> None:
+    async with async_engine.begin() as connection:
+        assert await connection.scalar(text(IDLE_LIMIT)) == "10s"
+        driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    assert await driver.fetchval(IDLE_LIMIT) == "0"
+
+
+def test_a_lock_is_not_waited_for_longer_than_was_said(settings: Settings, one: Engine) -> None:
+    impatient = sync_engine(settings.database, lock_timeout=0.5)
+    with impatient.begin() as connection:
+        assert connection.execute(text("SHOW lock_timeout")).scalar_one() == "500ms"
+        assert connection.execute(text(IDLE_LIMIT)).scalar_one() == "10s"
+    impatient.dispose()
+    with one.begin() as connection:
+        assert connection.execute(text("SHOW lock_timeout")).scalar_one() == "0"
+
+
+def test_what_fails_is_rolled_back_whole(one: Engine, clean: None) -> None:
+    """The driver commits by itself: only our own BEGIN keeps statements together."""
+
+    def insert_then_fail() -> None:
+        with one.begin() as connection:
+            connection.execute(text("INSERT INTO pools (name) VALUES ('cpu')"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        insert_then_fail()
+    with one.connect() as connection:
+        connection.execute(text("INSERT INTO pools (name) VALUES ('io')"))
+    with one.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pools")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("ended", ["idle in transaction", "between transactions"])
+def test_what_an_ended_session_did_not_commit_is_written_once(
+    one: Engine, engine: Engine, clean: None, ended: str
+) -> None:
+    name = uuid4().hex
+    sessions: list[int] = []
+
+    def gone() -> bool:
+        query = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+        with engine.begin() as other:
+            return bool(other.execute(query, {"pid": sessions[0]}).scalar_one() == 0)
+
+    def write(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO pools (name) VALUES (:name)"), {"name": name})
+        sessions.append(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        if ended == "idle in transaction" and len(sessions) == 1:
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 1"))
+            until(gone, seconds=10, what="the server ends the session")
+
+    if ended == "between transactions":
+        with one.begin() as connection:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        with engine.begin() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        sessions.append(pid)
+        until(gone, seconds=10, what="the session is gone")
+    persist(one, write)
+    assert len(set(sessions)) == 2
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pools")).scalar_one() == 1
