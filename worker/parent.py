@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from app.core.config import Settings
 from app.core.db import sync_engine
 from app.services import ledger
-from app.services.ledger import LEASE, Change, Retention
+from app.services.ledger import LEASE, Change, Lease, Retention
 from worker.announce import Announcer
 from worker.executor import timeout_detail
 from worker.identity import Identity
@@ -32,6 +32,15 @@ log = structlog.get_logger()
 
 # A third of a lease: two beats may be lost.
 BEAT = LEASE.total_seconds() / 3
+
+# After a beat that found a row locked (seconds): whoever holds it has ten at most.
+BEAT_AGAIN = 1.0
+
+# Between the scribe's tries (seconds): doubled from the first to the last.
+RETRY = (0.2, 2.0)
+
+# One locked row holds up the writing of nothing else for longer (seconds).
+LOCK_TIMEOUT = 2.0
 
 WATCH = 0.25
 
@@ -72,12 +81,13 @@ class Parent:
         self._slots = slots
         self._memory_per_slot = memory_per_slot
         self._keep = Retention.configured(settings)
-        self._engine = sync_engine(settings.database)
+        self._engine = sync_engine(settings.database, lock_timeout=LOCK_TIMEOUT)
         self._announcer = Announcer(settings)
         # Written by a signal's handler: plain values, since a handler must take no lock.
         self._drain_signals = 0
         self._drain_deadline = float("inf")
         self._next_beat = 0.0
+        self._unwatched = threading.Event()
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._endings: deque[Ending] = deque()
@@ -85,16 +95,14 @@ class Parent:
         # The watch's own: what each slot was seen doing, and since when it was told to stop.
         self._seen: dict[int, Assignment] = {}
         self._ordered: dict[Assignment, float] = {}
-        self._threads = [
-            threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
-            for target in (self._watch, self._scribe)
-        ]
+        self._watching = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._writing = threading.Thread(target=self._scribe, name="scribe", daemon=True)
 
     # --- called by Celery's thread
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        self._watching.start()
+        self._writing.start()
 
     def drain(self) -> None:
         """The first SIGTERM starts the drain's clock; a second one ends it at once."""
@@ -106,22 +114,31 @@ class Parent:
 
     def stop(self) -> None:
         """The children are gone: write what is left to write, within `LAST_WRITES`, and leave."""
+        if self._watching.ident is None:
+            # Told to stop before Redis was there, it never started.
+            return
         deadline = time.monotonic() + LAST_WRITES
-        self._wake.set()
+
+        def left() -> float:
+            return max(0.1, deadline - time.monotonic())
+
+        # The watch first: what is to be written grows no more while it is waited for.
+        self._unwatched.set()
+        self._watching.join(left())
         with self._written:
-            self._written.wait_for(lambda: not self._endings, LAST_WRITES)
+            self._written.wait_for(lambda: not self._endings, left())
         self._stopped.set()
         self._wake.set()
-        for thread in self._threads:
-            # Told to stop before Redis was there, it never started.
-            if thread.ident is not None:
-                thread.join(max(0.1, deadline - time.monotonic()))
+        self._writing.join(left())
 
     # --- the watch
 
     def _watch(self) -> None:
         signals = 0
-        while not self._stopped.wait(WATCH):
+        over = False
+        while not over:
+            # One more look when it is: at what ended since the last one.
+            over = self._unwatched.wait(WATCH)
             if signals != self._drain_signals:
                 signals = self._drain_signals
                 left = max(0.0, self._drain_deadline - time.monotonic())
@@ -200,7 +217,7 @@ class Parent:
     # --- the scribe
 
     def _scribe(self) -> None:
-        delay = 0.2
+        delay = RETRY[0]
         while not self._stopped.is_set():
             try:
                 # First: an ending that can't be written costs nobody else a lease.
@@ -208,16 +225,16 @@ class Parent:
                     self._next_beat = time.monotonic() + BEAT
                     self._beat()
                 self._write_endings()
-                delay = 0.2
+                delay = RETRY[0]
             except Exception as error:
                 # Whatever it was: a worker whose parent no longer beats loses every job it takes.
                 if isinstance(error, DBAPIError) and is_outage(error):
-                    log.warning("the ledger is away, no lease was renewed", error=str(error.orig))
+                    log.warning("the ledger is away, or a row of it locked", error=str(error.orig))
                 else:
                     log.exception("scribe")
                 self._next_beat = 0.0
                 self._stopped.wait(delay)
-                delay = min(delay * 2, 2.0)
+                delay = min(delay * 2, RETRY[1])
                 continue
             self._wake.wait(max(0.0, self._next_beat - time.monotonic()))
             self._wake.clear()
@@ -241,19 +258,28 @@ class Parent:
         with self._engine.begin() as connection:
             held = ledger.heartbeat(connection, beat)
         for assignment in working:
-            cancelled = held.get(assignment.held)
-            if cancelled is None:
-                self._tell(assignment, Order.DROP)
-            else:
-                self._slots.renew(assignment, asked)
-                if cancelled:
+            match held[assignment.held]:
+                case Lease.RENEWED:
+                    self._slots.renew(assignment, asked)
+                case Lease.CANCELLED:
+                    self._slots.renew(assignment, asked)
                     self._tell(assignment, Order.CANCEL)
+                case Lease.LOST:
+                    self._tell(assignment, Order.DROP)
+                case Lease.UNKNOWN:
+                    # The child keeps what it may well still hold.
+                    self._next_beat = min(self._next_beat, time.monotonic() + BEAT_AGAIN)
 
     def _write_endings(self) -> None:
         while self._endings:
             ending = self._endings[0]
-            with self._engine.begin() as connection:
-                change = self._statement(ending)(connection)
+            try:
+                with self._engine.begin() as connection:
+                    change = self._statement(ending)(connection)
+            except Exception:
+                # To the end: what can't be written now holds up none of the others.
+                self._endings.rotate(-1)
+                raise
             with self._written:
                 self._endings.popleft()
                 self._written.notify_all()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, Self
 from uuid import UUID
 
@@ -84,6 +85,17 @@ class Beat:
     slots: int
     draining: bool
     held: Sequence[tuple[UUID, int]] = field(default=())
+
+
+class Lease(Enum):
+    """What a heartbeat found of an attempt."""
+
+    RENEWED = "renewed"
+    CANCELLED = "cancelled"
+    """Renewed, and to be cancelled."""
+    UNKNOWN = "unknown"
+    """Another transaction holds the row: neither renewed nor lost, ask again soon."""
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +228,10 @@ def claim(
 
 
 # An expired lease that nobody took is renewed as well: after an outage of the database every
-# lease has expired and no worker has died. What is not returned is lost.
+# lease has expired and no worker has died. A row that is not in the snapshot is lost, since its
+# claim had committed before anybody held it. One that is there and was not renewed is another
+# transaction's just now, a frozen process's perhaps: waiting for it could cost all others their
+# leases.
 HEARTBEAT = text(
     """
     WITH worker AS (
@@ -226,18 +241,29 @@ HEARTBEAT = text(
                 cardinality(CAST(:jobs AS uuid[])), :draining, clock_timestamp() + :lease)
         ON CONFLICT (id) DO UPDATE
         SET busy = excluded.busy, draining = excluded.draining, expires_at = excluded.expires_at
+    ), held AS MATERIALIZED (
+        SELECT * FROM unnest(CAST(:jobs AS uuid[]), CAST(:attempts AS integer[]))
+            AS held (job_id, attempt)
+    ), free AS MATERIALIZED (
+        SELECT run.job_id FROM held JOIN job_runs AS run USING (job_id, attempt)
+        WHERE run.state = 'running'
+        FOR NO KEY UPDATE OF run SKIP LOCKED
+    ), renewed AS (
+        UPDATE job_runs AS run SET lease_expires_at = clock_timestamp() + :lease
+        FROM free WHERE run.job_id = free.job_id
+        RETURNING run.job_id, run.attempt, run.cancel_requested_at IS NOT NULL AS cancelled
     )
-    UPDATE job_runs AS run
-    SET lease_expires_at = clock_timestamp() + :lease
-    FROM unnest(CAST(:jobs AS uuid[]), CAST(:attempts AS integer[])) AS held (job_id, attempt)
-    WHERE run.job_id = held.job_id AND run.attempt = held.attempt AND run.state = 'running'
-    RETURNING run.job_id, run.attempt, run.cancel_requested_at IS NOT NULL AS cancelled
+    SELECT job_id, attempt,
+           CASE WHEN cancelled THEN 'cancelled' WHEN NOT cancelled THEN 'renewed'
+                WHEN run.state = 'running' THEN 'unknown' ELSE 'lost' END AS lease
+    FROM held LEFT JOIN renewed USING (job_id, attempt)
+              LEFT JOIN job_runs AS run USING (job_id, attempt)
     """
 )
 
 
-def heartbeat(connection: Connection, beat: Beat) -> dict[tuple[UUID, int], bool]:
-    """Renew the worker and its leases: the attempts still held, each with whether to cancel it."""
+def heartbeat(connection: Connection, beat: Beat) -> dict[tuple[UUID, int], Lease]:
+    """Renew the worker and its leases; says of each attempt in `beat.held` what became of it."""
     rows = connection.execute(
         HEARTBEAT,
         {
@@ -254,7 +280,7 @@ def heartbeat(connection: Connection, beat: Beat) -> dict[tuple[UUID, int], bool
             "lease": LEASE,
         },
     )
-    return {(row.job_id, row.attempt): row.cancelled for row in rows}
+    return {(row.job_id, row.attempt): Lease(row.lease) for row in rows}
 
 
 def deregister(connection: Connection, worker_id: UUID) -> None:

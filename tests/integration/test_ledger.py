@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from app.models.job import JobState
 from app.services import ledger
-from app.services.ledger import Beat, Submission
+from app.services.ledger import Beat, Lease, Submission
 from tests.ledger_view import KEEP
 
 WORKER = uuid4()
@@ -181,10 +181,48 @@ def test_a_heartbeat_renews_what_is_held_and_says_what_is_not(
     beat = Beat(
         WORKER, "cpu", "host", "1", "b1", ["a.b"], 4, False, [(kept, 1), (cancelled, 1), (lost, 1)]
     )
-    assert ledger.heartbeat(connection, beat) == {(kept, 1): False, (cancelled, 1): True}
+    assert ledger.heartbeat(connection, beat) == {
+        (kept, 1): Lease.RENEWED,
+        (cancelled, 1): Lease.CANCELLED,
+        (lost, 1): Lease.LOST,
+    }
     assert ledger.rescue(connection, asked_at=ledger.now(connection), limit=10, keep=KEEP) == []
     row = connection.execute(text("SELECT busy, slots FROM workers")).one()
     assert tuple(row) == (3, 4)
+
+
+def test_a_heartbeat_waits_for_no_row_and_says_which_it_did_not_see(
+    engine: Engine, clean: None, owner: UUID
+) -> None:
+    """Locked rows are neither renewed nor lost, whatever their transactions make of them."""
+    with engine.begin() as connection:
+        free, slow, ending, gone = jobs = [submit(connection, owner) for _ in range(4)]
+        for job in jobs:
+            claim(connection, job)
+            expire(connection, job)
+        ledger.release(connection, gone, 1, keep=KEEP)
+    held = [(job, 1) for job in jobs]
+    beat = Beat(WORKER, "cpu", "host", "1", "b1", ["a.b"], 4, False, held)
+
+    def leases() -> list[Lease]:
+        with engine.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            found = ledger.heartbeat(connection, beat)
+        assert set(found) == set(held)
+        return [found[job, 1] for job in jobs]
+
+    def live() -> set[UUID]:
+        query = text("SELECT job_id FROM job_runs WHERE lease_expires_at > clock_timestamp()")
+        with engine.begin() as connection:
+            return set(connection.execute(query).scalars())
+
+    with engine.begin() as progressing, engine.begin() as finishing:
+        ledger.progress(progressing, slow, 1, fraction=0.5, message="")
+        ledger.succeed(finishing, ending, 1, result="{}", keep=KEEP)
+        assert leases() == [Lease.RENEWED, Lease.UNKNOWN, Lease.UNKNOWN, Lease.LOST]
+        assert live() == {free}
+    assert leases() == [Lease.RENEWED, Lease.RENEWED, Lease.LOST, Lease.LOST]
+    assert live() == {free, slow}
 
 
 def test_rescue_counts_losses_and_ends_with_a_dead_letter(
@@ -242,6 +280,34 @@ def test_a_job_takes_only_its_owners_ready_files(
     assert connection.execute(held).all() == []
 
 
+def test_an_output_that_is_reserved_again_is_the_same_one(
+    connection: Connection, owner: UUID
+) -> None:
+    """The answer to its commit was lost: nobody knows whether it is there."""
+    job = submit(connection, owner)
+    claim(connection, job)
+
+    def reserve(key: str) -> UUID | None:
+        return ledger.reserve_output(
+            connection,
+            job,
+            1,
+            key=key,
+            name="n",
+            content_type="text/plain",
+            size=1,
+            sha256=b"x",
+            pending_ttl=timedelta(1),
+        )
+
+    first = reserve("outputs/1")
+    assert first is not None
+    assert reserve("outputs/1") == first
+    assert reserve("outputs/2") not in (None, first)
+    ledger.release(connection, job, 1, keep=KEEP)
+    assert reserve("outputs/1") is None
+
+
 def test_only_the_winning_attempts_outputs_become_the_owners(
     connection: Connection, owner: UUID
 ) -> None:
@@ -279,6 +345,7 @@ def test_a_worker_that_does_not_know_the_kind_gives_the_message_back(
     assert ledger.claim(connection, job, worker_id=WORKER, kinds=["c.d"], version="1") is None
     row = run(connection, job)
     assert (row["state"], row["attempt"], row["tries"]) == ("scheduled", 0, 0)
+    assert row["seq"] == 2, "who watches sees it change"
 
 
 def test_a_version_that_could_not_read_a_job_is_not_given_it_again(

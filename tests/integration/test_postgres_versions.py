@@ -17,7 +17,7 @@ from app.core.config import Database
 from app.core.db import sync_engine
 from app.models.job import JobState
 from app.services import ledger
-from app.services.ledger import Beat, Need, Outcome, Submission
+from app.services.ledger import Beat, Lease, Need, Outcome, Submission
 from tests.ledger_view import KEEP
 from tests.servers import BINARIES
 from worker.controller.dispatch import fill
@@ -45,7 +45,7 @@ def live(connection: Connection, owner: UUID) -> None:
 
     def beat(*held: tuple[UUID, int], kinds: tuple[str, ...] = ("a.b",)) -> None:
         worker = Beat(WORKER, "cpu", "host", "1", "b1", kinds, slots=4, draining=False, held=held)
-        assert ledger.heartbeat(connection, worker) == dict.fromkeys(held, False)
+        assert ledger.heartbeat(connection, worker) == dict.fromkeys(held, Lease.RENEWED)
 
     # Left alone for want of a worker that runs the kind, then sent, lost, to be sent again.
     connection.execute(text("INSERT INTO pools (name) VALUES ('cpu')"))

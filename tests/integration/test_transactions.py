@@ -27,9 +27,10 @@ def test_a_transaction_may_not_idle_and_leaves_nothing_behind(one: Engine) -> No
     with one.begin() as connection:
         assert connection.execute(text(IDLE_LIMIT)).scalar_one() == "10s"
     driver = one.raw_connection()
-    with driver.cursor() as cursor:
-        cursor.execute(IDLE_LIMIT)
-        assert cursor.fetchone() == ("0",)
+    cursor = driver.cursor()
+    cursor.execute(IDLE_LIMIT)
+    assert cursor.fetchone() == ("0",)
+    cursor.close()
     driver.close()
 
 

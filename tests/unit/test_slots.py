@@ -2,14 +2,14 @@
 
 import os
 import signal
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psutil
 import pytest
 
-from tests.processes import until
+from tests.children import Child
 from worker.kill import alive, kill, own_memory
-from worker.slots import Assignment, Order, Slots
+from worker.slots import Order, Slots
 
 
 def test_an_assignment_is_read_as_it_was_written() -> None:
@@ -67,38 +67,6 @@ def test_a_slot_that_is_being_written_is_not_read() -> None:
 def test_there_are_as_many_slots_as_were_asked_for() -> None:
     with pytest.raises(IndexError):
         Slots(2).take(2, uuid4(), 1, 1)
-
-
-class Child:
-    """A real process that takes one job after the other, going on when it is told to."""
-
-    def __init__(self, slots: Slots, jobs: list[UUID]) -> None:
-        told, self._tell = os.pipe()
-        self._slots = slots
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                for job in jobs:
-                    slots.take(0, job, 1, 60)
-                    os.read(told, 1)
-                    slots.clear(0)
-            finally:
-                os._exit(0)
-        os.close(told)
-
-    def does(self, job: UUID) -> Assignment:
-        def look() -> Assignment | None:
-            assignment = self._slots.read(0)
-            return assignment if assignment is not None and assignment.job_id == job else None
-
-        return until(look, seconds=10, what="the child takes the job")
-
-    def go_on(self) -> None:
-        os.write(self._tell, b".")
-
-    def exit_code(self) -> int:
-        os.close(self._tell)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def test_a_child_is_killed_for_what_it_does() -> None:
