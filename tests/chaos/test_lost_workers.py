@@ -1,16 +1,21 @@
 """Killed and frozen workers: a lease at most, and never a job."""
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import pytest
+from sqlalchemy import text
 
+from app.core.db import IDLE_IN_TRANSACTION
 from app.services import ledger
 from tests.chaos.conftest import Stack
 from tests.ledger_view import KEEP
-from tests.processes import Part, until
+from tests.processes import Part, environment, until
 
 # A lease of 30 s, a turn of rescue and of dispatch, and what a busy machine adds.
 RESCUED_WITHIN = 45
@@ -94,6 +99,52 @@ def test_a_zombie_overwrites_nothing(stack: Stack, tmp_path: Path) -> None:
     assert stack.ledger.count("files WHERE state = 'ready'") == 1
     assert stack.ledger.count("files WHERE state = 'ready' AND attempt = 2") == 1
     assert stack.ledger.count("files WHERE state = 'pending' AND expires_at < now()") == 1
+
+
+FREEZE_IN_A_TRANSACTION = """
+import os, signal, sys
+from uuid import UUID
+from app.core.config import load_settings
+from app.core.db import sync_engine
+from app.services import ledger
+
+with sync_engine(load_settings().database).begin() as connection:
+    assert ledger.progress(connection, UUID(sys.argv[1]), 1, fraction=0.5, message="frozen")
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_a_worker_that_froze_before_a_commit_holds_its_row_no_longer(stack: Stack) -> None:
+    """Nor would a node that vanished: to PostgreSQL both are a session that says nothing more."""
+    stack.parts.controller().ready()
+    job = stack.ledger.submit()
+    with stack.ledger.engine.begin() as connection:
+        assert ledger.claim(connection, job, worker_id=uuid4(), kinds=["test.nap"], version="1")
+    frozen = subprocess.Popen(
+        [sys.executable, "-c", FREEZE_IN_A_TRANSACTION, str(job)], env=environment(stack.settings)
+    )
+    try:
+        until(
+            lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_STOPPED,
+            seconds=30,
+            what="it has written and not committed",
+        )
+        free = text("SELECT job_id FROM job_runs FOR UPDATE SKIP LOCKED")
+        with stack.ledger.engine.begin() as connection:
+            assert connection.execute(free).all() == [], "it holds the row"
+        until(
+            lambda: stack.ledger.state(job) == "queued",
+            seconds=RESCUED_WITHIN + IDLE_IN_TRANSACTION,
+            what="rescue has taken it",
+        )
+        frozen.send_signal(signal.SIGCONT)
+        assert frozen.wait(30) != 0, "what it wrote late was not refused"
+    finally:
+        frozen.kill()
+        frozen.wait()
+    stack.parts.worker(concurrency=1).ready()
+    until(lambda: stack.ledger.succeeded(job), seconds=30, what="the second attempt succeeds")
+    assert stack.ledger.job(job)["attempt"] == 2
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

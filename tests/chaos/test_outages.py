@@ -100,6 +100,15 @@ def test_redis_killed_and_emptied_loses_no_job(stack: Stack) -> None:
     assert stack.ledger.count("jobs WHERE attempt <> 1") == 0
 
 
+def test_a_worker_that_never_saw_redis_stops_when_it_is_told_to(stack: Stack) -> None:
+    stack.redis.stop()
+    worker = stack.parts.worker(concurrency=1)
+    until(lambda: "Cannot connect" in worker.output, seconds=30, what="it looks for Redis")
+    worker.terminate()
+    assert worker.process.wait(20) == 0, worker.output
+    assert "Traceback" not in worker.output
+
+
 def test_a_frozen_redis_stops_nothing_for_good(stack: Stack) -> None:
     stack.parts.controller().ready()
     stack.parts.worker(concurrency=1).ready()
