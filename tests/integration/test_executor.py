@@ -13,6 +13,7 @@ from app.jobs.registry import AnyKind
 from tests.ledger_view import View
 from tests.processes import until
 from worker.executor import Executor
+from worker.identity import Identity
 from worker.slots import Slots
 
 
@@ -33,10 +34,8 @@ def execute(settings: Settings, view: View, tmp_path: Path) -> Iterator[Callable
     def execute(kind: AnyKind) -> UUID:
         executor = Executor(
             settings,
-            KindRegistry([kind]),
-            worker_id=uuid4(),
-            version="1",
-            slots=Slots(1),
+            Identity(uuid4(), "cpu", "1", KindRegistry([kind])),
+            Slots(1),
             slot=0,
             scratch=tmp_path / "scratch",
         )

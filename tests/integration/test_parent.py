@@ -28,7 +28,7 @@ class Family:
     def __init__(self, settings: Settings, view: View) -> None:
         self.slots = Slots(SLOTS)
         self.identity = Identity(uuid4(), "cpu", "1", KindRegistry([]))
-        self.parent = Parent(settings, self.identity, self.slots, memory_per_slot=None)
+        self.parent = Parent(settings, self.identity, self.slots, memory_per_slot=1 << 40)
         self._view = view
         self._children: list[Child] = []
 
