@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
@@ -29,6 +30,12 @@ ALGORITHM = "HS256"
 T = TypeVar("T")
 
 
+@cache
+def nobody() -> str:
+    """Verified for whoever does not exist, so that they take as long as who does."""
+    return ARGON2ID.hash("nobody")
+
+
 class PasswordHashing:
     """Argon2id in threads of its own: it releases the GIL, and a login storm takes no more cores.
 
@@ -38,8 +45,7 @@ class PasswordHashing:
     def __init__(self, threads: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._room = threads * (1 + BACKLOG_PER_THREAD)
-        # Verified for whoever does not exist, so that they take as long as who does.
-        self._nobody = ARGON2ID.hash("nobody")
+        nobody()
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +76,7 @@ class PasswordHashing:
 
     def _matches(self, password: str, password_hash: str | None) -> bool:
         try:
-            matches = ARGON2ID.verify(password, password_hash or self._nobody)
+            matches = ARGON2ID.verify(password, password_hash or nobody())
         except UnknownHashError:
             # Of a user who has no password.
             return self._matches(password, None)
