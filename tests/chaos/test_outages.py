@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import httpx2
 import pytest
+from sqlalchemy import text
 
 from app.services.ledger import LEASE
 from tests.chaos.conftest import Stack
@@ -98,6 +99,18 @@ def test_redis_killed_and_emptied_loses_no_job(stack: Stack) -> None:
 
         until(all_succeeded, seconds=90, what=f"all {len(jobs)} succeed")
     assert stack.ledger.count("jobs WHERE attempt <> 1") == 0
+
+
+def test_a_pool_whose_row_has_vanished_is_served_again(stack: Stack) -> None:
+    """As in a database that was restored under a running controller."""
+    stack.parts.controller().ready()
+    stack.parts.worker(concurrency=1).ready()
+    first = stack.ledger.submit(seconds=0.1)
+    until(lambda: stack.ledger.succeeded(first), seconds=30, what="all is well")
+    with stack.ledger.engine.begin() as connection:
+        connection.execute(text("DELETE FROM pools"))
+    second = stack.ledger.submit(seconds=0.1)
+    until(lambda: stack.ledger.succeeded(second), seconds=30, what="the next job runs")
 
 
 def test_a_worker_that_never_saw_redis_stops_when_it_is_told_to(stack: Stack) -> None:

@@ -12,9 +12,9 @@ BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Loop:
-    """Runs `turn` every `interval` seconds, and at once when woken."""
+    """Runs `turn` every `interval` seconds, and at once when woken or when it left more to do."""
 
-    def __init__(self, name: str, turn: Callable[[], object], *, interval: float) -> None:
+    def __init__(self, name: str, turn: Callable[[], bool | None], *, interval: float) -> None:
         self.name = name
         self._turn = turn
         self._interval = interval
@@ -39,7 +39,7 @@ class Loop:
         failures = 0
         while not self._stopped.is_set():
             try:
-                self._turn()
+                more = self._turn()
                 failures = 0
             except Exception as error:
                 # A loop that ends is a controller that lies: whatever it was, it tries again.
@@ -47,6 +47,8 @@ class Loop:
                     log.warning("turn failed", loop=self.name, exc_info=error)
                 self._stopped.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
                 failures += 1
+                continue
+            if more:
                 continue
             self._woken.wait(self._interval)
             self._woken.clear()

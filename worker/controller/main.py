@@ -26,6 +26,7 @@ log = structlog.get_logger()
 # Connections to PostgreSQL: one for each loop.
 CONNECTIONS = 5
 
+REGISTER_INTERVAL = 5.0
 REDISPATCH_INTERVAL = 2.0
 RETAIN_INTERVAL = 60.0
 
@@ -64,13 +65,19 @@ def run_controller(settings: Settings) -> None:
     pools = settings.jobs.pools
     stopped = threading.Event()
 
+    register_at = 0.0
+
     def dispatch_turn() -> None:
-        if not registered.is_set():
+        nonlocal register_at
+        # Again and again: a database that was restored may not know the pools of today.
+        if time.monotonic() >= register_at:
             register_pools(engine, pools)
-            registered.set()
+            register_at = time.monotonic() + REGISTER_INTERVAL
         dispatch.turn()
 
-    registered = threading.Event()
+    def retain_turn() -> None:
+        retain(engine, store, settings)
+
     publishers = Publisher(settings), Publisher(settings)
     dispatch = Dispatch(
         engine, publishers[0], pools, window_per_slot=settings.controller.window_per_slot
@@ -95,7 +102,7 @@ def run_controller(settings: Settings) -> None:
             ).turn,
             interval=rescue.INTERVAL,
         ),
-        Loop("retain", lambda: retain(engine, store, settings), interval=RETAIN_INTERVAL),
+        Loop("retain", retain_turn, interval=RETAIN_INTERVAL),
     ]
 
     stopping: list[int] = []

@@ -63,13 +63,14 @@ class Rescue:
         self._wake = wake
         self._contact = Contact()
 
-    def turn(self) -> None:
+    def turn(self) -> bool:
+        """Whether there may be more to take."""
         try:
             with self._engine.begin() as connection:
                 asked_at = ledger.now(connection)
             self._contact.heard()
             if self._contact.lasts < LEASE.total_seconds():
-                return
+                return False
             with self._engine.begin() as connection:
                 changes = ledger.rescue(connection, asked_at=asked_at, limit=BATCH, keep=self._keep)
             self._contact.heard()
@@ -83,3 +84,4 @@ class Rescue:
             self._announce(change)
         if changes:
             self._wake()
+        return len(changes) == BATCH

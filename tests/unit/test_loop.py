@@ -1,0 +1,42 @@
+"""A controller's loop, with turns that a test looks into."""
+
+import threading
+
+from worker.controller.loop import Loop
+
+# Nothing of these tests waits for a turn of its own accord.
+NEVER = 3600.0
+
+
+def test_a_turn_that_left_more_to_do_is_followed_at_once() -> None:
+    left = [True, True, False]
+    waiting = threading.Event()
+
+    def turn() -> bool:
+        more = left.pop(0)
+        if not more:
+            waiting.set()
+        return more
+
+    loop = Loop("test", turn, interval=NEVER)
+    loop.start()
+    assert waiting.wait(10)
+    loop.stop()
+    loop.join(10)
+    assert not loop._thread.is_alive()
+    assert left == []
+
+
+def test_a_loop_that_always_has_more_to_do_stops_when_it_is_told_to() -> None:
+    turning = threading.Event()
+
+    def turn() -> bool:
+        turning.set()
+        return True
+
+    loop = Loop("test", turn, interval=NEVER)
+    loop.start()
+    assert turning.wait(10)
+    loop.stop()
+    loop.join(10)
+    assert not loop._thread.is_alive()
