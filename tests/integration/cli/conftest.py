@@ -1,5 +1,6 @@
 """`heavylift` in this process, for what is quick, and as a process of its own, for what is real."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -35,6 +36,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
             for name, value in variables.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["heavylift", *arguments])
+            # An earlier test may have set logging up; a process starts without.
+            patch.setattr(logging.root, "handlers", [])
             load_settings.cache_clear()
             code = main()
         load_settings.cache_clear()
