@@ -8,14 +8,17 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from app.core.config import ConfigurationError
-from app.embedded.process import EmbeddedError
+from app.core.mendable import Mendable
 
 GROUP = "heavylift.commands"
 
 BUILT_IN = [
     EntryPoint("api", "app.cli.api:api", GROUP),
     EntryPoint("config", "app.cli.config:config", GROUP),
+    EntryPoint("files", "app.cli.files:files", GROUP),
+    EntryPoint("jobs", "app.cli.jobs:jobs", GROUP),
+    EntryPoint("login", "app.cli.login:login", GROUP),
+    EntryPoint("logout", "app.cli.login:logout", GROUP),
     EntryPoint("migrate", "app.cli.migrate:migrate", GROUP),
     EntryPoint("up", "app.cli.up:up", GROUP),
 ]
@@ -37,15 +40,17 @@ class Subcommands(TyperGroup):
         entry = self._found().get(cmd_name)
         if entry is None:
             return None
+        loaded = entry.load()
+        if isinstance(loaded, typer.Typer):
+            return typer.main.get_group(loaded)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(cmd_name)(entry.load())
+        alone.command(cmd_name)(loaded)
         return typer.main.get_command(alone)
 
 
 cli = typer.Typer(
     name="heavylift",
     cls=Subcommands,
-    add_completion=False,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -64,18 +69,21 @@ def heavylift(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Heavy work off the request path: the API, its workers and its controller.
+    """Heavy work off the request path: the API, its workers, its controller, and their client.
 
-    Settings come from HEAVYLIFT_* variables: `heavylift config` lists them.
+    Settings come from HEAVYLIFT_* variables: `heavylift config` lists them. The client's commands
+    (login, jobs, files) need none: they go by HTTP to wherever `heavylift login` went.
     """
 
 
 def main() -> int:
-    """One line on stderr and exit code 2 for whatever its user can mend."""
+    """One line on stderr and exit code 2 for whatever its user can mend; 130 after Ctrl-C."""
     try:
         outcome = typer.main.get_command(cli)(prog_name="heavylift", standalone_mode=False)
-    except (ConfigurationError, EmbeddedError) as error:
+    except Mendable as error:
         reason = str(error)
+    except typer.Abort:  # Ctrl-C or Ctrl-D where something is asked for
+        return 130
     except typer.TyperException as error:
         reason = f"{error.format_message()} (see `heavylift --help`)"
     else:

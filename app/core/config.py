@@ -35,6 +35,9 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 from typing_extensions import override
 
+from app.core.environment import CLIENT_VARIABLES
+from app.core.mendable import Mendable
+
 PREFIX = "HEAVYLIFT_"
 
 # Good for a laptop only, and public: production refuses to start with it.
@@ -44,7 +47,7 @@ SAMPLE_SIGNING_KEY = "sample:not-a-secret-set-HEAVYLIFT_AUTH_SIGNING_KEYS"
 FOLDER = re.compile(r"file:///[^?#]*", re.IGNORECASE)
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(Mendable):
     """One line that names the variable at fault and the fix."""
 
 
@@ -328,6 +331,8 @@ def load_settings(used: tuple[str, ...] = ("auth", "database", "redis", "storage
     """
     known = variables()
     for variable in os.environ:
+        if variable in CLIENT_VARIABLES:
+            continue
         if variable.startswith(PREFIX) and variable.removesuffix("_FILE") not in known:
             raise ConfigurationError(f"{variable} is no setting: `heavylift config` lists them")
     try:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+from app.core.mendable import Mendable
+
 PR_SET_PDEATHSIG = 1
 
 # Signals in turn, each with the seconds that it has; what is left after the last gets SIGKILL.
@@ -22,7 +24,7 @@ StopPlan = Sequence[tuple[signal.Signals, float]]
 _forker = ThreadPoolExecutor(1, thread_name_prefix="forker")
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(Mendable):
     """One line that says why it can't run here, and what to do."""
 
 

@@ -1,0 +1,86 @@
+"""A job's specification, as it comes from the command line."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from app.client import ClientError
+from app.client.answers import Spec
+
+OBJECT: TypeAdapter[Spec] = TypeAdapter(Spec)
+VALUE: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+
+
+def read_specification(given: str | None, settings: Sequence[str]) -> Spec:
+    """`@file`, `-` for standard input, or JSON itself; then each `key=value` put into it.
+
+    Raises `ClientError`.
+    """
+    spec: Spec = {} if given is None else _parsed(_text(given))
+    for setting in settings:
+        path, text = split(setting, "--set")
+        put(spec, path, _value(text))
+    return spec
+
+
+def split(setting: str, option: str) -> tuple[str, str]:
+    path, equals, text = setting.partition("=")
+    if not (path and equals):
+        raise ClientError(f"{option} {setting}: write it as field=value")
+    return path, text
+
+
+def _text(given: str) -> str:
+    if given == "-":
+        return sys.stdin.read()
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text()
+    except OSError as error:
+        raise ClientError(f"can't read {given[1:]}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ClientError(f"{given[1:]} is not text") from None
+
+
+def _parsed(text: str) -> Spec:
+    try:
+        return OBJECT.validate_json(text)
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise ClientError(f"the specification is no JSON object: {reason}") from None
+
+
+def _value(text: str) -> JsonValue:
+    """What reads as JSON is that; anything else is text, and so is `"5"` in quotes of its own."""
+    try:
+        return VALUE.validate_json(text)
+    except ValidationError:
+        return text
+
+
+def put(spec: Spec, path: str, value: JsonValue) -> None:
+    """Put a value at `renditions.0.width`, making what is on the way there.
+
+    Raises `ClientError`.
+    """
+    names = path.split(".")
+    place: JsonValue = spec
+    for depth, name in enumerate(names):
+        last = depth == len(names) - 1
+        below: JsonValue = value if last else [] if names[depth + 1].isdecimal() else {}
+        if isinstance(place, dict):
+            if last:
+                place[name] = below
+            place = place.setdefault(name, below)
+        elif isinstance(place, list) and name.isdecimal() and int(name) <= len(place):
+            position = int(name)
+            if position == len(place):
+                place.append(below)
+            elif last:
+                place[position] = below
+            place = place[position]
+        else:
+            raise ClientError(f"{path}: there is no {name} in {'.'.join(names[:depth])}")
