@@ -8,15 +8,14 @@ from collections import deque
 from pathlib import Path
 
 import anyio
-import httpx2
 from rich.console import Console
 from rich.markup import escape
 
+from app.client import ClientError
 from app.core.config import ConfigurationError
 from app.embedded import EmbeddedError
 from app.embedded.stack import Stack
 from demo import inputs
-from demo.client import Problem
 from demo.inputs import Inputs, MissingInput
 from demo.story import JobsFailed, tell
 
@@ -62,7 +61,7 @@ def demonstrate(console: Console, errors: Console, folder: Path) -> int:
         except JobsFailed as failed:
             errors.print(f"\n{failed}", style="red", markup=False, soft_wrap=True)
             return 1
-        except (Problem, httpx2.HTTPError, TimeoutError) as error:
+        except (ClientError, TimeoutError) as error:
             said = escape(str(error) or type(error).__name__)
             errors.print(f"\n[red]The demo broke off:[/] {said}", soft_wrap=True)
             show_logs(errors, folder)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from demo.client import Event
+from app.client import Event
 
 COLOUR = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 

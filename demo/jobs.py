@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.client import Client
+from app.client import Client
 
 Output = dict[str, Any]
 Show = Callable[[Console, Client, Output], Awaitable[None]]
@@ -60,7 +60,7 @@ async def show_renditions(console: Console, client: Client, output: Output) -> N
     table.add_column("pixels", justify="right")
     table.add_column("size", justify="right")
     for rendition in output["renditions"]:
-        file = await client.file(rendition["file"])
+        file = await client.file(UUID(rendition["file"]))
         pixels = f"{rendition['width']} x {rendition['height']}"
         table.add_row(file.name, pixels, size(file.size))
     console.print(table)
@@ -79,7 +79,7 @@ async def show_text(console: Console, client: Client, output: Output) -> None:
         table.add_row(f"{line['confidence']:.0%}", escape(line["text"]))
     console.print(table)
     for role in ("text", "details"):
-        file = await client.file(output[role])
+        file = await client.file(UUID(output[role]))
         console.print(f"[dim]{file.name}, {size(file.size)}[/]")
 
 
@@ -111,7 +111,7 @@ async def show_delays(console: Console, client: Client, output: Output) -> None:
     for row in output["preview"][:PREVIEW_ROWS]:
         table.add_row(*(escape(cell(value)) for value in row))
     console.print(table)
-    file = await client.file(output["file"])
+    file = await client.file(UUID(output["file"]))
     console.print(
         f"[dim]the first {PREVIEW_ROWS} of {output['rows_out']} rows, out of "
         f"{output['rows_in']:,}: {file.name}, {size(file.size)}[/]"

@@ -8,7 +8,8 @@ import anyio
 from rich.console import Console
 from rich.table import Table
 
-from demo.client import Client, Job
+from app.client import Bearer, Client, Job, Submission
+from app.client.reading import file_body
 from demo.display import Display, display
 from demo.inputs import Inputs
 from demo.jobs import Order, orders, size
@@ -21,15 +22,16 @@ class JobsFailed(Exception):
 
 
 async def tell(console: Console, url: str, given: Inputs) -> None:
-    """Raises `JobsFailed`, `Problem`, and httpx2's errors when the API is not there."""
+    """Raises `JobsFailed` and `ClientError`."""
     async with Client(url) as client:
         password = secrets.token_urlsafe()
         await client.register(EMAIL, password)
-        await client.log_in(EMAIL, password)
+        token = await client.log_in(EMAIL, password)
+        client.authenticate(Bearer(token.access_token))
         console.print(f"  registered {EMAIL} and logged in")
         ids = []
         for item in given:
-            file = await client.upload(item.path, item.content_type)
+            file = await client.upload(file_body(item.path), name=item.path.name)
             console.print(f"  uploaded {item.path.name}: {item.what}, {size(file.size)}")
             ids.append(file.id)
 
@@ -46,7 +48,8 @@ async def tell(console: Console, url: str, given: Inputs) -> None:
             raise JobsFailed("\n".join(failure(job) for job in failures))
         for order, job in zip(asked, ended, strict=True):
             console.print(f"\n[bold]{job.kind}[/]")
-            await order.show(console, client, await client.output(job.id))
+            result = await client.result(job.id)
+            await order.show(console, client, result.output)
         console.print()
         console.print(times(ended))
 
@@ -56,7 +59,8 @@ async def submit(client: Client, asked: Sequence[Order]) -> list[Job]:
     accepted: dict[str, Job] = {}
 
     async def one(order: Order) -> None:
-        accepted[order.kind] = await client.submit(order.kind, order.spec)
+        submitted = await client.submit(order.kind, Submission(spec=order.spec))
+        accepted[order.kind] = submitted.job
 
     async with anyio.create_task_group() as group:
         for order in asked:
@@ -79,5 +83,6 @@ def times(ended: Sequence[Job]) -> Table:
     table.add_column("waited", justify="right")
     table.add_column("ran", justify="right")
     for job in ended:
-        table.add_row(job.kind, *(f"{part / timedelta(seconds=1):.2f} s" for part in job.times()))
+        parts = job.times() or ()
+        table.add_row(job.kind, *(f"{part / timedelta(seconds=1):.2f} s" for part in parts))
     return table

@@ -7,18 +7,18 @@ from pathlib import Path
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from app.client import ClientError
-from app.client.answers import Spec
+from app.client.answers import JsonObject
 
-OBJECT: TypeAdapter[Spec] = TypeAdapter(Spec)
+OBJECT: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 VALUE: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 
 
-def read_specification(given: str | None, settings: Sequence[str]) -> Spec:
+def read_specification(given: str | None, settings: Sequence[str]) -> JsonObject:
     """`@file`, `-` for standard input, or JSON itself; then each `key=value` put into it.
 
     Raises `ClientError`.
     """
-    spec: Spec = {} if given is None else _parsed(_text(given))
+    spec: JsonObject = {} if given is None else _parsed(_text(given))
     for setting in settings:
         path, text = split(setting, "--set")
         put(spec, path, _value(text))
@@ -45,7 +45,7 @@ def _text(given: str) -> str:
         raise ClientError(f"{given[1:]} is not text") from None
 
 
-def _parsed(text: str) -> Spec:
+def _parsed(text: str) -> JsonObject:
     try:
         return OBJECT.validate_json(text)
     except ValidationError as error:
@@ -61,7 +61,7 @@ def _value(text: str) -> JsonValue:
         return text
 
 
-def put(spec: Spec, path: str, value: JsonValue) -> None:
+def put(spec: JsonObject, path: str, value: JsonValue) -> None:
     """Put a value at `renditions.0.width`, making what is on the way there.
 
     Raises `ClientError`.

@@ -11,6 +11,9 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
+# A specification or an output: its form is the kind's, `Client.schema` and OpenAPI say which.
+JsonObject = dict[str, JsonValue]
+
 
 class Answer(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -123,11 +126,9 @@ class Job(Answer):
 
 
 class Result(Answer):
-    """`output` is as the kind has it: `Client.schema` and the OpenAPI document say how."""
-
     job_id: UUID
     kind: str
-    output: JsonValue
+    output: JsonObject
 
 
 class Kind(Answer):
@@ -150,13 +151,10 @@ class Page(Answer, Generic[Item]):
     next_cursor: str | None
 
 
-Spec = dict[str, JsonValue]
-
-
 class Submission(BaseModel):
     """A job to be; its specification is the kind's to check."""
 
-    spec: Spec
+    spec: JsonObject
     priority: int = 0
     not_before: AwareDatetime | None = None
 

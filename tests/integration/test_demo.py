@@ -84,9 +84,7 @@ def test_a_job_that_fails_is_named_with_its_reason(
     whole = inputs.photograph()
     broken = short / "broken.png"
     broken.write_bytes(whole.path.read_bytes()[:200_000])
-    monkeypatch.setattr(
-        inputs, "photograph", lambda: Input(broken, whole.content_type, "half a photograph")
-    )
+    monkeypatch.setattr(inputs, "photograph", lambda: Input(broken, "half a photograph"))
     said, complained = io.StringIO(), io.StringIO()
     code = program.demonstrate(Console(file=said), Console(file=complained), short)
     assert code == 1
