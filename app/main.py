@@ -70,6 +70,8 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
         description="Takes heavy work off the request path: typed jobs, run elsewhere.",
         lifespan=lifespan,
         dependencies=[Depends(refuse_unknown_query), Depends(refuse_unstorable_text)],
+        # What a generated client's functions are called; FastAPI's default has method and path too.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.lifecycle = Lifecycle()
     app.add_middleware(RequestMiddleware)

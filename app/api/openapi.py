@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from app.api.problems import MEDIA_TYPE, InternalError, RequestTooLarge
 from app.core.errors import DomainError, InvalidInput, Unauthorized, Unavailable
+from app.schemas.job import JobEvent
 from app.schemas.problem import Problem
 
 Responses = dict[int | str, dict[str, Any]]
@@ -46,8 +47,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
         tags=app.openapi_tags,
     )
     schemas = document["components"]["schemas"]
-    schema = Problem.model_json_schema(ref_template=REFERENCES)
-    schemas |= schema.pop("$defs") | {"Problem": schema}
+    # Referred to where FastAPI looks for no models: in problems, and in events of a stream.
+    for model in (Problem, JobEvent):
+        schema = model.model_json_schema(ref_template=REFERENCES, mode="serialization")
+        schemas |= schema.pop("$defs") | {model.__name__: schema}
     for path in document["paths"].values():
         for operation in path.values():
             common = [*ANYWHERE]

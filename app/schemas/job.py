@@ -19,7 +19,8 @@ class JobFailure(BaseModel):
 class JobEvent(BaseModel):
     """A job's state as of `seq`, which grows with every change: what a stream carries."""
 
-    model_config = ConfigDict(frozen=True)
+    # What is always there is required: a generated client need not ask whether it is.
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
     job_id: UUID
     seq: int

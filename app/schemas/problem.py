@@ -1,6 +1,6 @@
 """Errors as clients see them."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class FieldError(BaseModel):
@@ -12,6 +12,9 @@ class FieldError(BaseModel):
 
 class Problem(BaseModel):
     """RFC 9457 problem details; `type` is stable and what a client branches on."""
+
+    # `errors` is always there: a generated client need not ask whether it is.
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     type: str = Field(description="`https://heavylift.dev/problems/` and the problem's name.")
     title: str = Field(description="The same for every problem of the type.")

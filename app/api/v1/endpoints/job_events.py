@@ -20,9 +20,10 @@ MAX_SEQ = 2**63 - 1
 STREAM: Responses = {
     200: {
         "description": "Events named `job`, with their `seq` as id, until the job has ended.",
-        "model": JobEvent,
         "content": {
             "text/event-stream": {
+                # Before OpenAPI 3.2 there is no word for a stream of items: it is its whole text.
+                "schema": {"type": "string"},
                 "itemSchema": {
                     "required": ["data", "event", "id"],
                     "properties": {
@@ -32,7 +33,7 @@ STREAM: Responses = {
                         },
                         "event": {"const": "job"},
                     },
-                }
+                },
             }
         },
     }
