@@ -85,7 +85,9 @@ def main() -> int:
     except typer.Abort:  # Ctrl-C or Ctrl-D where something is asked for
         return 130
     except typer.TyperException as error:
-        reason = f"{error.format_message()} (see `heavylift --help`)"
+        where = getattr(error, "ctx", None)
+        command = where.command_path if where else "heavylift"
+        reason = f"{error.format_message()} (see `{command} --help`)"
     else:
         return int(outcome or 0)
     print("heavylift:", *reason.split(), file=sys.stderr)  # noqa: T201
