@@ -238,7 +238,7 @@ def cancel(job_id: JobId, as_json: Json = False) -> None:
     if as_json:
         print_json(job)
     else:
-        say(f"{job.kind} is {job.state}" if job.ended else f"{job.kind} is asked to stop")
+        say(f"{job.kind} {job.state}" if job.ended else f"{job.kind} is asked to stop")
 
 
 @jobs.command()

@@ -155,7 +155,7 @@ def test_a_servers_words_do_not_steer_the_terminal(ada: Heavylift, hand: Hand) -
 def test_cancels(ada: Heavylift, hand: Hand) -> None:
     waiting, running = submitted(ada), submitted(ada)
     outcome = ada("jobs", "cancel", waiting)
-    assert (outcome.code, outcome.err) == (0, "test.nap is cancelled\n")
+    assert (outcome.code, outcome.err) == (0, "test.nap cancelled\n")
     hand.claim(running)
     outcome = ada("jobs", "cancel", running)
     assert (outcome.code, outcome.err) == (0, "test.nap is asked to stop\n")
