@@ -37,6 +37,17 @@ KEEP_ALIVE = 75
 STALLED = 30
 
 
+# A client says one short thing and then listens: events are too small to be worth compressing
+# (some 64 KiB of zlib's state for each connection). Who leaves a ping unanswered has gone.
+WEBSOCKETS: dict[str, Any] = {
+    "ws": "websockets-sansio",
+    "ws_max_size": 16 * 1024,
+    "ws_per_message_deflate": False,
+    "ws_ping_interval": 20.0,
+    "ws_ping_timeout": 20.0,
+}
+
+
 class ApiServer(Server):
     """uvicorn's server, with what it does at shutdown in an order that ends."""
 
@@ -87,6 +98,7 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]
         "access_log": False,  # the application logs its requests
         "server_header": False,
         "log_config": None,
+        **WEBSOCKETS,
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import structlog
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query
 from fastapi.security import OAuth2PasswordBearer
 from obstore.store import ObjectStore
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
 
 from app.api.state import State, state_of
 from app.core.config import Settings
@@ -24,8 +25,8 @@ from app.services.events import EventHub
 # --- what the process owns ------------------------------------------------------------------------
 
 
-async def get_state(request: Request) -> State:
-    return state_of(request)
+async def get_state(connection: HTTPConnection) -> State:
+    return state_of(connection)
 
 
 StateDep = Annotated[State, Depends(get_state)]

@@ -8,6 +8,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from app.api import problems
 
@@ -34,7 +35,7 @@ class RequestMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
@@ -45,28 +46,38 @@ class RequestMiddleware:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+            match message["type"]:
+                case "http.response.start" | "websocket.http.response.start":
+                    status = message["status"]
+                    MutableHeaders(scope=message)[HEADER] = request_id
+                case "websocket.accept":
+                    status = 101
+                    MutableHeaders(scope=message)[HEADER] = request_id
+                case "websocket.close":
+                    # What was not accepted is refused, with a 403 (the ASGI specification).
+                    status = message["code"] if status else 403
             await send(message)
 
+        method = scope.get("method", "WEBSOCKET")
         begun = time.perf_counter()
         try:
             await self.app(scope, receive, send_with_id)
-        except ClientDisconnect:
+        except (ClientDisconnect, WebSocketDisconnect):
             # Nobody is left to answer.
-            status = status or 499
+            status = 499 if status in (0, 101) else status
         except Exception:
-            log.exception("request crashed", method=scope["method"], path=scope["path"])
-            if status:
+            log.exception("request crashed", method=method, path=scope["path"])
+            if status not in (0, 101):
                 # Half a response is out: only a closed connection says that the rest is missing.
                 raise
-            await problems.internal_error(scope)(scope, receive, send_with_id)
+            answer = problems.internal_error(scope)
+            closed = WebSocketClose(*problems.close_of(answer.problem))
+            await (closed if status == 101 else answer)(scope, receive, send_with_id)
         finally:
             if scope["path"] not in QUIET:
                 log.info(
                     "request",
-                    method=scope["method"],
+                    method=method,
                     path=scope["path"],
                     status=status,
                     ms=round((time.perf_counter() - begun) * 1000, 1),

@@ -1,18 +1,20 @@
-"""The one place where errors become RFC 9457 problem details."""
+"""The one place where errors become RFC 9457 problem details, and a WebSocket's close codes."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeGuard
 
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.responses import Response
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.routing import Match
 from starlette.types import Scope
+from starlette.websockets import WebSocket, WebSocketState
 
 from app.core.errors import (
     DomainError,
@@ -59,6 +61,14 @@ HEADERS: dict[type[DomainError], dict[str, str]] = {
 }
 
 
+class ProblemResponse(Response):
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        self.problem = problem
+        super().__init__(problem.model_dump_json(), problem.status, headers)
+
+
 def problem(
     scope: Scope,
     *,
@@ -68,7 +78,7 @@ def problem(
     detail: str,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
-) -> Response:
+) -> ProblemResponse:
     body = Problem(
         type=TYPES + name,
         title=title,
@@ -78,12 +88,10 @@ def problem(
         request_id=scope["state"]["request_id"],
         errors=list(errors),
     )
-    return Response(
-        body.model_dump_json(), status_code=status, media_type=MEDIA_TYPE, headers=headers
-    )
+    return ProblemResponse(body, headers)
 
 
-def of(scope: Scope, error: DomainError) -> Response:
+def of(scope: Scope, error: DomainError) -> ProblemResponse:
     fields = [] if error.field is None else [FieldError(field=error.field, detail=error.detail)]
     return problem(
         scope,
@@ -103,11 +111,11 @@ def _headers(error: DomainError) -> Mapping[str, str] | None:
     return HEADERS.get(type(error))
 
 
-def internal_error(scope: Scope) -> Response:
+def internal_error(scope: Scope) -> ProblemResponse:
     return of(scope, InternalError("it is in our logs under the request id"))
 
 
-def bad_request(request_id: str, detail: str) -> Response:
+def bad_request(request_id: str, detail: str) -> ProblemResponse:
     """Of what could not be read as a request, and so has no scope."""
     return problem(
         {"path": "", "state": {"request_id": request_id}},
@@ -144,9 +152,13 @@ def _path(location: Sequence[str | int], body: object, *, missing: bool) -> str:
     return ".".join(map(str, path))
 
 
-def field_errors(error: RequestValidationError) -> list[FieldError]:
+def field_errors(
+    error: RequestValidationError | WebSocketRequestValidationError,
+) -> list[FieldError]:
     """The first of them, `MAX_NAMED` at most."""
-    return [_field_error(each, error.body) for each in error.errors()[:MAX_NAMED]]
+    # A WebSocket's handshake has no body.
+    body = getattr(error, "body", None)
+    return [_field_error(each, body) for each in error.errors()[:MAX_NAMED]]
 
 
 def _field_error(error: Mapping[str, Any], body: object) -> FieldError:
@@ -161,14 +173,16 @@ def _field_error(error: Mapping[str, Any], body: object) -> FieldError:
     )
 
 
-async def _domain_error(request: Request, error: DomainError) -> Response:
-    return of(request.scope, error)
+async def _domain_error(connection: HTTPConnection, error: DomainError) -> ProblemResponse:
+    return of(connection.scope, error)
 
 
-async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+async def _validation_error(
+    connection: HTTPConnection, error: RequestValidationError | WebSocketRequestValidationError
+) -> ProblemResponse:
     errors = field_errors(error)
     return problem(
-        request.scope,
+        connection.scope,
         name=InvalidInput.type,
         title=InvalidInput.title,
         status=InvalidInput.status,
@@ -177,30 +191,31 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
     )
 
 
-async def _http_exception(request: Request, error: HTTPException) -> Response:
+async def _http_exception(connection: HTTPConnection, error: HTTPException) -> ProblemResponse:
     status = error.status_code
+    method = connection.scope.get("method", "WEBSOCKET")
     return problem(
-        request.scope,
+        connection.scope,
         name=HTTP_TYPES.get(status, "http-error"),
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=f"{request.method} {request.url.path}: {error.detail}",
-        headers={"Allow": _allowed(request)} if status == 405 else error.headers,
+        detail=f"{method} {connection.url.path}: {error.detail}",
+        headers={"Allow": _allowed(connection)} if status == 405 else error.headers,
     )
 
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
-def _allowed(request: Request) -> str:
+def _allowed(connection: HTTPConnection) -> str:
     """What the path is served with, by whichever route: the framework names those of the first."""
-    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    scope = {name: connection.scope[name] for name in ("type", "path", "root_path", "headers")}
     return ", ".join(
         method
         for method in METHODS
         if any(
             route.matches({**scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
+            for route in connection.app.routes
         )
     )
 
@@ -209,29 +224,60 @@ def _allowed(request: Request) -> str:
 _NO_SUCH_TEXT = frozenset({"22021", "22P05"})
 
 
-async def _database_error(request: Request, error: DBAPIError) -> Response:
+async def _database_error(connection: HTTPConnection, error: DBAPIError) -> ProblemResponse:
     if getattr(error.orig, "sqlstate", None) in _NO_SUCH_TEXT:
-        return of(request.scope, InvalidInput("text here can't hold the character U+0000"))
+        return of(connection.scope, InvalidInput("text here can't hold the character U+0000"))
     if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
-        return await _unavailable(request, error)
+        return await _unavailable(connection, error)
     raise error
 
 
-async def _unavailable(request: Request, error: Exception) -> Response:
+async def _unavailable(connection: HTTPConnection, error: Exception) -> ProblemResponse:
     log.error("a dependency is away", exc_info=error)
-    return of(request.scope, Unavailable("a part of the service is away: try again in a moment"))
+    return of(connection.scope, Unavailable("a part of the service is away: try again in a moment"))
+
+
+# RFC 6455, section 7.4: 4000 and above are an application's own. 1012 says: come again.
+CLOSE_CODES = {Unavailable.status: 1012, InternalError.status: 1011}
+MAX_REASON = 123  # bytes: section 5.5
+
+
+def close_of(problem: Problem) -> tuple[int, str]:
+    """The code and the reason that a WebSocket is closed with."""
+    reason = f"{problem.type.removeprefix(TYPES)}: {problem.detail}".encode()[:MAX_REASON]
+    return CLOSE_CODES.get(problem.status, 4000 + problem.status), reason.decode(errors="ignore")
+
+
+Handler = Callable[[HTTPConnection, Any], Awaitable[ProblemResponse]]
+
+
+def _closing(handle: Handler) -> Callable[[HTTPConnection, Any], Awaitable[Any]]:
+    """A WebSocket that is open already can't be answered: it is closed, and nothing returned."""
+
+    async def handle_or_close(connection: HTTPConnection, error: Exception) -> Response | None:
+        response = await handle(connection, error)
+        if (
+            isinstance(connection, WebSocket)
+            and connection.application_state is WebSocketState.CONNECTED
+        ):
+            await connection.close(*close_of(response.problem))
+            return None
+        return response
+
+    return handle_or_close
 
 
 def register(app: FastAPI) -> None:
     """What has no handler here is a crash, and the middleware's to answer."""
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
+    handlers: dict[type[Exception], Handler] = {
         DomainError: _domain_error,
         RequestValidationError: _validation_error,
+        WebSocketRequestValidationError: _validation_error,
         HTTPException: _http_exception,
         DBAPIError: _database_error,
         PoolTimeout: _unavailable,
         # A refused connection, a socket that is not there, a statement past its time.
         OSError: _unavailable,
     }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+    for kind, handle in handlers.items():
+        app.add_exception_handler(kind, _closing(handle))

@@ -10,10 +10,11 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from pydantic import BaseModel
 from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import Message
 from typing_extensions import override
 
@@ -44,7 +45,7 @@ def _query_parameters(dependant: Dependant) -> Iterator[str]:
 _declared = WeakKeyDictionary[Callable[..., Any], frozenset[str]]()
 
 
-def declared(route: APIRoute) -> frozenset[str]:
+def declared(route: APIRoute | APIWebSocketRoute) -> frozenset[str]:
     """The query parameters that a route and its dependencies have."""
     names = _declared.get(route.endpoint)
     if names is None:
@@ -52,10 +53,10 @@ def declared(route: APIRoute) -> frozenset[str]:
     return names
 
 
-async def refuse_unknown_query(request: Request) -> None:
+async def refuse_unknown_query(connection: HTTPConnection) -> None:
     """For every operation, whoever declares it: the application has it as its own dependency."""
-    known = declared(request.scope["route"])
-    unknown = [name for name in request.query_params if name not in known]
+    known = declared(connection.scope["route"])
+    unknown = [name for name in connection.query_params if name not in known]
     if unknown:
         raise RequestValidationError(
             [
@@ -100,8 +101,11 @@ def _location(place: tuple[Any, str | int] | None) -> tuple[str | int, ...]:
     return tuple(reversed(names))
 
 
-async def _body(request: Request) -> object:
+async def _body(request: HTTPConnection) -> object:
     """What FastAPI has parsed, and the request has kept; None where that can't be at fault."""
+    if not isinstance(request, Request):
+        # A WebSocket's handshake has none.
+        return None
     field = request.scope["route"].body_field
     if field is None:
         return None
@@ -116,13 +120,13 @@ async def _body(request: Request) -> object:
         return None
 
 
-async def refuse_unstorable_text(request: Request) -> None:
+async def refuse_unstorable_text(connection: HTTPConnection) -> None:
     """For every operation: no database takes it, no hash, and no answer that repeats it.
 
     Both are right in JSON, as "\\u0000" and "\\ud800".
     """
-    body = await _body(request)
-    found = chain(_unstorable(request.query_params, "query"), _unstorable(body, "body"))
+    body = await _body(connection)
+    found = chain(_unstorable(connection.query_params, "query"), _unstorable(body, "body"))
     errors = [
         {"type": "unstorable", "loc": location, "msg": "without U+0000 and lone surrogates"}
         for location in islice(found, MAX_NAMED)

@@ -5,10 +5,13 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 from app.core.pagination import Filters
 from app.models.job import JobState
+
+# The ledger's seq is a bigint.
+MAX_SEQ = 2**63 - 1
 
 
 class JobFailure(BaseModel):
@@ -29,6 +32,17 @@ class JobEvent(BaseModel):
     progress: Annotated[float, Field(ge=0, le=1)] = 0
     message: str = ""
     error: JobFailure | None = None
+
+
+class JobWatch(BaseModel):
+    """The first message of a WebSocket, and the client's only one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    access_token: SecretStr
+    after: Annotated[
+        int, Field(ge=0, le=MAX_SEQ, description="The last event that the client has seen.")
+    ] = 0
 
 
 class WaitReason(StrEnum):

@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core import channels, config
+from app.core.errors import DomainError, NotFound, Unauthorized, Unavailable
 from app.core.tasks import stop
 from app.models import Job
 from app.models.job import TERMINAL
@@ -79,11 +80,11 @@ class _Watcher:
     def __init__(self, user_id: UUID) -> None:
         self.user_id = user_id
         self.read = False
-        self.ended = False
+        self.ended: DomainError | None = None
         self.news = asyncio.Event()
 
-    def end(self) -> None:
-        self.ended = True
+    def end(self, why: DomainError) -> None:
+        self.ended = why
         self.news.set()
 
 
@@ -163,16 +164,18 @@ class EventHub:
         self._closed = True
         for job in self._jobs.values():
             for watcher in job.watchers:
-                watcher.end()
+                watcher.news.set()
 
     async def watch(
         self, job_id: UUID, *, user_id: UUID, until: datetime, after: int = 0
     ) -> AsyncGenerator[JobEvent, None]:
         """The job as it is, then every change that this watcher is in time for, the newest always.
 
-        Starts behind the event `after`, the last one that the client has seen. Ends after the
-        terminal event, at `until`, when the user is no longer active, when the job is gone, and
-        when the hub is closed. That the user may see the job is checked by who calls.
+        Starts behind the event `after`, the last one that the client has seen, and ends after the
+        terminal one. That the user may see the job is checked by who calls.
+
+        Raises `Unauthorized` at `until` and when the user is no longer active, `NotFound` when the
+        job is gone, and `Unavailable` when the hub is closed.
         """
         watcher = self._enter(job_id, user_id)
         try:
@@ -191,8 +194,10 @@ class EventHub:
     ) -> JobEvent | None:
         job = self._jobs[job_id]
         while True:
-            if watcher.ended or self._closed:
-                return None
+            if self._closed:
+                raise Unavailable("this process is about to leave: come again")
+            if watcher.ended is not None:
+                raise watcher.ended
             latest = job.latest
             if watcher.read and latest is not None:
                 # A client that is ahead of the ledger has seen another one's past: a database
@@ -207,7 +212,7 @@ class EventHub:
                 async with asyncio.timeout(max(remaining, 0)):
                     await watcher.news.wait()
             except TimeoutError:
-                return None
+                raise Unauthorized("the access token has expired: log in again") from None
 
     # --- who watches
 
@@ -280,8 +285,10 @@ class EventHub:
             if (job := self._jobs.get(event.job_id)) is not None:
                 job.offer(event)
         for watcher, job_id in watchers.items():
-            if watcher.user_id not in active or job_id not in found:
-                watcher.end()
+            if watcher.user_id not in active:
+                watcher.end(Unauthorized("the token's user is no longer active"))
+            elif job_id not in found:
+                watcher.end(NotFound(f"you have no job {job_id}"))
             elif not watcher.read:
                 watcher.read = True
                 watcher.news.set()

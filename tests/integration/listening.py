@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 from httpx2 import AsyncClient
 from uvicorn import Config, Server
 
 from app.api.state import State
-from app.server import ApiWorker
+from app.server import WEBSOCKETS, ApiWorker
 
 
 async def eventually(condition: Callable[[], object]) -> None:
@@ -32,11 +33,11 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(app: FastAPI) -> AsyncIterator[Listening]:
+async def listening(app: FastAPI, **options: Any) -> AsyncIterator[Listening]:
+    """`options` are uvicorn's own."""
     http = ApiWorker.CONFIG_KWARGS["http"]
-    server = Server(
-        Config(app, host="127.0.0.1", port=0, http=http, lifespan="on", log_config=None)
-    )
+    options = {"http": http, "lifespan": "on", "log_config": None, **WEBSOCKETS, **options}
+    server = Server(Config(app, host="127.0.0.1", port=0, **options))
     serving = asyncio.create_task(server.serve())
     await eventually(lambda: server.started or serving.done())
     if serving.done():

@@ -1,6 +1,6 @@
 from fastapi import APIRouter
 
-from app.api.v1.endpoints import auth, files, job_events, jobs, users
+from app.api.v1.endpoints import auth, files, job_events, job_socket, jobs, users
 from app.jobs import KindRegistry
 
 
@@ -11,5 +11,6 @@ def api_router(kinds: KindRegistry) -> APIRouter:
     router.include_router(users.router)
     router.include_router(files.router)
     router.include_router(job_events.router)
+    router.include_router(job_socket.router)
     router.include_router(jobs.router(kinds))
     return router

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core import config
+from app.core.errors import DomainError, NotFound, Unauthorized, Unavailable
 from app.embedded import EmbeddedRedis
 from app.schemas.job import JobEvent
 from app.services import events
@@ -50,6 +51,11 @@ class Stream:
     async def ended(self) -> list[JobEvent]:
         async with asyncio.timeout(10):
             await self._task
+        return self.events
+
+    async def refused(self, why: type[DomainError]) -> list[JobEvent]:
+        with pytest.raises(why):
+            await self.ended()
         return self.events
 
     async def leave(self) -> None:
@@ -288,7 +294,7 @@ async def test_many_jobs_are_read_in_one_statement(
 
 async def test_a_stream_ends_with_its_token(hub: EventHub, worker: Worker, owner: UUID) -> None:
     until = datetime.now(UTC) + timedelta(seconds=0.2)
-    events = await Stream(hub, worker.job_id, owner, until=until).ended()
+    events = await Stream(hub, worker.job_id, owner, until=until).refused(Unauthorized)
     assert datetime.now(UTC) >= until
     assert [event.state for event in events] == ["queued"]
 
@@ -305,7 +311,7 @@ async def test_a_stream_ends_with_its_user(
     await stream.reaches(1)
     with engine.begin() as connection:
         connection.execute(text("UPDATE users SET is_active = false WHERE id = :u"), {"u": owner})
-    await stream.ended()
+    await stream.refused(Unauthorized)
     await other.reaches(1)
     await other.leave()
 
@@ -317,7 +323,7 @@ async def test_a_stream_ends_with_its_job(
     await stream.reaches(1)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM jobs"))
-    await stream.ended()
+    await stream.refused(NotFound)
 
 
 async def test_closing_ends_all_streams_and_lets_no_more_in(
@@ -328,8 +334,8 @@ async def test_closing_ends_all_streams_and_lets_no_more_in(
         await stream.reaches(1)
     hub.close()
     for stream in streams:
-        await stream.ended()
-    assert await Stream(hub, worker.job_id, owner).ended() == []
+        await stream.refused(Unavailable)
+    assert await Stream(hub, worker.job_id, owner).refused(Unavailable) == []
 
 
 async def test_a_slow_watcher_gets_the_newest_and_holds_up_nobody(

@@ -1,5 +1,5 @@
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated
 from uuid import UUID
 
@@ -8,14 +8,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.deps import EventsDep, SessionsDep, StreamingUser
 from app.api.openapi import Responses, problems
-from app.core.errors import NotFound
-from app.schemas.job import JobEvent
+from app.core.errors import DomainError, NotFound
+from app.schemas.job import MAX_SEQ, JobEvent
 from app.services import jobs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-
-# The ledger's seq is a bigint.
-MAX_SEQ = 2**63 - 1
 
 STREAM: Responses = {
     200: {
@@ -68,7 +65,15 @@ async def keep_nowhere(response: Response) -> None:
 async def job_events(
     watched: Annotated[AsyncGenerator[JobEvent, None], Depends(watch_job)],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Follow a job: its state now, then as it changes. The newest is never missed."""
+    """Follow a job: its state now, then as it changes. The newest is never missed.
+
+    The same address takes a WebSocket. Its first message is the client's only one,
+    `{"access_token": "…", "after": 0}`; all others are `JobEvent`s. It is closed with 1000 when the
+    job has ended, 1012 when the server is about to leave (come again), else with 4000 and the
+    status that a problem would have had: 4401, 4404, 4408 (no first message within 5 s), 4422.
+    """
+    # A stream has no way to say why it ends early: who comes again is told.
     async with aclosing(watched):
-        async for event in watched:
-            yield ServerSentEvent(data=event, event="job", id=str(event.seq))
+        with suppress(DomainError):
+            async for event in watched:
+                yield ServerSentEvent(data=event, event="job", id=str(event.seq))
