@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from app.api import health, problems
+from app.api.docs import add_docs
 from app.api.health import Lifecycle
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import Application
@@ -72,10 +73,13 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
         dependencies=[Depends(refuse_unknown_query), Depends(refuse_unstorable_text)],
         # What a generated client's functions are called; FastAPI's default has method and path too.
         generate_unique_id_function=lambda route: route.name,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.lifecycle = Lifecycle()
     app.add_middleware(RequestMiddleware)
     problems.register(app)
     app.include_router(health.router)
     app.include_router(api_router(kinds))
+    add_docs(app)
     return app
