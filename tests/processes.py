@@ -1,6 +1,7 @@
 """Real workers and controllers, as processes, against the servers of a test."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +122,14 @@ class Parts:
 
     def controller(self, **changes: str) -> Part:
         return self.start("controller", **changes)
+
+    def api(self, **changes: str) -> int:
+        """On a port of its own, which is returned."""
+        api = self.start("api", HEAVYLIFT_API_PORT="0", **changes)
+        listening = until(
+            lambda: re.search(r"listening .*port=(\d+)", api.output), seconds=60, what="the API"
+        )
+        return int(listening[1])
 
     def stop(self) -> None:
         for part in self._parts:

@@ -1,7 +1,6 @@
 """A real browser on Heavylift: API, controller and worker as processes of their own."""
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request, Route, sync_playwright
 
 from app.core.config import Settings
-from tests.processes import Parts, parts, until
+from tests.processes import Parts, parts
 
 # Not localhost, for which some pages make exceptions; the browser is told where it is.
 HOST = "heavylift.example"
@@ -56,11 +55,7 @@ class Site:
 def site(settings: Settings, clean: None, tmp_path: Path) -> Iterator[Site]:
     """The API with the test kinds, and nothing yet that runs them."""
     with parts(settings, tmp_path) as running:
-        api = running.start("api", HEAVYLIFT_API_PORT="0")
-        listening = until(
-            lambda: re.search(r"listening .*port=(\d+)", api.output), seconds=60, what="the API"
-        )
-        yield Site(int(listening[1]), running)
+        yield Site(running.api(), running)
 
 
 @dataclass
