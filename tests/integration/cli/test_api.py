@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from app.embedded.stack import command
 from tests.integration.cli.conftest import clean_environment, is_one_line, run_process
@@ -117,7 +119,7 @@ def await_refusal(port: int) -> None:
 
 
 @pytest.mark.slow
-def test_ends_a_stream_at_once(variables: Mapping[str, str]) -> None:
+def test_ends_streams_at_once(variables: Mapping[str, str]) -> None:
     with running(variables) as api, closing(api.connect()) as connection:
         user = {"email": f"{uuid4()}@example.com", "password": "correct horse battery"}
         post(connection, "/api/v1/users", user)
@@ -127,12 +129,19 @@ def test_ends_a_stream_at_once(variables: Mapping[str, str]) -> None:
         file = post(connection, "/api/v1/files?name=a.csv", "a,b\n1,2\n", **headers)
         spec = {"source": file["id"]}
         job = post(connection, "/api/v1/jobs/text.extract", {"spec": spec}, **headers)
-        connection.request("GET", f"/api/v1/jobs/{job['id']}/events", headers=headers)
+        path = f"/api/v1/jobs/{job['id']}/events"
+        connection.request("GET", path, headers=headers)
         stream = connection.getresponse()
         assert stream.status == 200
         assert stream.readline()  # it is open, and its job waits: nothing runs it
-        api.process.terminate()
-        stream.read()  # to its end
+        with connect(f"ws://127.0.0.1:{api.port}{path}", proxy=None) as watcher:
+            watcher.send(json.dumps({"access_token": token}))
+            assert json.loads(watcher.recv())["state"] == "queued"
+            api.process.terminate()
+            stream.read()  # to its end
+            with pytest.raises(ConnectionClosed):
+                watcher.recv(LIMIT)
+            assert watcher.close_code == 1012
         assert api.process.wait(LIMIT) == 0
 
 
