@@ -22,8 +22,10 @@ from app.core.logging import configure_logging
 from app.core.security import PasswordHashing
 from app.core.storage import open_store
 from app.jobs import KindRegistry, load_kinds
+from app.services.api_keys import ApiKeyUses
 from app.services.dispatch_hint import DispatchHint, hint_client
 from app.services.events import EventHub
+from app.services.rate_limits import RateLimiter
 
 
 class LifespanState(TypedDict):
@@ -48,18 +50,21 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
         async with AsyncExitStack() as stack:
             engine = async_engine(settings.database)
             stack.push_async_callback(engine.dispose)
+            sessions = async_sessionmaker(engine, expire_on_commit=False)
             redis = hint_client(settings.redis)
             stack.push_async_callback(redis.aclose)
             state = State(
                 settings=settings,
                 kinds=kinds,
                 engine=engine,
-                sessions=async_sessionmaker(engine, expire_on_commit=False),
+                sessions=sessions,
                 store=open_store(settings.storage),
                 redis=redis,
                 events=await stack.enter_async_context(EventHub(engine, settings.redis)),
                 passwords=stack.enter_context(PasswordHashing(settings.auth.hashing_threads)),
                 hint=await stack.enter_async_context(DispatchHint(redis)),
+                limits=await stack.enter_async_context(RateLimiter(settings.redis)),
+                api_key_uses=await stack.enter_async_context(ApiKeyUses(sessions)),
             )
             lifecycle.started = True
             yield {"heavylift": state}

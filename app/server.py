@@ -171,6 +171,7 @@ class ApiApplication(BaseApplication):  # type: ignore[misc]
             "timeout": STALLED,
             "graceful_timeout": ceil(api.shutdown_delay + api.grace) + LIFESPAN_END,
             "keepalive": KEEP_ALIVE,
+            "forwarded_allow_ips": api.forwarded_allow_ips,
         }
         for name, value in options.items():
             self.cfg.set(name, value)

@@ -4,23 +4,27 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import structlog
-from fastapi import Depends, Query
-from fastapi.security import OAuth2PasswordBearer
+from fastapi import Depends, Query, Request, Response
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer
 from obstore.store import ObjectStore
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
 from app.api.state import State, state_of
 from app.core.config import Settings
+from app.core.errors import Forbidden
 from app.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, PageRequest
 from app.core.security import PasswordHashing
 from app.core.transaction import Sessions, transaction
 from app.jobs import KindRegistry
 from app.schemas.user import UserResponse
-from app.services import auth
+from app.services import api_keys, auth
+from app.services.api_keys import ApiKeyUses
 from app.services.auth import Caller
 from app.services.dispatch_hint import DispatchHint
 from app.services.events import EventHub
+from app.services.rate_limits import RateLimiter, network
+from app.services.users import PasswordCheck
 
 # --- what the process owns ------------------------------------------------------------------------
 
@@ -60,6 +64,14 @@ async def get_hint(state: StateDep) -> DispatchHint:
     return state.hint
 
 
+async def get_limits(state: StateDep) -> RateLimiter:
+    return state.limits
+
+
+async def get_api_key_uses(state: StateDep) -> ApiKeyUses:
+    return state.api_key_uses
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 # For what must not hold a connection all along: log-ins, uploads, streams.
 SessionsDep = Annotated[Sessions, Depends(get_sessions)]
@@ -68,6 +80,8 @@ KindsDep = Annotated[KindRegistry, Depends(get_kinds)]
 EventsDep = Annotated[EventHub, Depends(get_events)]
 PasswordsDep = Annotated[PasswordHashing, Depends(get_passwords)]
 HintDep = Annotated[DispatchHint, Depends(get_hint)]
+LimitsDep = Annotated[RateLimiter, Depends(get_limits)]
+ApiKeyUsesDep = Annotated[ApiKeyUses, Depends(get_api_key_uses)]
 
 
 # --- the request's own ----------------------------------------------------------------------------
@@ -82,14 +96,41 @@ async def get_session(state: StateDep) -> AsyncIterator[AsyncSession]:
 # since 0.118, a failed commit would have answered 200 already.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
-# Never raises by itself: all problems are made in one place.
+
+async def get_client_network(request: Request) -> str:
+    """What limits count: whoever it is, they send from there."""
+    return network(request.client.host if request.client else "")
+
+
+ClientNetwork = Annotated[str, Depends(get_client_network)]
+
+
+async def keep_nowhere(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"
+
+
+# For what shows a secret (RFC 6749, section 5.1), and for streams.
+NOT_STORED = Depends(keep_nowhere)
+
+# Neither raises by itself: all problems are made in one place.
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/login", auto_error=False)
+api_key = APIKeyHeader(
+    name="X-API-Key",
+    auto_error=False,
+    description="As good as a log-in, but for what is about the account itself.",
+)
+
+AccessToken = Annotated[str | None, Depends(bearer)]
+ApiKey = Annotated[str | None, Depends(api_key)]
 
 
 async def get_current_user(
-    session: SessionDep, settings: SettingsDep, token: Annotated[str | None, Depends(bearer)]
+    session: SessionDep, settings: SettingsDep, uses: ApiKeyUsesDep, token: AccessToken, key: ApiKey
 ) -> UserResponse:
-    user = await auth.authenticate(session, settings.auth, token)
+    if token is None and key is not None:
+        user = await api_keys.authenticate(session, uses, key)
+    else:
+        user = await auth.authenticate(session, settings.auth, token)
     structlog.contextvars.bind_contextvars(user_id=str(user.id))
     return user
 
@@ -99,16 +140,53 @@ CurrentUser = Annotated[UserResponse, Depends(get_current_user)]
 LOGGED_IN = Depends(get_current_user)
 
 
+async def get_admin(user: CurrentUser) -> UserResponse:
+    if not user.is_admin:
+        raise Forbidden("this is for admins")
+    return user
+
+
+AdminUser = Annotated[UserResponse, Depends(get_admin)]
+# For an operation that any admin may do: `dependencies=[FOR_ADMINS]`.
+FOR_ADMINS = Depends(get_admin)
+
+
 async def get_caller(
-    sessions: SessionsDep, settings: SettingsDep, token: Annotated[str | None, Depends(bearer)]
+    sessions: SessionsDep,
+    settings: SettingsDep,
+    uses: ApiKeyUsesDep,
+    token: AccessToken,
+    key: ApiKey,
 ) -> Caller:
-    caller = await auth.identify(sessions, settings.auth, token)
+    if token is None and key is not None:
+        caller = await api_keys.identify(sessions, uses, key)
+    else:
+        caller = await auth.identify(sessions, settings.auth, token)
     structlog.contextvars.bind_contextvars(user_id=str(caller.id))
     return caller
 
 
 # The current user of an upload, a download or a stream: it holds no connection meanwhile.
 StreamingUser = Annotated[Caller, Depends(get_caller)]
+
+
+async def get_person(caller: StreamingUser) -> Caller:
+    if caller.by_api_key:
+        raise Forbidden("an API key can't do this: log in")
+    return caller
+
+
+# For what is about the account itself: a key that got away must not become the account.
+LoggedInUser = Annotated[Caller, Depends(get_person)]
+
+
+async def get_password_check(
+    sessions: SessionsDep, passwords: PasswordsDep, limits: LimitsDep, settings: SettingsDep
+) -> PasswordCheck:
+    return PasswordCheck(sessions, passwords, limits, settings.auth)
+
+
+PasswordCheckDep = Annotated[PasswordCheck, Depends(get_password_check)]
 
 
 async def get_page(

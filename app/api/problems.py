@@ -20,7 +20,9 @@ from app.core.errors import (
     DomainError,
     InvalidCredentials,
     InvalidInput,
+    InvalidRefreshToken,
     RangeNotSatisfiable,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
 )
@@ -57,6 +59,7 @@ HTTP_TYPES = {
 HEADERS: dict[type[DomainError], dict[str, str]] = {
     Unauthorized: {"WWW-Authenticate": "Bearer"},
     InvalidCredentials: {"WWW-Authenticate": "Bearer"},
+    InvalidRefreshToken: {"WWW-Authenticate": "Bearer"},
     Unavailable: {"Retry-After": "1"},
 }
 
@@ -108,6 +111,9 @@ def _headers(error: DomainError) -> Mapping[str, str] | None:
     if isinstance(error, RangeNotSatisfiable):
         # RFC 9110, section 15.5.17.
         return {"Content-Range": f"bytes */{error.size}"}
+    if isinstance(error, TooManyRequests):
+        # RFC 6585, section 4.
+        return {"Retry-After": str(error.retry_after)}
     return HEADERS.get(type(error))
 
 

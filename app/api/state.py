@@ -12,8 +12,10 @@ from app.core.config import Settings
 from app.core.security import PasswordHashing
 from app.core.transaction import Sessions
 from app.jobs import KindRegistry
+from app.services.api_keys import ApiKeyUses
 from app.services.dispatch_hint import DispatchHint
 from app.services.events import EventHub
+from app.services.rate_limits import RateLimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class State:
     events: EventHub
     passwords: PasswordHashing
     hint: DispatchHint
+    limits: RateLimiter
+    api_key_uses: ApiKeyUses
 
 
 def state_of(connection: HTTPConnection) -> State:

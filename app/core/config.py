@@ -8,10 +8,12 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
+from limits import parse
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -62,6 +64,27 @@ def _postgresql(url: SecretStr) -> SecretStr:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgresql)]
+
+
+def _rate(rate: str) -> str:
+    try:
+        parse(rate)
+    except ValueError:
+        raise ValueError("write it as 10/minute or 10/5 minutes") from None
+    return rate
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
+
+
+def _networks(addresses: str) -> str:
+    for address in addresses.split(","):
+        if address.strip() != "*":
+            try:
+                ip_network(address.strip())
+            except ValueError:
+                raise ValueError("write it as 10.0.0.7,10.1.0.0/16 or *") from None
+    return addresses
 
 
 class Group(BaseModel):
@@ -120,7 +143,20 @@ class Auth(Group):
         description="kid:secret[,kid:secret]: the first signs, all verify, so that keys rotate "
         "with an overlap. A secret has 32 characters or more.",
     )
-    access_token_ttl: PositiveInt = Field(3600, description="Seconds.")
+    access_token_ttl: PositiveInt = Field(900, description="Seconds.")
+    refresh_token_ttl: PositiveInt = Field(
+        30 * 86400, description="Seconds; each refresh begins them anew."
+    )
+    session_ttl: PositiveInt = Field(
+        90 * 86400, description="Seconds after a log-in until the next, whatever was refreshed."
+    )
+    logins_per_account: Rate = Field(
+        "10/5 minutes", description="Wrong passwords; a right one forgets those before it."
+    )
+    logins_per_address: Rate = Field(
+        "100/5 minutes", description="Attempts, right or wrong. An IPv6 address counts as its /64."
+    )
+    registrations_per_address: Rate = Field("20/hour", description="Attempts, as for log-ins.")
     hashing_threads: PositiveInt = Field(
         2, description="Argon2id hashes at once in one API process, 19 MiB each; more wait."
     )
@@ -173,6 +209,11 @@ class Api(Group):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     processes: PositiveInt = Field(
         1, description="API processes in this container; replicas scale better (metrics, memory)."
+    )
+    forwarded_allow_ips: Annotated[str, AfterValidator(_networks)] = Field(
+        "127.0.0.1,::1",
+        description="Proxies (addresses and networks, comma-separated) whose X-Forwarded-For says "
+        "where a request comes from; *: all, where nothing else can reach the API.",
     )
     grace: PositiveFloat = Field(20, description="Seconds that open requests have at shutdown.")
     shutdown_delay: NonNegativeFloat = Field(

@@ -1,5 +1,7 @@
 """Engines. All of them work behind PgBouncer in transaction mode.
 
+None tells an error its statement's parameters: hashes of passwords and people's input are no log's.
+
 A process that is frozen, or a node that vanishes, in the middle of a transaction would keep its
 row locks until TCP gives the session up, hours later. PostgreSQL ends such a session once it has
 been idle for `IDLE_IN_TRANSACTION`, and every transaction says so in the message that begins it:
@@ -55,6 +57,7 @@ def async_engine(database: Database) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=database.pool_timeout,
         pool_recycle=1800,
+        hide_parameters=True,
         connect_args={
             "connection_class": _AsyncpgConnection,
             "statement_cache_size": 0,
@@ -79,6 +82,7 @@ def sync_engine(
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=False,
+        hide_parameters=True,
         connect_args={
             # psycopg's own BEGIN takes no other statement with it: `begin` below sends ours.
             "autocommit": True,
@@ -106,4 +110,6 @@ def sync_engine(
 def direct_engine(database: Database) -> Engine:
     """For migrations: past a pooler, one connection, closed when returned."""
     url = _url(database, "psycopg", direct=True)
-    return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    return create_engine(
+        url, poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": 5}
+    )

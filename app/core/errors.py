@@ -25,11 +25,35 @@ class NotFound(DomainError):
 
 
 class Unauthorized(DomainError):
-    type, title, status = "unauthorized", "A valid access token is needed", 401
+    type, title, status = "unauthorized", "A valid access token or API key is needed", 401
 
 
 class InvalidCredentials(DomainError):
     type, title, status = "invalid-credentials", "E-mail address or password is wrong", 401
+
+
+class InvalidRefreshToken(DomainError):
+    type, title, status = "invalid-refresh-token", "The refresh token opens no session", 401
+
+
+class WrongPassword(DomainError):
+    type, title, status = "wrong-password", "The current password is another one", 403
+
+
+class Forbidden(DomainError):
+    type, title, status = "forbidden", "You may not do this", 403
+
+
+class LastAdmin(DomainError):
+    type, title, status = "last-admin", "Somebody has to be an active admin", 409
+
+
+class TooManyRequests(DomainError):
+    type, title, status = "too-many-requests", "That was too often for now", 429
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"try again in {retry_after} seconds")
+        self.retry_after = retry_after
 
 
 class EmailTaken(DomainError):

@@ -88,16 +88,20 @@ class AccessToken:
     """What a token says, verified."""
 
     user_id: UUID
+    session_id: UUID
     expires_at: datetime
 
 
-def sign_access_token(auth: Auth, user_id: UUID) -> str:
+def sign_access_token(auth: Auth, user_id: UUID, session_id: UUID, *, ttl: int) -> str:
+    """`ttl` is in seconds."""
     kid, secret = next(iter(auth.keys.items()))
     now = datetime.now(UTC)
     claims = {
         "sub": str(user_id),
+        # As OpenID Connect names a session (Front-Channel Logout, 3).
+        "sid": str(session_id),
         "iat": now,
-        "exp": now + timedelta(seconds=auth.access_token_ttl),
+        "exp": now + timedelta(seconds=ttl),
     }
     return jwt.encode(claims, secret, algorithm=ALGORITHM, headers={"kid": kid})
 
@@ -108,10 +112,14 @@ def verify_access_token(auth: Auth, token: str) -> AccessToken:
         # The header says which of our own keys to try; nothing else of it is believed.
         key = auth.keys[jwt.get_unverified_header(token)["kid"]]
         claims = jwt.decode(
-            token, key, algorithms=[ALGORITHM], options={"require": ["exp", "iat", "sub"]}
+            token, key, algorithms=[ALGORITHM], options={"require": ["exp", "iat", "sub", "sid"]}
         )
-        return AccessToken(UUID(claims["sub"]), datetime.fromtimestamp(claims["exp"], UTC))
+        return AccessToken(
+            UUID(claims["sub"]),
+            UUID(claims["sid"]),
+            datetime.fromtimestamp(claims["exp"], UTC),
+        )
     except jwt.ExpiredSignatureError:
-        raise Unauthorized("the access token has expired: log in again") from None
+        raise Unauthorized("the access token has expired: refresh it, or log in again") from None
     except (jwt.InvalidTokenError, KeyError, ValueError, TypeError):
         raise Unauthorized("this is no access token of ours: log in") from None

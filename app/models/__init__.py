@@ -1,9 +1,23 @@
 """Tables. Importing this package registers all of them on `Base.metadata`."""
 
+from app.models.api_key import ApiKey
 from app.models.base import Base
 from app.models.file import File
 from app.models.job import Job, JobFile, JobRun
-from app.models.user import User
+from app.models.session import LoginSession
+from app.models.user import Erasure, User
 from app.models.worker import Pool, Worker
 
-__all__ = ["Base", "File", "Job", "JobFile", "JobRun", "Pool", "User", "Worker"]
+__all__ = [
+    "ApiKey",
+    "Base",
+    "Erasure",
+    "File",
+    "Job",
+    "JobFile",
+    "JobRun",
+    "LoginSession",
+    "Pool",
+    "User",
+    "Worker",
+]

@@ -1,4 +1,6 @@
-from sqlalchemy import Index, false, func, true
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, false, func, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, CreatedAt, Id
@@ -10,6 +12,7 @@ class User(Base):
     id: Mapped[Id]
     email: Mapped[str]
     password_hash: Mapped[str]
+    full_name: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(server_default=true())
     is_admin: Mapped[bool] = mapped_column(server_default=false())
     created_at: Mapped[CreatedAt]
@@ -18,3 +21,14 @@ class User(Base):
 
 # Addresses differ by more than case only on paper (RFC 5321, 2.4).
 Index("users_email_key", func.lower(User.email), unique=True)
+
+
+class Erasure(Base):
+    """A user who has left: what is theirs is being removed, and in the end their row."""
+
+    __tablename__ = "erasures"
+
+    user_id: Mapped[UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    requested_at: Mapped[CreatedAt]

@@ -1,14 +1,15 @@
 """Jobs as clients see them."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from app.core.pagination import Filters
 from app.models.job import JobState
+from app.schemas.moment import Moment
 
 # The ledger's seq is a bigint.
 MAX_SEQ = 2**63 - 1
@@ -94,13 +95,6 @@ class JobFilters(Filters):
     dead_letter: bool | None = None
 
 
-def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("beyond the end of time") from None
-
-
 class JobSubmission(BaseModel):
     """What every kind's submission has; each kind's own model types its `spec`."""
 
@@ -110,10 +104,7 @@ class JobSubmission(BaseModel):
     priority: Annotated[
         int, Field(ge=-100, le=100, description="Among the owner's own jobs: higher goes first.")
     ] = 0
-    not_before: Annotated[
-        Annotated[AwareDatetime, AfterValidator(_utc)] | None,
-        Field(description="Scheduled until then."),
-    ] = None
+    not_before: Annotated[Moment | None, Field(description="Scheduled until then.")] = None
 
 
 class JobResult(BaseModel):

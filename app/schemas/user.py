@@ -4,10 +4,13 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
+
+from app.core.pagination import Filters
 
 # NIST SP 800-63B-4: length and nothing else. The upper bound keeps a hash's cost bounded.
 Password = Annotated[SecretStr, Field(min_length=8, max_length=128)]
+CurrentPassword = Annotated[SecretStr, Field(max_length=128)]
 
 
 class UserCreate(BaseModel):
@@ -22,6 +25,47 @@ class UserResponse(BaseModel):
 
     id: UUID
     email: str
+    full_name: str | None = None
     is_active: bool
     is_admin: bool
     created_at: datetime
+
+
+class UserUpdate(BaseModel):
+    """What is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: EmailStr | None = Field(None, description="Needs `current_password`. Null: it stays.")
+    full_name: (
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+        | None
+    ) = Field(None, description="Null removes it.")
+    current_password: CurrentPassword | None = None
+
+
+class PasswordChange(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    current_password: CurrentPassword
+    new_password: Password
+
+
+class UserDeletion(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    password: CurrentPassword
+
+
+class UserAdministration(BaseModel):
+    """What is left out, or null, stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    is_active: bool | None = None
+    is_admin: bool | None = None
+
+
+class UserFilters(Filters):
+    email: str | None = None
+    is_active: bool | None = None

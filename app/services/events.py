@@ -33,12 +33,13 @@ from app.core.tasks import stop
 from app.models import Job
 from app.models.job import TERMINAL
 from app.schemas.job import JobEvent
+from app.services.auth import Caller
 from app.services.snapshot import SNAPSHOT, failure
 
 log = structlog.get_logger(__name__)
 
 # Seconds between two reads of all that is watched: how late a lost message is noticed, and how
-# long a stream outlives its user.
+# long a stream outlives its session, its API key or its user.
 POLL = 5.0
 
 # Seconds that a job's first read waits for its subscription: enough for a Redis that answers.
@@ -49,7 +50,21 @@ MIN_BACKOFF, MAX_BACKOFF = 0.1, 5.0
 
 JOB_SNAPSHOT = SNAPSHOT.where(Job.id == any_(bindparam("job_ids", type_=ARRAY(Uuid))))
 
-ACTIVE_USERS = text("SELECT id FROM users WHERE id = ANY(CAST(:user_ids AS uuid[])) AND is_active")
+# The sessions and API keys that still open something.
+LIVE_CREDENTIALS = text(
+    """
+    SELECT credential.id FROM (
+        SELECT id, user_id, expires_at FROM sessions
+        WHERE id = ANY(CAST(:credentials AS uuid[]))
+        UNION ALL
+        SELECT id, user_id, expires_at FROM api_keys
+        WHERE id = ANY(CAST(:credentials AS uuid[]))
+    ) AS credential
+    JOIN users ON users.id = credential.user_id
+    WHERE users.is_active
+      AND (credential.expires_at IS NULL OR credential.expires_at > clock_timestamp())
+    """
+)
 
 
 def job_snapshot(connection: Connection, job_ids: Collection[UUID]) -> list[JobEvent]:
@@ -68,17 +83,18 @@ def job_snapshot(connection: Connection, job_ids: Collection[UUID]) -> list[JobE
     ]
 
 
-def active_users(connection: Connection, user_ids: Collection[UUID]) -> set[UUID]:
-    return set(connection.execute(ACTIVE_USERS, {"user_ids": list(user_ids)}).scalars())
+def live_credentials(connection: Connection, credentials: Collection[UUID]) -> set[UUID]:
+    parameters = {"credentials": list(credentials)}
+    return set(connection.execute(LIVE_CREDENTIALS, parameters).scalars())
 
 
 class _Watcher:
     """One stream. It has been `read` for once its job was read after it had come."""
 
-    __slots__ = ("ended", "news", "read", "user_id")
+    __slots__ = ("credential", "ended", "news", "read")
 
-    def __init__(self, user_id: UUID) -> None:
-        self.user_id = user_id
+    def __init__(self, credential: UUID) -> None:
+        self.credential = credential
         self.read = False
         self.ended: DomainError | None = None
         self.news = asyncio.Event()
@@ -167,20 +183,20 @@ class EventHub:
                 watcher.news.set()
 
     async def watch(
-        self, job_id: UUID, *, user_id: UUID, until: datetime, after: int = 0
+        self, job_id: UUID, caller: Caller, *, after: int = 0
     ) -> AsyncGenerator[JobEvent, None]:
         """The job as it is, then every change that this watcher is in time for, the newest always.
 
         Starts behind the event `after`, the last one that the client has seen, and ends after the
-        terminal one. That the user may see the job is checked by who calls.
+        terminal one. That the caller may see the job is checked by who calls.
 
-        Raises `Unauthorized` at `until` and when the user is no longer active, `NotFound` when the
-        job is gone, and `Unavailable` when the hub is closed.
+        Raises `Unauthorized` when the caller's token, session, API key or user is no longer good,
+        `NotFound` when the job is gone, and `Unavailable` when the hub is closed.
         """
-        watcher = self._enter(job_id, user_id)
+        watcher = self._enter(job_id, caller.credential)
         try:
             while (
-                event := await self._next(job_id, watcher, until=until, after=after)
+                event := await self._next(job_id, watcher, until=caller.until, after=after)
             ) is not None:
                 after = event.seq
                 yield event
@@ -190,7 +206,7 @@ class EventHub:
             self._leave(job_id, watcher)
 
     async def _next(
-        self, job_id: UUID, watcher: _Watcher, *, until: datetime, after: int
+        self, job_id: UUID, watcher: _Watcher, *, until: datetime | None, after: int
     ) -> JobEvent | None:
         job = self._jobs[job_id]
         while True:
@@ -207,17 +223,17 @@ class EventHub:
                 if latest.state in TERMINAL:
                     return None
             watcher.news.clear()
-            remaining = (until - datetime.now(UTC)).total_seconds()
+            remaining = None if until is None else (until - datetime.now(UTC)).total_seconds()
             try:
-                async with asyncio.timeout(max(remaining, 0)):
+                async with asyncio.timeout(remaining):
                     await watcher.news.wait()
             except TimeoutError:
                 raise Unauthorized("the access token has expired: log in again") from None
 
     # --- who watches
 
-    def _enter(self, job_id: UUID, user_id: UUID) -> _Watcher:
-        watcher = _Watcher(user_id)
+    def _enter(self, job_id: UUID, credential: UUID) -> _Watcher:
+        watcher = _Watcher(credential)
         job = self._jobs.get(job_id)
         if job is None:
             job = self._jobs[job_id] = _WatchedJob()
@@ -273,20 +289,20 @@ class EventHub:
         watchers = {
             watcher: job_id for job_id in job_ids for watcher in self._jobs[job_id].watchers
         }
-        users = {watcher.user_id for watcher in watchers}
+        credentials = {watcher.credential for watcher in watchers}
 
         def read(connection: Connection) -> tuple[list[JobEvent], set[UUID]]:
-            return job_snapshot(connection, job_ids), active_users(connection, users)
+            return job_snapshot(connection, job_ids), live_credentials(connection, credentials)
 
         async with self._engine.connect() as connection:
-            events, active = await connection.run_sync(read)
+            events, live = await connection.run_sync(read)
         found = {event.job_id for event in events}
         for event in events:
             if (job := self._jobs.get(event.job_id)) is not None:
                 job.offer(event)
         for watcher, job_id in watchers.items():
-            if watcher.user_id not in active:
-                watcher.end(Unauthorized("the token's user is no longer active"))
+            if watcher.credential not in live:
+                watcher.end(Unauthorized("the session, the API key or its user has ended"))
             elif job_id not in found:
                 watcher.end(NotFound(f"you have no job {job_id}"))
             elif not watcher.read:

@@ -3,10 +3,10 @@ from contextlib import aclosing, suppress
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.api.deps import EventsDep, SessionsDep, StreamingUser
+from app.api.deps import NOT_STORED, EventsDep, SessionsDep, StreamingUser
 from app.api.openapi import Responses, problems
 from app.core.errors import DomainError, NotFound
 from app.schemas.job import MAX_SEQ, JobEvent
@@ -49,18 +49,14 @@ async def watch_job(
     """The owner's only; the check is over, and its connection given back, before the stream."""
     async with sessions() as session:
         await jobs.get(session, user.id, job_id)
-    return hub.watch(job_id, user_id=user.id, until=user.until, after=last_event_id)
-
-
-async def keep_nowhere(response: Response) -> None:
-    response.headers["Cache-Control"] = "no-store"
+    return hub.watch(job_id, user, after=last_event_id)
 
 
 @router.get(
     "/{job_id}/events",
     response_class=EventSourceResponse,
     responses=STREAM | problems(NotFound),
-    dependencies=[Depends(keep_nowhere)],
+    dependencies=[NOT_STORED],
 )
 async def job_events(
     watched: Annotated[AsyncGenerator[JobEvent, None], Depends(watch_job)],
