@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core import db
 from app.core.config import Settings
+from app.core.security import sign_access_token
+from app.services.auth import Caller
 from tests.servers import create_database, redis_url, servers
 
 _running = ExitStack()
@@ -45,6 +48,12 @@ def settings(test_worker: int, tmp_path_factory: pytest.TempPathFactory) -> Sett
             "database": {"url": create_database(f"test_{test_worker}")},
             "redis": {"url": redis_url(test_worker)},
             "storage": {"url": tmp_path_factory.mktemp("files").as_uri()},
+            # They all come from one address.
+            "auth": {
+                "logins_per_account": "10000/minute",
+                "logins_per_address": "10000/minute",
+                "registrations_per_address": "10000/minute",
+            },
         }
     )
 
@@ -103,3 +112,32 @@ def make_owner(engine: Engine, clean: None) -> Callable[..., UUID]:
         return owner
 
     return make
+
+
+@pytest.fixture
+def open_session(engine: Engine) -> Callable[[UUID], Caller]:
+    """Begin a session of the user's; committed."""
+
+    def begin(user: UUID) -> Caller:
+        until = datetime.now(UTC) + timedelta(hours=1)
+        with engine.begin() as connection:
+            session: UUID = connection.execute(
+                text(
+                    "INSERT INTO sessions (user_id, generation, kid, digest, expires_at, ends_at)"
+                    " VALUES (:user, 1, 'k', '', :until, :until) RETURNING id"
+                ),
+                {"user": user, "until": until},
+            ).scalar_one()
+        return Caller(user, session, until)
+
+    return begin
+
+
+@pytest.fixture
+def sign_in(settings: Settings, open_session: Callable[[UUID], Caller]) -> Callable[..., str]:
+    """An access token for the user, of a session of its own."""
+
+    def sign(user: UUID, *, ttl: int = 3600) -> str:
+        return sign_access_token(settings.auth, user, open_session(user).credential, ttl=ttl)
+
+    return sign

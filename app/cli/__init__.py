@@ -21,6 +21,7 @@ BUILT_IN = [
     EntryPoint("logout", "app.cli.login:logout", GROUP),
     EntryPoint("migrate", "app.cli.migrate:migrate", GROUP),
     EntryPoint("up", "app.cli.up:up", GROUP),
+    EntryPoint("user", "app.cli.user:user", GROUP),
 ]
 
 

@@ -14,7 +14,7 @@ from app.core.security import PasswordHashing, sign_access_token, verify_access_
 
 OLD = "old:" + "o" * 32
 NEW = "new:" + "n" * 32
-USER = uuid4()
+USER, SESSION = uuid4(), uuid4()
 
 
 def auth(*keys: str) -> Auth:
@@ -22,16 +22,17 @@ def auth(*keys: str) -> Auth:
 
 
 def test_keys_rotate_with_an_overlap() -> None:
-    token = sign_access_token(auth(OLD), USER)
+    token = sign_access_token(auth(OLD), USER, SESSION, ttl=900)
     assert verify_access_token(auth(NEW, OLD), token).user_id == USER
     with pytest.raises(Unauthorized):
         verify_access_token(auth(NEW), token)
-    signed_anew = sign_access_token(auth(NEW, OLD), USER)
+    signed_anew = sign_access_token(auth(NEW, OLD), USER, SESSION, ttl=900)
     assert jwt.get_unverified_header(signed_anew)["kid"] == "new"
 
 
 def test_a_kid_does_not_open_with_another_keys_secret() -> None:
-    token = jwt.encode({"sub": str(USER), "iat": 0, "exp": 2**33}, "o" * 32, headers={"kid": "new"})
+    claims = {"sub": str(USER), "sid": str(SESSION), "iat": 0, "exp": 2**33}
+    token = jwt.encode(claims, "o" * 32, headers={"kid": "new"})
     with pytest.raises(Unauthorized):
         verify_access_token(auth(NEW, OLD), token)
 

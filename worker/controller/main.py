@@ -15,8 +15,9 @@ from app.core.db import sync_engine
 from app.core.storage import open_store
 from app.services.ledger import Retention
 from worker.announce import Announcer
-from worker.controller import rescue
+from worker.controller import erase, rescue
 from worker.controller.dispatch import Dispatch, Redispatch, Schedule, register_pools
+from worker.controller.erase import Erase
 from worker.controller.loop import BACKOFF, Loop
 from worker.controller.publisher import Publisher
 from worker.controller.retain import retain
@@ -24,7 +25,7 @@ from worker.controller.retain import retain
 log = structlog.get_logger()
 
 # Connections to PostgreSQL: one for each loop.
-CONNECTIONS = 5
+CONNECTIONS = 6
 
 REGISTER_INTERVAL = 5.0
 REDISPATCH_INTERVAL = 2.0
@@ -101,6 +102,11 @@ def run_controller(settings: Settings) -> None:
                 engine, Retention.configured(settings), announcer.change, dispatching.wake
             ).turn,
             interval=rescue.INTERVAL,
+        ),
+        Loop(
+            "erase",
+            Erase(engine, Retention.configured(settings), announcer.change).turn,
+            interval=erase.INTERVAL,
         ),
         Loop("retain", retain_turn, interval=RETAIN_INTERVAL),
     ]

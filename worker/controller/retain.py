@@ -1,4 +1,4 @@
-"""Removes what has had its time: files, finished jobs, idempotency keys, lost workers, orphans.
+"""Removes what has had its time: files, jobs, idempotency keys, sessions, lost workers, orphans.
 
 Level-triggered, in small transactions: each turn looks at what is there, and finishes what a crash
 left half-done. Controllers may do it side by side: what one has locked, the others skip, and
@@ -24,7 +24,8 @@ log = structlog.get_logger()
 BATCH = 200
 BATCHES = 50
 
-# An expired job is a 410 for this long, a 404 after it.
+# An expired job is a 410 for this long, a 404 after it. The row of a user who has left, which says
+# nothing of them any more, stays as long: some request may yet name it, and an upload takes hours.
 TOMBSTONE = timedelta(days=1)
 
 # A worker whose row expired may come back after an outage; after this, it is another one.
@@ -50,6 +51,8 @@ class RetainReport:
     jobs: int = 0
     idempotency_keys: int = 0
     workers: int = 0
+    sessions: int = 0
+    users: int = 0
     orphans: int = 0
 
 
@@ -138,6 +141,29 @@ DELETE_WORKERS = text(
     """
     DELETE FROM workers WHERE id = ANY(ARRAY(
         SELECT id FROM workers WHERE expires_at < clock_timestamp() - :age
+        LIMIT :limit FOR UPDATE SKIP LOCKED
+    ))
+    """
+)
+
+
+DELETE_SESSIONS = text(
+    """
+    DELETE FROM sessions WHERE id = ANY(ARRAY(
+        SELECT id FROM sessions WHERE expires_at < clock_timestamp() - :age
+        ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ))
+    """
+)
+
+# Once all that was theirs is gone; what refers to a user otherwise goes with them.
+DELETE_USERS = text(
+    """
+    DELETE FROM users WHERE id = ANY(ARRAY(
+        SELECT user_id FROM erasures
+        WHERE requested_at < clock_timestamp() - :age
+          AND (SELECT true FROM jobs WHERE owner_id = erasures.user_id LIMIT 1) IS NULL
+          AND (SELECT true FROM files WHERE owner_id = erasures.user_id LIMIT 1) IS NULL
         LIMIT :limit FOR UPDATE SKIP LOCKED
     ))
     """
@@ -242,8 +268,10 @@ def retain(engine: Engine, store: ObjectStore, settings: Settings) -> RetainRepo
         jobs=_in_batches(engine, _older(DELETE_JOBS, TOMBSTONE)),
         idempotency_keys=_in_batches(engine, _older(CLEAR_IDEMPOTENCY_KEYS, idempotency_ttl)),
         workers=_in_batches(engine, _older(DELETE_WORKERS, LOST_WORKER)),
+        sessions=_in_batches(engine, _older(DELETE_SESSIONS, timedelta())),
         files=_while_store_answers(lambda: _remove_condemned(engine, store)),
         orphans=_while_store_answers(lambda: _remove_orphans(engine, store)),
+        users=_in_batches(engine, _older(DELETE_USERS, TOMBSTONE)),
     )
     if report != RetainReport():
         log.info("removed", **asdict(report))

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient
+from sqlalchemy import Engine, text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.health import Lifecycle
 from app.core.config import Settings
-from app.core.security import sign_access_token
 from app.embedded import EmbeddedRedis
 from app.main import create_app
 from tests.integration.api.kinds import KINDS
@@ -67,21 +67,33 @@ async def anonymous(served: ASGIApp) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 async def client(
-    served: ASGIApp, settings: Settings, make_owner: Callable[..., UUID]
+    served: ASGIApp, sign_in: Callable[..., str], make_owner: Callable[..., UUID]
 ) -> AsyncIterator[AsyncClient]:
     """Logged in as a user of its own."""
     ada = make_owner(email="ada@example.com")
-    async with connect(served, sign_access_token(settings.auth, ada)) as client:
+    async with connect(served, sign_in(ada)) as client:
         yield client
 
 
 @pytest.fixture
 async def stranger(
-    served: ASGIApp, settings: Settings, make_owner: Callable[..., UUID]
+    served: ASGIApp, sign_in: Callable[..., str], make_owner: Callable[..., UUID]
 ) -> AsyncIterator[AsyncClient]:
     """Another tenant."""
     eve = make_owner(email="eve@example.com")
-    async with connect(served, sign_access_token(settings.auth, eve)) as client:
+    async with connect(served, sign_in(eve)) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(
+    served: ASGIApp, sign_in: Callable[..., str], make_owner: Callable[..., UUID], engine: Engine
+) -> AsyncIterator[AsyncClient]:
+    """Logged in as an admin, the only one there is."""
+    root = make_owner(email="root@example.com")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE users SET is_admin = true WHERE id = :id"), {"id": root})
+    async with connect(served, sign_in(root)) as client:
         yield client
 
 

@@ -1,6 +1,7 @@
 """Registering, logging in, and what a token opens."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, text
 
 from app.core.config import Settings
 from app.core.security import PasswordHashing
+from app.services.auth import Caller
 
 pytestmark = pytest.mark.anyio
 
@@ -33,14 +35,21 @@ async def ada(anonymous: AsyncClient) -> dict[str, object]:
 async def test_a_user_registers_logs_in_and_is_known(
     anonymous: AsyncClient, ada: dict[str, object]
 ) -> None:
-    assert ada.keys() == {"id", "email", "is_active", "is_admin", "created_at"}
+    assert ada.keys() == {"id", "email", "full_name", "is_active", "is_admin", "created_at"}
     assert (ada["email"], ada["is_active"], ada["is_admin"]) == ("ada@example.com", True, False)
     form = {"username": "ada@example.com", "password": PASSWORD}
     response = await anonymous.post(LOGIN, data=form)
     assert response.status_code == 200
     token = response.json()
-    assert token.keys() == {"access_token", "token_type", "expires_in"}
-    assert (token["token_type"], token["expires_in"]) == ("bearer", 3600)
+    assert token.keys() == {
+        "access_token",
+        "token_type",
+        "expires_in",
+        "refresh_token",
+        "refresh_expires_in",
+    }
+    assert (token["token_type"], token["expires_in"]) == ("bearer", 900)
+    assert response.headers["cache-control"] == "no-store"
     me = await anonymous.get(ME, headers={"Authorization": f"Bearer {token['access_token']}"})
     assert me.json() == ada
 
@@ -104,10 +113,15 @@ async def test_an_inactive_user_is_out_at_once(
     assert (await anonymous.post(LOGIN, data=form)).status_code == 401
 
 
-def forge(settings: Settings, user: str, **changes: object) -> str:
+def forge(settings: Settings, caller: Caller, **changes: object) -> str:
     kid, secret = next(iter(settings.auth.keys.items()))
     now = datetime.now(UTC)
-    claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + timedelta(hours=1)}
+    claims: dict[str, object] = {
+        "sub": str(caller.id),
+        "sid": str(caller.credential),
+        "iat": now,
+        "exp": now + timedelta(hours=1),
+    }
     kid = str(changes.pop("kid", kid))
     secret = str(changes.pop("secret", secret))
     algorithm = str(changes.pop("algorithm", "HS256"))
@@ -127,6 +141,8 @@ def forge(settings: Settings, user: str, **changes: object) -> str:
         ({"sub": None}, 401),
         ({"sub": "me"}, 401),
         ({"sub": "00000000-0000-0000-0000-000000000000"}, 401),
+        ({"sid": None}, 401),
+        ({"sid": "00000000-0000-0000-0000-000000000000"}, 401),
         ({"secret": "x" * 64}, 401),
         ({"kid": "unknown"}, 401),
         ({"algorithm": "HS512"}, 401),
@@ -134,12 +150,27 @@ def forge(settings: Settings, user: str, **changes: object) -> str:
     ],
 )
 async def test_only_our_own_tokens_open(
-    client: AsyncClient, settings: Settings, changes: dict[str, object], status: int
+    anonymous: AsyncClient,
+    settings: Settings,
+    make_owner: Callable[..., UUID],
+    open_session: Callable[[UUID], Caller],
+    changes: dict[str, object],
+    status: int,
 ) -> None:
-    user = (await client.get(ME)).json()["id"]
-    token = forge(settings, user, **changes)
-    response = await client.get(ME, headers={"Authorization": f"Bearer {token}"})
+    token = forge(settings, open_session(make_owner()), **changes)
+    response = await anonymous.get(ME, headers={"Authorization": f"Bearer {token}"})
     assert response.status_code == status
+
+
+async def test_a_session_opens_for_its_own_user_only(
+    anonymous: AsyncClient,
+    settings: Settings,
+    make_owner: Callable[..., UUID],
+    open_session: Callable[[UUID], Caller],
+) -> None:
+    anothers = replace(open_session(make_owner()), id=make_owner())
+    headers = {"Authorization": f"Bearer {forge(settings, anothers)}"}
+    assert (await anonymous.get(ME, headers=headers)).status_code == 401
 
 
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer a.b.c", "Bearer é", "Basic YTpi"])

@@ -18,7 +18,6 @@ from httpx2 import AsyncClient
 
 from app.core import security
 from app.core.config import Settings
-from app.core.security import sign_access_token
 from app.embedded import EmbeddedRedis
 from app.main import create_app
 from tests.integration.api.conftest import connect, serving
@@ -135,7 +134,7 @@ async def everything_at_once(client: AsyncClient, *, rounds: int) -> Counter[tup
 @needs_schedstat
 @pytest.mark.slow
 async def test_nothing_blocks_it_with_redis_frozen(
-    settings: Settings, own_redis: EmbeddedRedis
+    settings: Settings, own_redis: EmbeddedRedis, sign_in: Callable[..., str]
 ) -> None:
     redis = settings.redis.model_validate({"url": own_redis.url()})
     # On a busy machine a request may wait long for a connection: the loop does not.
@@ -145,8 +144,7 @@ async def test_nothing_blocks_it_with_redis_frozen(
     async with serving(app) as served, connect(served) as client:
         credentials = {"email": "ada@example.com", "password": PASSWORD}
         ada = (await client.post("/api/v1/users", json=credentials)).json()
-        token = sign_access_token(settings.auth, UUID(ada["id"]))
-        client.headers["Authorization"] = f"Bearer {token}"
+        client.headers["Authorization"] = f"Bearer {sign_in(UUID(ada['id']))}"
         await everything_at_once(client, rounds=4)
         own_redis.process.signal(signal.SIGSTOP)
         lag = Lag()

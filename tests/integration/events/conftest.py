@@ -11,6 +11,7 @@ from app.embedded import EmbeddedRedis
 from app.models.job import JobState
 from app.schemas.job import JobEvent
 from app.services import ledger
+from app.services.auth import Caller
 from app.services.ledger import Change, Submission
 from tests.ledger_view import KEEP
 from tests.servers import scratch_folder
@@ -108,6 +109,12 @@ def redis_settings(own_redis: EmbeddedRedis) -> config.Redis:
 @pytest.fixture
 def owner(make_owner: Callable[..., UUID]) -> UUID:
     return make_owner()
+
+
+@pytest.fixture
+def caller(owner: UUID, open_session: Callable[[UUID], Caller]) -> Caller:
+    """The owner, in a session."""
+    return open_session(owner)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from app.core.errors import DomainError, NotFound, Unauthorized, Unavailable
 from app.embedded import EmbeddedRedis
 from app.schemas.job import JobEvent
 from app.services import events
+from app.services.auth import Caller
 from app.services.events import EventHub
 from tests.integration.events.conftest import Worker
 from tests.integration.listening import eventually
@@ -27,18 +29,12 @@ NEVER = 600.0
 SOON = 0.05
 
 
-def later() -> datetime:
-    return datetime.now(UTC) + timedelta(hours=1)
-
-
 class Stream:
     """What one client gets, collected in the background."""
 
-    def __init__(
-        self, hub: EventHub, job: UUID, user: UUID, *, until: datetime | None = None, after: int = 0
-    ) -> None:
+    def __init__(self, hub: EventHub, job: UUID, caller: Caller, *, after: int = 0) -> None:
         self.events: list[JobEvent] = []
-        self._watch = hub.watch(job, user_id=user, until=until or later(), after=after)
+        self._watch = hub.watch(job, caller, after=after)
         self._task = asyncio.create_task(self._collect())
 
     async def _collect(self) -> None:
@@ -79,9 +75,9 @@ async def polling_hub(
 
 
 async def test_two_watchers_see_a_job_to_its_end(
-    hub: EventHub, worker: Worker, owner: UUID
+    hub: EventHub, worker: Worker, caller: Caller
 ) -> None:
-    first = Stream(hub, worker.job_id, owner)
+    first = Stream(hub, worker.job_id, caller)
     await first.reaches(1)
     assert first.events[0].state == "queued"
     worker.claim()
@@ -89,7 +85,7 @@ async def test_two_watchers_see_a_job_to_its_end(
     await first.reaches(halfway)
     assert first.events[-1].message == "50%"
     # One that comes later begins with what is now.
-    second = Stream(hub, worker.job_id, owner)
+    second = Stream(hub, worker.job_id, caller)
     await second.reaches(halfway)
     assert [event.seq for event in second.events] == [halfway]
     end = worker.succeed()
@@ -101,11 +97,11 @@ async def test_two_watchers_see_a_job_to_its_end(
 
 
 async def test_the_subscription_comes_before_the_snapshot(
-    hub: EventHub, worker: Worker, owner: UUID
+    hub: EventHub, worker: Worker, caller: Caller
 ) -> None:
     """Whatever changes round a stream's beginning is read, or said by Redis."""
     for _ in range(20):
-        stream = Stream(hub, worker.job_id, owner)
+        stream = Stream(hub, worker.job_id, caller)
         await stream.reaches(1)
         assert worker.subscribers() == 1
         await stream.leave()
@@ -115,11 +111,11 @@ async def test_the_subscription_comes_before_the_snapshot(
 async def test_one_connection_whatever_is_watched(
     hub: EventHub,
     make_worker: Callable[[], Worker],
-    owner: UUID,
+    caller: Caller,
     own_redis: EmbeddedRedis,
 ) -> None:
     workers = [make_worker() for _ in range(5)]
-    streams = [Stream(hub, worker.job_id, owner) for worker in workers for _ in range(3)]
+    streams = [Stream(hub, worker.job_id, caller) for worker in workers for _ in range(3)]
     for stream in streams:
         await stream.reaches(1)
     subscribers = [client for client in workers[0]._redis.client_list() if int(client["sub"]) > 0]
@@ -129,41 +125,41 @@ async def test_one_connection_whatever_is_watched(
 
 
 async def test_resuming_repeats_nothing_and_misses_nothing(
-    hub: EventHub, worker: Worker, owner: UUID
+    hub: EventHub, worker: Worker, caller: Caller
 ) -> None:
     seen = worker.claim()
-    stream = Stream(hub, worker.job_id, owner, after=seen)
-    other = Stream(hub, worker.job_id, owner)
+    stream = Stream(hub, worker.job_id, caller, after=seen)
+    other = Stream(hub, worker.job_id, caller)
     await other.reaches(seen)
     assert stream.events == []
     # Between two connections of the client: nobody is there to hear it.
     await stream.leave()
     worker.progress(0.3, announce=False)
     missed = worker.progress(0.4, announce=False)
-    resumed = Stream(hub, worker.job_id, owner, after=seen)
+    resumed = Stream(hub, worker.job_id, caller, after=seen)
     await resumed.reaches(missed)
     assert [event.seq for event in resumed.events] == [missed]
     worker.succeed()
     await resumed.ended()
     # Having seen the end, there is nothing more.
-    assert await Stream(hub, worker.job_id, owner, after=resumed.events[-1].seq).ended() == []
+    assert await Stream(hub, worker.job_id, caller, after=resumed.events[-1].seq).ended() == []
 
 
 async def test_a_client_from_another_past_begins_anew(
-    hub: EventHub, worker: Worker, owner: UUID
+    hub: EventHub, worker: Worker, caller: Caller
 ) -> None:
     seq = worker.claim()
-    stream = Stream(hub, worker.job_id, owner, after=seq + 1000)
+    stream = Stream(hub, worker.job_id, caller, after=seq + 1000)
     await stream.reaches(seq)
     end = worker.succeed()
     assert [event.seq for event in await stream.ended()] == [seq, end]
 
 
 async def test_a_lost_message_is_noticed(
-    polling_hub: EventHub, worker: Worker, owner: UUID
+    polling_hub: EventHub, worker: Worker, caller: Caller
 ) -> None:
     worker.claim()
-    stream = Stream(polling_hub, worker.job_id, owner)
+    stream = Stream(polling_hub, worker.job_id, caller)
     await stream.reaches(worker.progress(0.5, announce=False))
     worker.fail(announce=False)
     ended = (await stream.ended())[-1]
@@ -173,10 +169,10 @@ async def test_a_lost_message_is_noticed(
 
 
 async def test_a_message_from_before_changes_nothing(
-    hub: EventHub, worker: Worker, owner: UUID
+    hub: EventHub, worker: Worker, caller: Caller
 ) -> None:
     worker.claim()
-    stream = Stream(hub, worker.job_id, owner)
+    stream = Stream(hub, worker.job_id, caller)
     latest = worker.progress(0.5, announce=False)
     await stream.reaches(2)
     worker._announce(JobEvent(job_id=worker.job_id, seq=1, state="queued", attempt=0))
@@ -192,17 +188,17 @@ async def test_a_message_from_before_changes_nothing(
 async def test_without_redis_it_polls(
     polling_hub: EventHub,
     worker: Worker,
-    owner: UUID,
+    caller: Caller,
     own_redis: EmbeddedRedis,
     sig: signal.Signals,
 ) -> None:
-    stream = Stream(polling_hub, worker.job_id, owner)
+    stream = Stream(polling_hub, worker.job_id, caller)
     await stream.reaches(1)
     own_redis.process.signal(sig)
     try:
         worker.claim()
         await stream.reaches(worker.progress(0.5, announce=False))
-        late = Stream(polling_hub, worker.job_id, owner)
+        late = Stream(polling_hub, worker.job_id, caller)
         await late.reaches(3)
         end = worker.succeed(announce=False)
         assert (await stream.ended())[-1].seq == end
@@ -212,10 +208,10 @@ async def test_without_redis_it_polls(
 
 
 async def test_redis_comes_back(
-    hub: EventHub, worker: Worker, owner: UUID, own_redis: EmbeddedRedis
+    hub: EventHub, worker: Worker, caller: Caller, own_redis: EmbeddedRedis
 ) -> None:
     """What happened meanwhile is read as soon as the subscription is there again."""
-    stream = Stream(hub, worker.job_id, owner)
+    stream = Stream(hub, worker.job_id, caller)
     await stream.reaches(1)
     own_redis.process.kill()
     worker.claim()
@@ -228,12 +224,12 @@ async def test_redis_comes_back(
 
 
 async def test_a_silent_redis_is_asked_and_kept(
-    polling_hub: EventHub, worker: Worker, owner: UUID, statements: list[str]
+    polling_hub: EventHub, worker: Worker, caller: Caller, statements: list[str]
 ) -> None:
     def connections() -> list[str]:
         return [client["id"] for client in worker._redis.client_list() if int(client["sub"]) > 0]
 
-    stream = Stream(polling_hub, worker.job_id, owner)
+    stream = Stream(polling_hub, worker.job_id, caller)
     await stream.reaches(1)
     before = connections()
     statements.clear()
@@ -244,15 +240,15 @@ async def test_a_silent_redis_is_asked_and_kept(
 
 
 async def test_a_frozen_redis_holds_up_no_new_stream(
-    hub: EventHub, make_worker: Callable[[], Worker], owner: UUID, own_redis: EmbeddedRedis
+    hub: EventHub, make_worker: Callable[[], Worker], caller: Caller, own_redis: EmbeddedRedis
 ) -> None:
     """Its subscription is sent, and not answered."""
     workers = make_worker(), make_worker()
-    stream = Stream(hub, workers[0].job_id, owner)
+    stream = Stream(hub, workers[0].job_id, caller)
     await stream.reaches(1)
     own_redis.process.signal(signal.SIGSTOP)
     try:
-        other = Stream(hub, workers[1].job_id, owner)
+        other = Stream(hub, workers[1].job_id, caller)
         await other.reaches(1)
         await other.leave()
         await stream.leave()
@@ -261,9 +257,9 @@ async def test_a_frozen_redis_holds_up_no_new_stream(
 
 
 async def test_an_idle_hub_holds_no_database_connection(
-    hub: EventHub, worker: Worker, owner: UUID, async_engine: AsyncEngine
+    hub: EventHub, worker: Worker, caller: Caller, async_engine: AsyncEngine
 ) -> None:
-    stream = Stream(hub, worker.job_id, owner)
+    stream = Stream(hub, worker.job_id, caller)
     await stream.reaches(1)
     # Its reading transaction may just be ending; then nothing is held any more.
     await eventually(lambda: async_engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
@@ -273,12 +269,12 @@ async def test_an_idle_hub_holds_no_database_connection(
 async def test_many_jobs_are_read_in_one_statement(
     polling_hub: EventHub,
     make_worker: Callable[[], Worker],
-    owner: UUID,
+    caller: Caller,
     async_engine: AsyncEngine,
     statements: list[str],
 ) -> None:
     workers = [make_worker() for _ in range(20)]
-    streams = [Stream(polling_hub, worker.job_id, owner) for worker in workers]
+    streams = [Stream(polling_hub, worker.job_id, caller) for worker in workers]
     for stream in streams:
         await stream.reaches(1)
     statements.clear()
@@ -292,9 +288,10 @@ async def test_many_jobs_are_read_in_one_statement(
         await stream.leave()
 
 
-async def test_a_stream_ends_with_its_token(hub: EventHub, worker: Worker, owner: UUID) -> None:
+async def test_a_stream_ends_with_its_token(hub: EventHub, worker: Worker, caller: Caller) -> None:
     until = datetime.now(UTC) + timedelta(seconds=0.2)
-    events = await Stream(hub, worker.job_id, owner, until=until).refused(Unauthorized)
+    stream = Stream(hub, worker.job_id, replace(caller, until=until))
+    events = await stream.refused(Unauthorized)
     assert datetime.now(UTC) >= until
     assert [event.state for event in events] == ["queued"]
 
@@ -302,24 +299,65 @@ async def test_a_stream_ends_with_its_token(hub: EventHub, worker: Worker, owner
 async def test_a_stream_ends_with_its_user(
     polling_hub: EventHub,
     worker: Worker,
-    owner: UUID,
+    caller: Caller,
     make_owner: Callable[..., UUID],
+    open_session: Callable[[UUID], Caller],
     engine: Engine,
 ) -> None:
-    other = Stream(polling_hub, worker.job_id, make_owner())
-    stream = Stream(polling_hub, worker.job_id, owner)
+    other = Stream(polling_hub, worker.job_id, open_session(make_owner()))
+    stream = Stream(polling_hub, worker.job_id, caller)
     await stream.reaches(1)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE users SET is_active = false WHERE id = :u"), {"u": owner})
+        connection.execute(
+            text("UPDATE users SET is_active = false WHERE id = :u"), {"u": caller.id}
+        )
     await stream.refused(Unauthorized)
     await other.reaches(1)
     await other.leave()
 
 
-async def test_a_stream_ends_with_its_job(
-    polling_hub: EventHub, worker: Worker, owner: UUID, engine: Engine
+@pytest.mark.parametrize("end", ["DELETE FROM sessions", "UPDATE sessions SET expires_at = now()"])
+async def test_a_stream_ends_with_its_session(
+    polling_hub: EventHub,
+    worker: Worker,
+    caller: Caller,
+    open_session: Callable[[UUID], Caller],
+    engine: Engine,
+    end: str,
 ) -> None:
-    stream = Stream(polling_hub, worker.job_id, owner)
+    other = Stream(polling_hub, worker.job_id, open_session(caller.id))
+    stream = Stream(polling_hub, worker.job_id, caller)
+    await stream.reaches(1)
+    with engine.begin() as connection:
+        connection.execute(text(f"{end} WHERE id = :id"), {"id": caller.credential})
+    await stream.ended()
+    await other.reaches(1)
+    await other.leave()
+
+
+@pytest.mark.parametrize("end", ["DELETE FROM api_keys", "UPDATE api_keys SET expires_at = now()"])
+async def test_a_stream_ends_with_its_api_key(
+    polling_hub: EventHub, worker: Worker, caller: Caller, engine: Engine, end: str
+) -> None:
+    with engine.begin() as connection:
+        key: UUID = connection.execute(
+            text(
+                "INSERT INTO api_keys (user_id, name, prefix, digest)"
+                " VALUES (:user, 'n', 'p', '') RETURNING id"
+            ),
+            {"user": caller.id},
+        ).scalar_one()
+    stream = Stream(polling_hub, worker.job_id, Caller(caller.id, key, None, by_api_key=True))
+    await stream.reaches(1)
+    with engine.begin() as connection:
+        connection.execute(text(end))
+    await stream.ended()
+
+
+async def test_a_stream_ends_with_its_job(
+    polling_hub: EventHub, worker: Worker, caller: Caller, engine: Engine
+) -> None:
+    stream = Stream(polling_hub, worker.job_id, caller)
     await stream.reaches(1)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM jobs"))
@@ -327,24 +365,24 @@ async def test_a_stream_ends_with_its_job(
 
 
 async def test_closing_ends_all_streams_and_lets_no_more_in(
-    hub: EventHub, worker: Worker, owner: UUID
+    hub: EventHub, worker: Worker, caller: Caller
 ) -> None:
-    streams = [Stream(hub, worker.job_id, owner) for _ in range(3)]
+    streams = [Stream(hub, worker.job_id, caller) for _ in range(3)]
     for stream in streams:
         await stream.reaches(1)
     hub.close()
     for stream in streams:
         await stream.refused(Unavailable)
-    assert await Stream(hub, worker.job_id, owner).refused(Unavailable) == []
+    assert await Stream(hub, worker.job_id, caller).refused(Unavailable) == []
 
 
 async def test_a_slow_watcher_gets_the_newest_and_holds_up_nobody(
-    hub: EventHub, worker: Worker, owner: UUID
+    hub: EventHub, worker: Worker, caller: Caller
 ) -> None:
     worker.claim()
-    slow = hub.watch(worker.job_id, user_id=owner, until=later())
+    slow = hub.watch(worker.job_id, caller)
     first = await anext(slow)
-    fast = Stream(hub, worker.job_id, owner)
+    fast = Stream(hub, worker.job_id, caller)
     await fast.reaches(first.seq)
     for step in range(1, 10):
         await fast.reaches(worker.progress(step / 10))
@@ -358,11 +396,11 @@ async def test_a_slow_watcher_gets_the_newest_and_holds_up_nobody(
 async def test_a_database_that_is_away_is_waited_for(
     polling_hub: EventHub,
     worker: Worker,
-    owner: UUID,
+    caller: Caller,
     statements: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stream = Stream(polling_hub, worker.job_id, owner)
+    stream = Stream(polling_hub, worker.job_id, caller)
     await stream.reaches(1)
     with monkeypatch.context() as broken:
         broken.setattr(events, "JOB_SNAPSHOT", text("SELECT 1 / 0"))

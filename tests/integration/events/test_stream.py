@@ -11,7 +11,6 @@ from httpx2 import AsyncClient, Response
 from sqlalchemy import Engine
 
 from app.core.config import Settings
-from app.core.security import sign_access_token
 from app.jobs import KindRegistry
 from app.main import create_app
 from tests.integration.events.conftest import Worker
@@ -27,8 +26,10 @@ async def api(settings: Settings, clean: None) -> AsyncIterator[Listening]:
 
 
 @pytest.fixture
-async def client(api: Listening, settings: Settings, owner: UUID) -> AsyncIterator[AsyncClient]:
-    async with api.client(sign_access_token(settings.auth, owner)) as client:
+async def client(
+    api: Listening, sign_in: Callable[..., str], owner: UUID
+) -> AsyncIterator[AsyncClient]:
+    async with api.client(sign_in(owner)) as client:
         yield client
 
 
@@ -110,9 +111,9 @@ async def test_a_last_event_id_that_is_none(
 
 
 async def test_another_tenants_job_and_nobodys(
-    api: Listening, settings: Settings, worker: Worker, make_owner: Callable[..., UUID]
+    api: Listening, sign_in: Callable[..., str], worker: Worker, make_owner: Callable[..., UUID]
 ) -> None:
-    async with api.client(sign_access_token(settings.auth, make_owner())) as stranger:
+    async with api.client(sign_in(make_owner())) as stranger:
         for job in worker.job_id, uuid4():
             response = await stranger.get(f"/jobs/{job}/events")
             assert response.status_code == 404
@@ -159,11 +160,10 @@ async def test_a_shutdown_ends_the_stream(
 
 
 async def test_the_token_ends_the_stream(
-    api: Listening, settings: Settings, owner: UUID, worker: Worker
+    api: Listening, sign_in: Callable[..., str], owner: UUID, worker: Worker
 ) -> None:
     # In whole seconds, cut off: between one and two.
-    auth = settings.auth.model_copy(update={"access_token_ttl": 2})
-    async with api.client(sign_access_token(auth, owner)) as client:
+    async with api.client(sign_in(owner, ttl=2)) as client:
         # Ends by itself, though the job does not.
         response = await client.get(f"/jobs/{worker.job_id}/events")
         assert "id: 1" in response.text

@@ -6,7 +6,6 @@ import pytest
 from httpx2 import AsyncClient
 
 from app.core.config import Settings
-from app.core.security import sign_access_token
 from app.jobs import KindRegistry
 from app.main import create_app
 from tests.integration.listening import Listening, listening
@@ -37,14 +36,16 @@ def owner(make_owner: Callable[..., UUID]) -> UUID:
 
 
 @pytest.fixture
-async def client(api: Listening, settings: Settings, owner: UUID) -> AsyncIterator[AsyncClient]:
-    async with api.client(sign_access_token(settings.auth, owner)) as client:
+async def client(
+    api: Listening, sign_in: Callable[..., str], owner: UUID
+) -> AsyncIterator[AsyncClient]:
+    async with api.client(sign_in(owner)) as client:
         yield client
 
 
 @pytest.fixture
 async def stranger(
-    api: Listening, settings: Settings, make_owner: Callable[..., UUID]
+    api: Listening, sign_in: Callable[..., str], make_owner: Callable[..., UUID]
 ) -> AsyncIterator[AsyncClient]:
-    async with api.client(sign_access_token(settings.auth, make_owner())) as client:
+    async with api.client(sign_in(make_owner())) as client:
         yield client
