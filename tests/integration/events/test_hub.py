@@ -330,7 +330,7 @@ async def test_a_stream_ends_with_its_session(
     await stream.reaches(1)
     with engine.begin() as connection:
         connection.execute(text(f"{end} WHERE id = :id"), {"id": caller.credential})
-    await stream.ended()
+    await stream.refused(Unauthorized)
     await other.reaches(1)
     await other.leave()
 
@@ -351,7 +351,7 @@ async def test_a_stream_ends_with_its_api_key(
     await stream.reaches(1)
     with engine.begin() as connection:
         connection.execute(text(end))
-    await stream.ended()
+    await stream.refused(Unauthorized)
 
 
 async def test_a_stream_ends_with_its_job(
