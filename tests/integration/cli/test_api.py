@@ -146,6 +146,36 @@ def test_ends_streams_at_once(variables: Mapping[str, str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("proxies", "statuses"),
+    [
+        # The default: a proxy on this very machine.
+        (None, [401, 401, 401, 429]),
+        ("127.0.0.0/8", [401, 401, 401, 429]),
+        # We come from none of these: what we say of others is not believed.
+        ("10.0.0.7,10.1.0.0/16", [401, 429, 429, 429]),
+    ],
+)
+def test_a_request_comes_from_where_its_proxy_says(
+    variables: Mapping[str, str], proxies: str | None, statuses: list[int]
+) -> None:
+    more = {} if proxies is None else {"HEAVYLIFT_API_FORWARDED_ALLOW_IPS": proxies}
+    limit = {"HEAVYLIFT_AUTH_LOGINS_PER_ADDRESS": "1/hour"}
+    found = []
+    with running(variables, **limit, **more) as api, closing(api.connect()) as connection:
+        for address in ("203.0.113.1", "203.0.113.2", "2001:db8::1", "2001:db8::2"):
+            headers = {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "X-Forwarded-For": f"192.0.2.1, {address}",
+            }
+            connection.request("POST", "/api/v1/auth/login", "username=a&password=b", headers)
+            response = connection.getresponse()
+            response.read()
+            found.append(response.status)
+    assert found == statuses
+
+
+@pytest.mark.slow
 def test_says_that_it_is_unready_while_it_still_accepts(variables: Mapping[str, str]) -> None:
     with running(variables, HEAVYLIFT_API_SHUTDOWN_DELAY="600") as api:
         api.process.terminate()
