@@ -67,7 +67,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 
 # Children before parents.
-TABLES = ("job_files", "job_runs", "files", "jobs", "workers", "pools", "users")
+TABLES = ("job_files", "job_runs", "files", "jobs", "workers", "pools", "items", "users")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from obstore.store import ObjectStore
 from pydantic import BaseModel
 
+from app.api.conditional import EntityTags
 from app.core.errors import Gone, RangeNotSatisfiable, Unavailable
 from app.core.storage import STORE_ERRORS
 from app.services.files import StoredFile
@@ -66,14 +67,6 @@ def _attachment(name: str) -> str:
     return f'attachment; filename="{plain}"{exact}'
 
 
-def _matches(header: str | None, etag: str) -> bool:
-    """If-None-Match, whose comparison is weak: section 13.1.2."""
-    if header is None:
-        return False
-    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
-    return etag in tags or tags == ["*"]
-
-
 async def content(
     store: ObjectStore, stored: StoredFile, asked: ContentHeaders, *, head: bool = False
 ) -> Response:
@@ -87,7 +80,7 @@ async def content(
         "ETag": etag,
         "X-Content-Type-Options": "nosniff",
     }
-    if _matches(asked.if_none_match, etag):
+    if asked.if_none_match and EntityTags.parse(asked.if_none_match).weakly_match(etag):
         return Response(status_code=304, headers=headers)
     # If-Range: the rest of the very same file, or all of the new one.
     fits = asked.if_range in (None, etag)

@@ -96,6 +96,10 @@ class InvalidInput(DomainError):
     type, title, status = "invalid-input", "The request does not fit the contract", 422
 
 
+class PreconditionFailed(DomainError):
+    type, title, status = "precondition-failed", "It is not the version that was asked for", 412
+
+
 class IdempotencyConflict(DomainError):
     type, title, status = "idempotency-key-reused", "The key stands for another request", 422
 

@@ -3,6 +3,7 @@
 from app.models.api_key import ApiKey
 from app.models.base import Base
 from app.models.file import File
+from app.models.item import Item
 from app.models.job import Job, JobFile, JobRun
 from app.models.session import LoginSession
 from app.models.user import Erasure, User
@@ -13,6 +14,7 @@ __all__ = [
     "Base",
     "Erasure",
     "File",
+    "Item",
     "Job",
     "JobFile",
     "JobRun",

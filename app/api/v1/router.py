@@ -1,6 +1,6 @@
 from fastapi import APIRouter
 
-from app.api.v1.endpoints import auth, files, job_events, job_socket, jobs, users
+from app.api.v1.endpoints import auth, files, items, job_events, job_socket, jobs, users
 from app.jobs import KindRegistry
 
 
@@ -9,6 +9,7 @@ def api_router(kinds: KindRegistry) -> APIRouter:
     router = APIRouter(prefix="/api/v1")
     router.include_router(auth.router)
     router.include_router(users.router)
+    router.include_router(items.router)
     router.include_router(files.router)
     router.include_router(job_events.router)
     router.include_router(job_socket.router)

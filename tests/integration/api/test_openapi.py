@@ -182,7 +182,7 @@ def test_one_kind_needs_no_union(settings: Settings) -> None:
 
 
 def url(path: str) -> str:
-    ids = {name: uuid4() for name in ("job_id", "file_id", "user_id", "api_key_id")}
+    ids = {name: uuid4() for name in ("job_id", "file_id", "user_id", "api_key_id", "item_id")}
     return path.format(**ids, kind="word.count")
 
 
@@ -221,7 +221,7 @@ async def test_unknown_body_fields_are_refused_everywhere(app: FastAPI, admin: A
         fields = [error["field"] for error in response.json()["errors"]]
         assert "body.unheard_of" in fields, f"{method} {path}: {fields}"
         walked += 1
-    assert walked == 11
+    assert walked == 13
 
 
 async def test_the_document_and_its_pages_are_served(anonymous: AsyncClient) -> None:
