@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import TypedDict
 
+import structlog
 from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from app.api import health, problems
+from app.api import health, pages, problems
 from app.api.docs import add_docs
 from app.api.health import Lifecycle
 from app.api.middleware import RequestMiddleware
@@ -19,6 +20,7 @@ from app.api.v1.router import api_router
 from app.core.config import ConfigurationError, Settings, load_settings
 from app.core.db import async_engine
 from app.core.logging import configure_logging
+from app.core.mail import open_mailer
 from app.core.security import PasswordHashing
 from app.core.storage import open_store
 from app.jobs import KindRegistry, load_kinds
@@ -26,6 +28,8 @@ from app.services.api_keys import ApiKeyUses
 from app.services.dispatch_hint import DispatchHint, hint_client
 from app.services.events import EventHub
 from app.services.rate_limits import RateLimiter
+
+log = structlog.get_logger(__name__)
 
 
 class LifespanState(TypedDict):
@@ -65,7 +69,10 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
                 hint=await stack.enter_async_context(DispatchHint(redis)),
                 limits=await stack.enter_async_context(RateLimiter(settings.redis)),
                 api_key_uses=await stack.enter_async_context(ApiKeyUses(sessions)),
+                mailer=open_mailer(settings),
             )
+            if state.mailer is None:
+                log.warning("no mail is sent: HEAVYLIFT_MAIL_URL is not set")
             lifecycle.started = True
             yield {"heavylift": state}
             lifecycle.draining = True
@@ -85,6 +92,7 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
     app.add_middleware(RequestMiddleware)
     problems.register(app)
     app.include_router(health.router)
+    app.include_router(pages.router)
     app.include_router(api_router(kinds))
     add_docs(app)
     return app

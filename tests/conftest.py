@@ -67,7 +67,17 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 
 # Children before parents.
-TABLES = ("job_files", "job_runs", "files", "jobs", "workers", "pools", "items", "users")
+TABLES = (
+    "job_files",
+    "job_runs",
+    "files",
+    "jobs",
+    "workers",
+    "pools",
+    "items",
+    "newsletter_subscriptions",
+    "users",
+)
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """What endpoints ask for, by type alone."""
 
 from collections.abc import AsyncIterator
+from email.message import EmailMessage
 from typing import Annotated
 
 import structlog
-from fastapi import Depends, Query, Request, Response
+from fastapi import BackgroundTasks, Depends, Query, Request, Response
 from fastapi.security import APIKeyHeader, OAuth2PasswordBearer
 from obstore.store import ObjectStore
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,7 +13,8 @@ from starlette.requests import HTTPConnection
 
 from app.api.state import State, state_of
 from app.core.config import Settings
-from app.core.errors import Forbidden
+from app.core.errors import Forbidden, MailNotConfigured
+from app.core.mail import Mailer, Post
 from app.core.pagination import DEFAULT_LIMIT, MAX_LIMIT, PageRequest
 from app.core.security import PasswordHashing
 from app.core.transaction import Sessions, transaction
@@ -72,6 +74,12 @@ async def get_api_key_uses(state: StateDep) -> ApiKeyUses:
     return state.api_key_uses
 
 
+async def get_mailer(state: StateDep) -> Mailer:
+    if state.mailer is None:
+        raise MailNotConfigured("its operator has to set HEAVYLIFT_MAIL_URL")
+    return state.mailer
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 # For what must not hold a connection all along: log-ins, uploads, streams.
 SessionsDep = Annotated[Sessions, Depends(get_sessions)]
@@ -82,6 +90,7 @@ PasswordsDep = Annotated[PasswordHashing, Depends(get_passwords)]
 HintDep = Annotated[DispatchHint, Depends(get_hint)]
 LimitsDep = Annotated[RateLimiter, Depends(get_limits)]
 ApiKeyUsesDep = Annotated[ApiKeyUses, Depends(get_api_key_uses)]
+MailerDep = Annotated[Mailer, Depends(get_mailer)]
 
 
 # --- the request's own ----------------------------------------------------------------------------
@@ -187,6 +196,23 @@ async def get_password_check(
 
 
 PasswordCheckDep = Annotated[PasswordCheck, Depends(get_password_check)]
+
+
+async def get_post(background: BackgroundTasks, mailer: MailerDep) -> Post:
+    """Mails that go out once the response has, and never if there is an error instead.
+
+    A background task of this process and not a job: nobody waits for the mail server, and what a
+    crash or a shutdown loses, its reader asks for again. A job would be kept, retried and listed
+    for what is worth nothing a few minutes later. What must arrive is a job.
+    """
+
+    def post(message: EmailMessage) -> None:
+        background.add_task(mailer.send, message)
+
+    return post
+
+
+PostDep = Annotated[Post, Depends(get_post)]
 
 
 async def get_page(

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import HTTPConnection
 
 from app.core.config import Settings
+from app.core.mail import Mailer
 from app.core.security import PasswordHashing
 from app.core.transaction import Sessions
 from app.jobs import KindRegistry
@@ -31,6 +32,8 @@ class State:
     hint: DispatchHint
     limits: RateLimiter
     api_key_uses: ApiKeyUses
+    # None: this server sends no mail.
+    mailer: Mailer | None
 
 
 def state_of(connection: HTTPConnection) -> State:

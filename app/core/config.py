@@ -7,11 +7,13 @@ every setting.
 import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from email.message import EmailMessage
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from limits import parse
 from pydantic import (
@@ -204,6 +206,107 @@ class Jobs(Group):
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Where mails are handed in; TLS from the first byte, after STARTTLS, or not at all."""
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None
+    tls: bool
+    starttls: bool
+
+
+# RFC 6409 and RFC 8314: the ports for handing mails in.
+SMTP_PORTS = {"smtp": 587, "smtps": 465}
+
+
+def _smtp_server(url: str) -> SmtpServer:
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    starttls = options.pop("starttls", "required")
+    if (
+        parts.scheme not in SMTP_PORTS
+        or not parts.hostname
+        or parts.path not in ("", "/")
+        or parts.fragment
+        or options
+        or starttls not in ("required", "off")
+    ):
+        raise ValueError("not a mail server's URL")
+    return SmtpServer(
+        host=parts.hostname,
+        port=parts.port or SMTP_PORTS[parts.scheme],
+        user=None if parts.username is None else unquote(parts.username),
+        password=None if parts.password is None else unquote(parts.password),
+        tls=parts.scheme == "smtps",
+        starttls=parts.scheme == "smtp" and starttls == "required",
+    )
+
+
+class Mail(Group):
+    url: SecretStr | None = Field(
+        None,
+        description="smtp://user:password@host:587 (STARTTLS; with ?starttls=off none, for a relay "
+        "nearby) or smtps://user:password@host:465 (TLS). Default: development prints mails to the "
+        "log, with the links in them; production sends none and refuses what needs one.",
+    )
+    sender: str = Field(
+        "Heavylift <heavylift@localhost>", description="The address that mails come from."
+    )
+    timeout: PositiveFloat = Field(10, description="Seconds for one mail; then it is lost.")
+    connections: PositiveInt = Field(4, description="Mails sent at once by one API process.")
+
+    @field_validator("url")
+    @classmethod
+    def _format(cls, url: SecretStr | None) -> SecretStr | None:
+        try:
+            if url is not None:
+                _smtp_server(url.get_secret_value())
+        except ValueError:
+            raise ValueError("write it as smtp://user:password@host:587 or smtps://…") from None
+        return url
+
+    @field_validator("sender")
+    @classmethod
+    def _one_address(cls, sender: str) -> str:
+        message = EmailMessage()
+        try:
+            message["From"] = sender
+            (address,) = message["From"].addresses
+        except ValueError:
+            address = None
+        if address is None or not address.domain or message["From"].defects:
+            raise ValueError("write it as Name <name@host>")
+        return sender
+
+    @property
+    def server(self) -> SmtpServer | None:
+        return None if self.url is None else _smtp_server(self.url.get_secret_value())
+
+
+class Newsletter(Group):
+    page_url: str = Field(
+        "http://127.0.0.1:8000/newsletter",
+        description="The page that mails link to, with #confirm=… or #unsubscribe=… behind it: the "
+        "API's own, at /newsletter, as its readers reach it, or another that does the same.",
+    )
+    confirm_ttl: PositiveInt = Field(
+        3 * 86400, description="Seconds to confirm in; then the address is forgotten."
+    )
+    mail_interval: PositiveInt = Field(
+        15 * 60, description="Seconds until the same address gets another mail to confirm."
+    )
+
+    @field_validator("page_url")
+    @classmethod
+    def _page(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")) or "#" in url or not url.isprintable():
+            raise ValueError("write it as https://host/newsletter")
+        return url
+
+
 class Api(Group):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -315,6 +418,8 @@ class Settings(BaseSettings):
     auth: Auth = Auth()
     files: Files = Files()
     jobs: Jobs = Jobs()
+    mail: Mail = Mail()
+    newsletter: Newsletter = Newsletter()
     api: Api = Api()
     worker: Worker = Worker()
     controller: Controller = Controller()
@@ -338,6 +443,14 @@ class Settings(BaseSettings):
         if "auth" in groups and SAMPLE_SIGNING_KEY.partition(":")[2] in self.auth.keys.values():
             raise ConfigurationError(
                 "HEAVYLIFT_AUTH_SIGNING_KEYS is the public sample: set a secret of your own"
+            )
+        if (
+            "newsletter" in groups
+            and self.mail.url is not None
+            and "page_url" not in self.newsletter.model_fields_set
+        ):
+            raise ConfigurationError(
+                "HEAVYLIFT_NEWSLETTER_PAGE_URL is not set: links in mails would lead nowhere"
             )
 
     @override

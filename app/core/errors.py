@@ -112,5 +112,13 @@ class JobHasNoResult(DomainError):
     type, title, status = "job-has-no-result", "The job did not succeed", 409
 
 
+class InvalidLink(DomainError):
+    type, title, status = "invalid-link", "The link is not good, or no longer", 422
+
+
+class MailNotConfigured(DomainError):
+    type, title, status = "mail-not-configured", "This server is not set up to send mail", 503
+
+
 class Unavailable(DomainError):
     type, title, status = "unavailable", "A part of the service is away for the moment", 503

@@ -310,6 +310,7 @@ class Stack:
             ours[f"{keys}_FILE"] = str(path)
         defaults = {
             f"{PREFIX}API_GRACE": str(API_GRACE),
+            f"{PREFIX}NEWSLETTER_PAGE_URL": f"{self.base_url}/newsletter",
             f"{PREFIX}WORKER_SCRATCH": str(self._scratch),
         }
         return {**defaults, **inherited, **ours, "PYTHONUNBUFFERED": "1"}

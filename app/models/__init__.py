@@ -5,6 +5,7 @@ from app.models.base import Base
 from app.models.file import File
 from app.models.item import Item
 from app.models.job import Job, JobFile, JobRun
+from app.models.newsletter import NewsletterSubscription
 from app.models.session import LoginSession
 from app.models.user import Erasure, User
 from app.models.worker import Pool, Worker
@@ -19,6 +20,7 @@ __all__ = [
     "JobFile",
     "JobRun",
     "LoginSession",
+    "NewsletterSubscription",
     "Pool",
     "User",
     "Worker",

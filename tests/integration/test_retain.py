@@ -364,6 +364,22 @@ def test_lost_workers_are_forgotten(turn: Callable[[], RetainReport], rows: Ledg
     assert rows.execute("SELECT count(*) FROM workers") == [(2,)]
 
 
+def test_an_address_that_nobody_confirmed_is_forgotten(
+    turn: Callable[[], RetainReport], rows: Ledger
+) -> None:
+    for mailed, confirmed in (("-71 h", None), ("-73 h", None), ("-73 h", "-72 h")):
+        rows.execute(
+            "INSERT INTO newsletter_subscriptions (email, mailed_at, confirmed_at)"
+            " VALUES (gen_random_uuid() || '@example.com',"
+            " clock_timestamp() + CAST(:mailed AS interval),"
+            " clock_timestamp() + CAST(:confirmed AS interval))",
+            mailed=mailed,
+            confirmed=confirmed,
+        )
+    assert turn() == RetainReport(subscriptions=1)
+    assert rows.execute("SELECT count(*) FROM newsletter_subscriptions") == [(2,)]
+
+
 # --- orphans ------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from app.core.masking import masked
         ),
         ("unix:///run/redis.sock?db=1&password=p", "unix:///run/redis.sock?db=1&password=***"),
         ("redis://:p@[::1]:6379/0", "redis://:***@[::1]:6379/0"),
+        ("smtp://u%40h:p@h:587?starttls=off", "smtp://u%40h:***@h:587?starttls=off"),
         ("https://a.example/c?sv=1&sig=p", "https://a.example/c?sv=1&sig=***"),
         ("az://c?s%69g=p", "az://c?s%69g=***"),
         ("s3://bucket/prefix", "s3://bucket/prefix"),

@@ -1,4 +1,5 @@
-"""Removes what has had its time: files, jobs, idempotency keys, sessions, lost workers, orphans.
+"""Removes what has had its time: files, jobs, idempotency keys, sessions, unconfirmed addresses,
+lost workers, orphans.
 
 Level-triggered, in small transactions: each turn looks at what is there, and finishes what a crash
 left half-done. Controllers may do it side by side: what one has locked, the others skip, and
@@ -53,6 +54,7 @@ class RetainReport:
     workers: int = 0
     sessions: int = 0
     users: int = 0
+    subscriptions: int = 0
     orphans: int = 0
 
 
@@ -142,6 +144,17 @@ DELETE_WORKERS = text(
     DELETE FROM workers WHERE id = ANY(ARRAY(
         SELECT id FROM workers WHERE expires_at < clock_timestamp() - :age
         LIMIT :limit FOR UPDATE SKIP LOCKED
+    ))
+    """
+)
+
+# Nobody has confirmed, and the link to do it is good no longer.
+DELETE_SUBSCRIPTIONS = text(
+    """
+    DELETE FROM newsletter_subscriptions WHERE id = ANY(ARRAY(
+        SELECT id FROM newsletter_subscriptions
+        WHERE confirmed_at IS NULL AND mailed_at < clock_timestamp() - :age
+        ORDER BY mailed_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ))
     """
 )
@@ -263,12 +276,14 @@ def _while_store_answers(removal: Callable[[], int]) -> int:
 def retain(engine: Engine, store: ObjectStore, settings: Settings) -> RetainReport:
     """One turn: as much as there is, up to `BATCHES` of each."""
     idempotency_ttl = timedelta(seconds=settings.jobs.idempotency_ttl)
+    confirm_ttl = timedelta(seconds=settings.newsletter.confirm_ttl)
     _in_batches(engine, condemn)
     report = RetainReport(
         jobs=_in_batches(engine, _older(DELETE_JOBS, TOMBSTONE)),
         idempotency_keys=_in_batches(engine, _older(CLEAR_IDEMPOTENCY_KEYS, idempotency_ttl)),
         workers=_in_batches(engine, _older(DELETE_WORKERS, LOST_WORKER)),
         sessions=_in_batches(engine, _older(DELETE_SESSIONS, timedelta())),
+        subscriptions=_in_batches(engine, _older(DELETE_SUBSCRIPTIONS, confirm_ttl)),
         files=_while_store_answers(lambda: _remove_condemned(engine, store)),
         orphans=_while_store_answers(lambda: _remove_orphans(engine, store)),
         users=_in_batches(engine, _older(DELETE_USERS, TOMBSTONE)),

@@ -1,6 +1,15 @@
 from fastapi import APIRouter
 
-from app.api.v1.endpoints import auth, files, items, job_events, job_socket, jobs, users
+from app.api.v1.endpoints import (
+    auth,
+    files,
+    items,
+    job_events,
+    job_socket,
+    jobs,
+    newsletter,
+    users,
+)
 from app.jobs import KindRegistry
 
 
@@ -14,4 +23,5 @@ def api_router(kinds: KindRegistry) -> APIRouter:
     router.include_router(job_events.router)
     router.include_router(job_socket.router)
     router.include_router(jobs.router(kinds))
+    router.include_router(newsletter.router)
     return router

@@ -1,0 +1,43 @@
+from fastapi import APIRouter
+
+from app.api.deps import PostDep, SessionDep, SettingsDep
+from app.api.openapi import problems
+from app.api.strict import BoundedRoute
+from app.core.errors import InvalidLink, MailNotConfigured
+from app.schemas.newsletter import (
+    LinkToken,
+    SubscriptionCreate,
+    SubscriptionRequested,
+    SubscriptionResponse,
+)
+from app.services import newsletter
+
+router = APIRouter(prefix="/newsletter", tags=["newsletter"], route_class=BoundedRoute)
+
+
+@router.post("/subscriptions", status_code=202, responses=problems(MailNotConfigured))
+async def subscribe(
+    new: SubscriptionCreate, session: SessionDep, settings: SettingsDep, post: PostDep
+) -> SubscriptionRequested:
+    """Ask for the newsletter: a mail with a link to confirm follows, at most one in a while.
+
+    The answer is the same for every address, and does not say who subscribes already.
+    """
+    return await newsletter.subscribe(session, settings, new, post=post)
+
+
+@router.post("/confirm", responses=problems(InvalidLink))
+async def confirm(
+    link: LinkToken, session: SessionDep, settings: SettingsDep
+) -> SubscriptionResponse:
+    """Confirm a subscription with the token of the mail's link, once or again.
+
+    Only by POST: mail programs and virus scanners open links by themselves.
+    """
+    return await newsletter.confirm(session, settings, link)
+
+
+@router.post("/unsubscribe", status_code=204, responses=problems(InvalidLink))
+async def unsubscribe(link: LinkToken, session: SessionDep, settings: SettingsDep) -> None:
+    """End a subscription with the token of a mail's link, once or again."""
+    await newsletter.unsubscribe(session, settings, link)

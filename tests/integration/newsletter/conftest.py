@@ -1,0 +1,59 @@
+"""The application with a mailer that keeps what it is given."""
+
+import re
+from collections.abc import AsyncIterator
+from email.message import EmailMessage
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient
+
+from app.api.deps import get_mailer
+from app.core.config import Settings
+from app.jobs import KindRegistry
+from app.main import create_app
+from tests.integration.api.conftest import connect, serving
+
+PAGE = "https://heavylift.example/newsletter"
+
+
+class Outbox:
+    """What was sent."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+
+    async def send(self, message: EmailMessage) -> None:
+        self.mails.append(message)
+
+
+def token(mail: EmailMessage, action: str) -> str:
+    """Out of the mail's link."""
+    text = mail.get_content().replace("\r\n", "\n")
+    match = re.search(rf"^{re.escape(PAGE)}#{action}=(\S+)$", text, re.MULTILINE)
+    assert match is not None, text
+    return match[1]
+
+
+@pytest.fixture
+def news_settings(settings: Settings) -> Settings:
+    newsletter = settings.newsletter.model_validate({"page_url": PAGE})
+    return settings.model_copy(update={"newsletter": newsletter})
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    return Outbox()
+
+
+@pytest.fixture
+def news_app(news_settings: Settings, clean: None, outbox: Outbox) -> FastAPI:
+    app = create_app(news_settings, KindRegistry([]))
+    app.dependency_overrides[get_mailer] = lambda: outbox
+    return app
+
+
+@pytest.fixture
+async def reader(news_app: FastAPI) -> AsyncIterator[AsyncClient]:
+    async with serving(news_app) as served, connect(served) as client:
+        yield client
