@@ -476,11 +476,15 @@ def variables() -> dict[str, str]:
     return found
 
 
+# What the API uses: only it signs, and only it mails.
+API = ("auth", "database", "newsletter", "redis", "storage")
+
+
 @lru_cache
-def load_settings(used: tuple[str, ...] = ("auth", "database", "redis", "storage")) -> Settings:
+def load_settings(used: tuple[str, ...] = API) -> Settings:
     """The process's settings; those of the `used` groups must be fit for production, if it is that.
 
-    A secret need not be where nothing uses it: only the API signs.
+    A secret need not be where nothing uses it.
     Raises `ConfigurationError`, one line that names the variable, for whatever is wrong with them.
     """
     known = variables()
