@@ -35,15 +35,24 @@ class JobEvent(BaseModel):
     error: JobFailure | None = None
 
 
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
 class JobWatch(BaseModel):
-    """The first message of a WebSocket, and the client's only one."""
+    """The first message of a WebSocket, and the client's only one: a token or an API key."""
 
     model_config = ConfigDict(extra="forbid")
 
-    access_token: SecretStr
+    access_token: SecretStr | None = None
+    api_key: SecretStr | None = None
     after: Annotated[
         int, Field(ge=0, le=MAX_SEQ, description="The last event that the client has seen.")
     ] = 0
+
+    @property
+    def credentials(self) -> tuple[str | None, str | None]:
+        return _secret(self.access_token), _secret(self.api_key)
 
 
 class WaitReason(StrEnum):

@@ -12,7 +12,7 @@ from app.core.config import Settings
 from app.models import Base
 from app.models.job import JobState
 from app.services import ledger
-from app.services.ledger import Beat, Change
+from app.services.ledger import Beat, Change, Lease
 from tests.ledger_view import KEEP, View
 from worker.controller import erase
 from worker.controller.erase import Erase
@@ -71,6 +71,10 @@ class Leaver:
                         " VALUES (:user, 'n', :prefix, '')"
                     ),
                     {"user": self.id, "prefix": f"{self.id}{n}"},
+                )
+                connection.execute(
+                    text("INSERT INTO items (owner_id, title) VALUES (:user, 't')"),
+                    {"user": self.id},
                 )
                 connection.execute(
                     text(
@@ -151,7 +155,7 @@ def test_what_waits_is_cancelled_and_what_runs_is_asked(
     assert other.ledger.state(others) == "queued"
     beat = Beat(uuid4(), "cpu", "h", "1", "b", ["test.nap"], 1, False, [(running, 1)])
     with leaver.engine.begin() as connection:
-        assert ledger.heartbeat(connection, beat) == {(running, 1): True}
+        assert ledger.heartbeat(connection, beat) == {(running, 1): Lease.CANCELLED}
     # Asked once: a further turn changes nothing.
     told.clear()
     turn()

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import anyio
 import pytest
 from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient
@@ -38,6 +39,18 @@ async def connect(served: ASGIApp, token: str | None = None) -> AsyncIterator[As
         transport=ASGITransport(app=served), base_url="http://test", headers=headers
     ) as client:
         yield client
+
+
+async def a_statement_waits(engine: Engine) -> None:
+    """Until one does, for a lock that another transaction has."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with engine.connect() as connection, anyio.fail_after(10):
+        while connection.execute(waiting).scalar_one() == 0:
+            connection.rollback()
+            await anyio.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ async def test_a_store_of_the_tests_own(
 ) -> None:
     owner = make_owner()
     app.dependency_overrides[get_current_user] = lambda: user(owner)
-    caller = Caller(id=owner, until=datetime.max.replace(tzinfo=UTC))
+    caller = Caller(id=owner, credential=uuid4(), until=datetime.max.replace(tzinfo=UTC))
     app.dependency_overrides[get_caller] = lambda: caller
     before = on_disk(settings)
 

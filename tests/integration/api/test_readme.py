@@ -13,7 +13,6 @@ from httpx2 import AsyncClient
 
 from app.api.v1.router import api_router
 from app.core.config import Settings
-from app.core.security import sign_access_token
 from app.jobs import KindRegistry
 from app.main import create_app
 from tests.integration.api.conftest import connect, serving
@@ -66,13 +65,13 @@ def app(
 
 @pytest.fixture
 async def grace(
-    app: FastAPI, settings: Settings, make_owner: Callable[..., UUID]
+    app: FastAPI, sign_in: Callable[..., str], make_owner: Callable[..., UUID]
 ) -> AsyncIterator[AsyncClient]:
     """With two files of hers."""
     async with (
         serving(app) as served,
-        connect(served, sign_access_token(settings.auth, make_owner())) as client,
-        connect(served, sign_access_token(settings.auth, make_owner())) as other,
+        connect(served, sign_in(make_owner())) as client,
+        connect(served, sign_in(make_owner())) as other,
     ):
         for uploader, name in (client, "a"), (client, "b"), (other, "c"):
             stored = await uploader.post("/api/v1/files", params={"name": name}, content=b"12345")

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from app.core.config import Settings
 from app.core.tokens import RefreshToken
 from app.main import create_app
-from tests.integration.api.conftest import connect, serving
+from tests.integration.api.conftest import a_statement_waits, connect, serving
 from tests.integration.api.kinds import KINDS
 
 pytestmark = pytest.mark.anyio
@@ -203,6 +203,22 @@ async def test_old_and_new_tokens_at_once_leave_one_session_or_none(
     for answer in answers:
         if answer.status_code == 200:
             await ada.refused(answer.json()["refresh_token"])
+
+
+async def test_a_refresh_decides_on_what_the_one_before_it_has_left(
+    ada: Person, engine: Engine, execute: Execute
+) -> None:
+    token = (await ada.log_in())["refresh_token"]
+    with engine.connect() as connection:
+        # Others are about to have used it, and its successor too.
+        connection.execute(
+            text("UPDATE sessions SET generation = 3, digest = 'third', previous_digest = 'second'")
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ada.refused, token)
+            await a_statement_waits(engine)
+            connection.commit()
+    assert execute("SELECT id FROM sessions") == []
 
 
 async def test_logging_out_ends_the_session_at_once(ada: Person) -> None:

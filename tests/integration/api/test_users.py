@@ -11,7 +11,7 @@ from httpx2 import AsyncClient
 from sqlalchemy import Engine, text
 from starlette.types import ASGIApp
 
-from tests.integration.api.conftest import connect
+from tests.integration.api.conftest import a_statement_waits, connect
 
 pytestmark = pytest.mark.anyio
 
@@ -149,14 +149,7 @@ async def test_a_log_in_under_way_does_not_outlive_a_new_password(
         connection.execute(text("DELETE FROM sessions"))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(log_in_meanwhile)
-            waiting = text(
-                "SELECT count(*) FROM pg_stat_activity"
-                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            with engine.connect() as looking, anyio.fail_after(10):
-                while looking.execute(waiting).scalar_one() == 0:
-                    looking.rollback()
-                    await anyio.sleep(0.01)
+            await a_statement_waits(engine)
             connection.commit()
     assert tokens == [None]
 

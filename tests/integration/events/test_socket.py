@@ -17,7 +17,6 @@ from websockets.uri import parse_uri
 
 from app.api import sockets
 from app.core.config import Settings
-from app.core.security import sign_access_token
 from app.jobs import KindRegistry
 from app.main import create_app
 from app.schemas.job import JobEvent
@@ -42,8 +41,8 @@ def worker(engine: Engine, settings: Settings, owner: UUID) -> Iterator[Worker]:
 
 
 @pytest.fixture
-def token(settings: Settings, owner: UUID) -> str:
-    return sign_access_token(settings.auth, owner)
+def token(sign_in: Callable[..., str], owner: UUID) -> str:
+    return sign_in(owner)
 
 
 def address(api: Listening, job: object, query: str = "") -> str:
@@ -166,7 +165,7 @@ MISFITS: dict[str | bytes, str] = {
     "": "message: Invalid JSON",
     "[]": "message: Input should be an object",
     b"\xff": "message: Invalid JSON",
-    "{}": "message.access_token: Field required",
+    '{"access_token": 1}': "message.access_token: Input should be a valid string",
     '{"access_token": "x", "after": -1}': "message.after: ",
     '{"access_token": "x", "after": 9223372036854775808}': "message.after: ",
     '{"access_token": "x", "before": 1}': "message.before: Extra inputs",
@@ -210,35 +209,36 @@ async def test_a_second_message(api: Listening, worker: Worker, token: str) -> N
 
 
 async def test_no_token_of_ours(
-    api: Listening, settings: Settings, worker: Worker, owner: UUID, engine: Engine
+    api: Listening, sign_in: Callable[..., str], worker: Worker, owner: UUID, engine: Engine
 ) -> None:
-    expired = settings.auth.model_copy(update={"access_token_ttl": -1})
-    for token in "", "x", "ключ", sign_access_token(expired, owner):
+    async with opened(api, worker.job_id) as socket:
+        await socket.send("{}")
+        assert (await collect(socket))[1] == 4401
+    for token in "", "x", "ключ", sign_in(owner, ttl=-1):
         async with watching(api, worker.job_id, token) as socket:
             events, code, reason = await collect(socket)
         assert (events, code) == ([], 4401)
         assert reason.startswith("unauthorized: ")
     with engine.begin() as connection:
         connection.execute(text("UPDATE users SET is_active = false"))
-    async with watching(api, worker.job_id, sign_access_token(settings.auth, owner)) as socket:
+    async with watching(api, worker.job_id, sign_in(owner)) as socket:
         assert (await collect(socket))[1] == 4401
 
 
 async def test_another_tenants_job_and_nobodys(
-    api: Listening, settings: Settings, worker: Worker, make_owner: Callable[..., UUID]
+    api: Listening, sign_in: Callable[..., str], worker: Worker, make_owner: Callable[..., UUID]
 ) -> None:
-    stranger = sign_access_token(settings.auth, make_owner())
+    stranger = sign_in(make_owner())
     for job in worker.job_id, uuid4():
         async with watching(api, job, stranger) as socket:
             assert await collect(socket) == ([], 4404, f"not-found: you have no job {job}")
 
 
 async def test_the_token_ends_it(
-    api: Listening, settings: Settings, owner: UUID, worker: Worker
+    api: Listening, sign_in: Callable[..., str], owner: UUID, worker: Worker
 ) -> None:
     # In whole seconds, cut off: between one and two.
-    auth = settings.auth.model_copy(update={"access_token_ttl": 2})
-    async with watching(api, worker.job_id, sign_access_token(auth, owner)) as socket:
+    async with watching(api, worker.job_id, sign_in(owner, ttl=2)) as socket:
         events, code, _ = await collect(socket)
     assert ([event.seq for event in events], code) == ([1], 4401)
 

@@ -37,4 +37,4 @@ async def ada(session: AsyncSession, passwords: PasswordHashing) -> UserResponse
     new = UserCreate.model_validate(
         {"email": "ada@example.com", "password": "correct horse battery"}
     )
-    return await users.register(session, passwords, new)
+    return await users.create(session, passwords, new)

@@ -1,12 +1,11 @@
 from uuid import UUID
 
-import structlog
 from fastapi import APIRouter, WebSocket
 
-from app.api.deps import EventsDep, SessionsDep, SettingsDep
+from app.api.deps import ApiKeyUsesDep, EventsDep, SessionsDep, SettingsDep, get_caller
 from app.api.sockets import receive_first, send_all
 from app.schemas.job import JobWatch
-from app.services import auth, jobs
+from app.services import jobs
 
 router = APIRouter(prefix="/jobs")
 
@@ -19,13 +18,13 @@ async def job_socket(
     job_id: UUID,
     sessions: SessionsDep,
     settings: SettingsDep,
+    uses: ApiKeyUsesDep,
     hub: EventsDep,
 ) -> None:
     """As `job_events`, for clients that would rather have a WebSocket; described there."""
     asked = await receive_first(socket, JobWatch)
-    caller = await auth.identify(sessions, settings.auth, asked.access_token.get_secret_value())
-    structlog.contextvars.bind_contextvars(user_id=str(caller.id))
+    token, key = asked.credentials
+    caller = await get_caller(sessions, settings, uses, token, key)
     async with sessions() as session:
         await jobs.get(session, caller.id, job_id)
-    events = hub.watch(job_id, user_id=caller.id, until=caller.until, after=asked.after)
-    await send_all(socket, events)
+    await send_all(socket, hub.watch(job_id, caller, after=asked.after))

@@ -131,6 +131,7 @@ def test_lazy_commands_are_completed_too() -> None:
         "logout",
         "migrate",
         "up",
+        "user",
         "worker",
     ]
     assert complete("bash", "heavylift jobs list --state s").split() == ["scheduled", "succeeded"]
