@@ -1,5 +1,6 @@
 """One PostgreSQL and one Redis for the run; one database of each for every test worker."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +22,10 @@ _running = ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Once a test has set up logging, these would be heard on the stdout of what others test: the
+    # tests' own clients, and migrations, which are run here and not in a process of their own.
+    for name in ("httpx2", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Only in the process that starts the others: they inherit the environment.
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         _running.enter_context(servers())

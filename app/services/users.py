@@ -7,7 +7,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Auth
-from app.core.errors import EmailTaken, InvalidInput, LastAdmin, NotFound, WrongPassword
+from app.core.errors import (
+    EmailTaken,
+    InvalidInput,
+    LastAdmin,
+    NotFound,
+    Unauthorized,
+    WrongPassword,
+)
 from app.core.pagination import PageRequest
 from app.core.security import PasswordHashing
 from app.core.transaction import Sessions, transaction
@@ -119,11 +126,16 @@ async def update_own(check: PasswordCheck, user_id: UUID, change: UserUpdate) ->
         )
         values["email"] = change.email
     async with transaction(check.sessions) as session:
-        return await _update(session, user_id, values)
+        updated = await _update(session, user_id, values)
+    if updated is None:
+        raise Unauthorized("the user has left meanwhile")
+    return updated
 
 
-async def _update(session: AsyncSession, user_id: UUID, values: dict[str, object]) -> UserResponse:
-    """Raises `NotFound` and `EmailTaken`."""
+async def _update(
+    session: AsyncSession, user_id: UUID, values: dict[str, object]
+) -> UserResponse | None:
+    """None if there is no such user. Raises `EmailTaken`."""
     statement = (
         update(User)
         .where(User.id == user_id, REMAINS)
@@ -135,13 +147,7 @@ async def _update(session: AsyncSession, user_id: UUID, values: dict[str, object
     except IntegrityError:
         # The address is all that is unique.
         raise _taken() from None
-    if row is None:
-        raise _unknown(user_id)
-    return response(row)
-
-
-def _unknown(user_id: UUID) -> NotFound:
-    return NotFound(f"there is no user {user_id}")
+    return None if row is None else response(row)
 
 
 async def change_password(
@@ -224,6 +230,10 @@ async def get(session: AsyncSession, user_id: UUID) -> UserResponse:
     return response(row)
 
 
+def _unknown(user_id: UUID) -> NotFound:
+    return NotFound(f"there is no user {user_id}")
+
+
 async def administrate(
     session: AsyncSession, user_id: UUID, change: UserAdministration
 ) -> UserResponse:
@@ -231,6 +241,8 @@ async def administrate(
     if change.is_active is False or change.is_admin is False:
         await _keep_an_admin(session, user_id)
     user = await _update(session, user_id, change.model_dump(exclude_none=True))
+    if user is None:
+        raise _unknown(user_id)
     if not user.is_active:
         await login_sessions.end_all(session, user_id)
     return user
