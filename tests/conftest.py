@@ -59,6 +59,7 @@ def settings(test_worker: int, tmp_path_factory: pytest.TempPathFactory) -> Sett
                 "logins_per_address": "10000/minute",
                 "registrations_per_address": "10000/minute",
             },
+            "newsletter": {"subscriptions_per_address": "10000/minute"},
         }
     )
 

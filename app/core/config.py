@@ -298,6 +298,7 @@ class Newsletter(Group):
     mail_interval: PositiveInt = Field(
         15 * 60, description="Seconds until the same address gets another mail to confirm."
     )
+    subscriptions_per_address: Rate = Field("20/hour", description="As for log-ins.")
 
     @field_validator("page_url")
     @classmethod

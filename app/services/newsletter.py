@@ -19,6 +19,7 @@ from app.schemas.newsletter import (
     SubscriptionRequested,
     SubscriptionResponse,
 )
+from app.services.rate_limits import RateLimiter
 
 CONFIRM = "newsletter/confirm"
 UNSUBSCRIBE = "newsletter/unsubscribe"
@@ -39,12 +40,21 @@ Whenever you want it no more:
 
 
 async def subscribe(
-    session: AsyncSession, settings: Settings, new: SubscriptionCreate, *, post: Post
+    session: AsyncSession,
+    limits: RateLimiter,
+    settings: Settings,
+    new: SubscriptionCreate,
+    *,
+    post: Post,
+    address: str,
 ) -> SubscriptionRequested:
-    """Mail a link to the address, unless it has confirmed or was mailed one just now.
+    """Mail a link to the reader, unless they have confirmed or were mailed one just now.
 
-    One statement decides, so that of requests at once for one address one sends a mail.
+    One statement decides, so that of requests at once for one reader one sends a mail. `address`
+    is whose request it is: nobody has us write to half the world. Raises `TooManyRequests`.
     """
+    limit = settings.newsletter.subscriptions_per_address
+    await limits.hit(limit, "newsletter", address)
     statement = insert(Subscription).values(email=new.email)
     interval = timedelta(seconds=settings.newsletter.mail_interval)
     statement = statement.on_conflict_do_update(

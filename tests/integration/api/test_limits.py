@@ -24,6 +24,7 @@ pytestmark = pytest.mark.anyio
 
 LOGIN = "/api/v1/auth/login"
 ME = "/api/v1/users/me"
+SUBSCRIPTIONS = "/api/v1/newsletter/subscriptions"
 
 PASSWORD = "correct horse battery staple"
 
@@ -122,6 +123,16 @@ async def test_an_address_registers_so_often(start: Start) -> None:
             assert (await register(client, f"{n}@example.com")).status_code == 201
         check_refused(await register(client, "3@example.com"))
         assert (await log_in(client, email="0@example.com", password=PASSWORD)).status_code == 200
+
+
+async def test_an_address_asks_for_the_newsletter_so_often(settings: Settings, clean: None) -> None:
+    limits = {"subscriptions_per_address": LIMIT}
+    newsletter = settings.newsletter.model_copy(update=limits)
+    async with api(settings.model_copy(update={"newsletter": newsletter})) as client:
+        for n in range(3):
+            new = {"email": f"{n}@example.com"}
+            assert (await client.post(SUBSCRIPTIONS, json=new)).status_code == 202
+        check_refused(await client.post(SUBSCRIPTIONS, json={"email": "3@example.com"}))
 
 
 async def test_the_current_password_is_asked_for_so_often(start: Start) -> None:

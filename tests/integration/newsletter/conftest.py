@@ -37,7 +37,7 @@ def token(mail: EmailMessage, action: str) -> str:
 
 @pytest.fixture
 def news_settings(settings: Settings) -> Settings:
-    newsletter = settings.newsletter.model_validate({"page_url": PAGE})
+    newsletter = settings.newsletter.model_copy(update={"page_url": PAGE})
     return settings.model_copy(update={"newsletter": newsletter})
 
 

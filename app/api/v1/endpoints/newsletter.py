@@ -1,9 +1,9 @@
 from fastapi import APIRouter
 
-from app.api.deps import PostDep, SessionDep, SettingsDep
+from app.api.deps import ClientNetwork, LimitsDep, PostDep, SessionDep, SettingsDep
 from app.api.openapi import problems
 from app.api.strict import BoundedRoute
-from app.core.errors import InvalidLink, MailNotConfigured
+from app.core.errors import InvalidLink, MailNotConfigured, TooManyRequests
 from app.schemas.newsletter import (
     LinkToken,
     SubscriptionCreate,
@@ -15,15 +15,22 @@ from app.services import newsletter
 router = APIRouter(prefix="/newsletter", tags=["newsletter"], route_class=BoundedRoute)
 
 
-@router.post("/subscriptions", status_code=202, responses=problems(MailNotConfigured))
+@router.post(
+    "/subscriptions", status_code=202, responses=problems(MailNotConfigured, TooManyRequests)
+)
 async def subscribe(
-    new: SubscriptionCreate, session: SessionDep, settings: SettingsDep, post: PostDep
+    new: SubscriptionCreate,
+    session: SessionDep,
+    limits: LimitsDep,
+    settings: SettingsDep,
+    post: PostDep,
+    address: ClientNetwork,
 ) -> SubscriptionRequested:
     """Ask for the newsletter: a mail with a link to confirm follows, at most one in a while.
 
     The answer is the same for every address, and does not say who subscribes already.
     """
-    return await newsletter.subscribe(session, settings, new, post=post)
+    return await newsletter.subscribe(session, limits, settings, new, post=post, address=address)
 
 
 @router.post("/confirm", responses=problems(InvalidLink))
