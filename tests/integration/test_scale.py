@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, TextClause, text
 
@@ -54,9 +55,8 @@ def backlogs(test_worker: int) -> Iterator[dict[int, Engine]]:
         with engines[rows].begin() as connection:
             connection.execute(text(BACKLOG), {"rows": rows, "kinds": [*KINDS, UNKNOWN]})
             ledger.heartbeat(connection, Beat(uuid4(), "cpu", "h", "1", "b1", KINDS, 8, False))
-        with engines[rows].connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.execute(text("VACUUM ANALYZE"))
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
     yield engines
     for engine in engines.values():
         engine.dispose()
