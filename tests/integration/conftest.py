@@ -7,9 +7,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import make_url
 
-from app.core.config import Database
+from app.core.config import Database, Settings
+from app.jobs import KindRegistry
+from app.main import create_app
+from tests.integration.listening import as_new
 from tests.servers import POSTGRES, scratch_folder
 from tests.system_postgres import POSTGRES_15, SystemPostgres
 
@@ -61,3 +65,13 @@ def make_database(server: str, test_worker: int) -> Iterator[Callable[[str], Dat
         yield make
         for name in names:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def _without_kinds(settings: Settings) -> FastAPI:
+    return create_app(settings, KindRegistry([]))
+
+
+@pytest.fixture
+def app_without_kinds(_without_kinds: FastAPI, clean: None) -> FastAPI:
+    return as_new(_without_kinds)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient
 from uvicorn import Config, Server
 
+from app.api.health import Lifecycle
 from app.api.state import State
 from app.server import WEBSOCKETS, ApiWorker
 
@@ -30,6 +31,13 @@ class Listening:
     def client(self, token: str | None = None) -> AsyncClient:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return AsyncClient(base_url=f"http://{self.host}:{self.port}/api/v1", headers=headers)
+
+
+def as_new(app: FastAPI) -> FastAPI:
+    """An application that an earlier test had: routes and their models take a while to make."""
+    app.state.lifecycle = Lifecycle()
+    app.dependency_overrides.clear()
+    return app
 
 
 @asynccontextmanager

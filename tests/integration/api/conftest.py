@@ -13,11 +13,11 @@ from httpx2 import ASGITransport, AsyncClient
 from sqlalchemy import Engine, text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.health import Lifecycle
 from app.core.config import Settings
 from app.embedded import EmbeddedRedis
 from app.main import create_app
 from tests.integration.api.kinds import KINDS
+from tests.integration.listening import as_new
 from tests.servers import scratch_folder
 
 
@@ -55,15 +55,12 @@ async def a_statement_waits(engine: Engine) -> None:
 
 @pytest.fixture(scope="session")
 def built(settings: Settings) -> FastAPI:
-    """Routes and their models take a tenth of a second to make: once, for all who only use them."""
     return create_app(settings, KINDS)
 
 
 @pytest.fixture
 def app(built: FastAPI, clean: None) -> FastAPI:
-    built.state.lifecycle = Lifecycle()
-    built.dependency_overrides.clear()
-    return built
+    return as_new(built)
 
 
 @pytest.fixture

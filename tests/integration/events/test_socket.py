@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import structlog
+from fastapi import FastAPI
 from sqlalchemy import Engine, text
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
@@ -28,8 +29,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def api(settings: Settings, clean: None) -> AsyncIterator[Listening]:
-    async with listening(create_app(settings, KindRegistry([]))) as api:
+async def api(app_without_kinds: FastAPI) -> AsyncIterator[Listening]:
+    async with listening(app_without_kinds) as api:
         yield api
 
 

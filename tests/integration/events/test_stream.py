@@ -7,12 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from fastapi import FastAPI
 from httpx2 import AsyncClient, Response
 from sqlalchemy import Engine
 
 from app.core.config import Settings
-from app.jobs import KindRegistry
-from app.main import create_app
 from tests.integration.events.conftest import Worker
 from tests.integration.listening import Listening, eventually, listening
 
@@ -20,8 +19,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def api(settings: Settings, clean: None) -> AsyncIterator[Listening]:
-    async with listening(create_app(settings, KindRegistry([]))) as api:
+async def api(app_without_kinds: FastAPI) -> AsyncIterator[Listening]:
+    async with listening(app_without_kinds) as api:
         yield api
 
 

@@ -122,11 +122,11 @@ async def test_no_connection_is_held_while_a_file_streams(
 async def test_lost_bytes_are_said_before_the_first_one(
     client: AsyncClient,
     add: Callable[..., Awaitable[str]],
-    tmp_path: Path,
+    folder: Path,
     damage: Callable[[Path], object],
 ) -> None:
     file = await add()
-    damage(stored(tmp_path)[0])
+    damage(stored(folder)[0])
     for method in ("GET", "HEAD"):
         response = await client.request(method, f"/files/{file}/content")
         assert response.status_code == 410

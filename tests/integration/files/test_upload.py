@@ -37,7 +37,7 @@ async def parts(*sizes: int) -> AsyncIterator[bytes]:
         yield b"x" * size
 
 
-async def test_a_small_file(client: AsyncClient, tmp_path: Path, owner: UUID) -> None:
+async def test_a_small_file(client: AsyncClient, folder: Path, owner: UUID) -> None:
     response = await client.post("/files", params={"name": "a b.csv"}, content=b"n\n1\n")
     assert response.status_code == 201, response.text
     file = response.json()
@@ -53,12 +53,12 @@ async def test_a_small_file(client: AsyncClient, tmp_path: Path, owner: UUID) ->
         "job_id": None,
     }
     assert (await client.get(response.headers["Location"].removeprefix("/api/v1"))).json() == file
-    [path] = stored(tmp_path)
+    [path] = stored(folder)
     assert path.read_bytes() == b"n\n1\n"
-    assert path.parent == tmp_path / "files" / str(owner)
+    assert path.parent == folder / "files" / str(owner)
 
 
-async def test_a_long_chunked_one_is_whole(client: AsyncClient, tmp_path: Path) -> None:
+async def test_a_long_chunked_one_is_whole(client: AsyncClient, folder: Path) -> None:
     """Longer than a block and a part, and the limit itself."""
     response = await client.post(
         "/files", params={"name": "x"}, content=parts(100, MAX_BYTES - 200, 100)
@@ -66,7 +66,7 @@ async def test_a_long_chunked_one_is_whole(client: AsyncClient, tmp_path: Path) 
     assert response.status_code == 201, response.text
     assert response.json()["size"] == MAX_BYTES
     assert response.json()["sha256"] == hashlib.sha256(b"x" * MAX_BYTES).hexdigest()
-    [path] = stored(tmp_path)
+    [path] = stored(folder)
     assert path.read_bytes() == b"x" * MAX_BYTES
 
 
@@ -79,13 +79,13 @@ async def test_an_empty_one(client: AsyncClient) -> None:
 
 @pytest.mark.parametrize("sizes", [(MAX_BYTES + 1,), (100, MAX_BYTES - 100, 1)])
 async def test_a_chunked_body_over_the_limit_leaves_nothing(
-    client: AsyncClient, engine: Engine, tmp_path: Path, sizes: tuple[int, ...]
+    client: AsyncClient, engine: Engine, folder: Path, sizes: tuple[int, ...]
 ) -> None:
     response = await client.post("/files", params={"name": "x"}, content=parts(*sizes))
     assert response.status_code == 413
     assert response.json()["type"].endswith("/file-too-large")
     assert rows(engine) == []
-    assert stored(tmp_path) == []
+    assert stored(folder) == []
 
 
 async def test_too_large_a_declaration_is_refused_before_the_body(
@@ -105,14 +105,14 @@ async def test_too_large_a_declaration_is_refused_before_the_body(
 
 @pytest.mark.parametrize("declared", [4, 6])
 async def test_a_body_of_another_length_than_declared(
-    api: Listening, engine: Engine, owner: UUID, tmp_path: Path, declared: int
+    api: Listening, engine: Engine, owner: UUID, folder: Path, declared: int
 ) -> None:
     """No HTTP server lets it through; whoever calls differently is refused as well."""
     body = IncomingBody(parts(2, 3), declared=declared, limit=MAX_BYTES)
     with pytest.raises(UploadIncomplete):
         await upload(api, owner, body)
     assert rows(engine) == []
-    assert stored(tmp_path) == []
+    assert stored(folder) == []
 
 
 async def upload(api: Listening, owner: UUID, body: IncomingBody) -> Any:
@@ -123,7 +123,7 @@ async def upload(api: Listening, owner: UUID, body: IncomingBody) -> Any:
 
 
 async def test_a_client_that_leaves_midway_leaves_nothing(
-    api: Listening, client: AsyncClient, engine: Engine, tmp_path: Path
+    api: Listening, client: AsyncClient, engine: Engine, folder: Path
 ) -> None:
     _, writer = await asyncio.open_connection(api.host, api.port)
     writer.write(
@@ -133,14 +133,14 @@ async def test_a_client_that_leaves_midway_leaves_nothing(
     )
     writer.write(b"x" * (MAX_BYTES - 1))
     await writer.drain()
-    await eventually(lambda: stored(tmp_path))
+    await eventually(lambda: stored(folder))
     [row] = rows(engine)
     assert row.state == "pending"
     # The row was there before the first byte, and nobody holds a connection while it streams.
     assert api.state.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     writer.close()
     await writer.wait_closed()
-    await eventually(lambda: not rows(engine) and not stored(tmp_path))
+    await eventually(lambda: not rows(engine) and not stored(folder))
 
 
 async def test_no_connection_is_held_while_a_body_streams(
@@ -161,7 +161,7 @@ async def test_no_connection_is_held_while_a_body_streams(
 
 
 async def test_an_upload_that_was_swept_meanwhile(
-    api: Listening, engine: Engine, owner: UUID, tmp_path: Path
+    api: Listening, engine: Engine, owner: UUID, folder: Path
 ) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"x" * 2_000_000
@@ -173,14 +173,14 @@ async def test_an_upload_that_was_swept_meanwhile(
     with pytest.raises(UploadTooSlow):
         await upload(api, owner, IncomingBody(body(), declared=None, limit=MAX_BYTES))
     assert rows(engine) == []
-    assert stored(tmp_path) == []
+    assert stored(folder) == []
 
 
 async def test_a_store_that_fails(
-    client: AsyncClient, engine: Engine, owner: UUID, tmp_path: Path
+    client: AsyncClient, engine: Engine, owner: UUID, folder: Path
 ) -> None:
     # No folder can be made where a file is.
-    (tmp_path / "files").touch()
+    (folder / "files").touch()
     response = await client.post("/files", params={"name": "x"}, content=b"1")
     assert response.status_code == 503
     assert response.json()["type"].endswith("/unavailable")
@@ -192,7 +192,7 @@ async def test_a_failure_after_the_bytes_are_there(
     api: Listening,
     engine: Engine,
     owner: UUID,
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = obstore.put_async
@@ -211,7 +211,7 @@ async def test_a_failure_after_the_bytes_are_there(
         with engine.begin() as connection:
             connection.execute(text("ALTER TABLE files RENAME COLUMN gone TO size"))
     assert rows(engine) == []
-    assert stored(tmp_path) == []
+    assert stored(folder) == []
 
 
 async def test_a_name_that_is_a_path(client: AsyncClient, engine: Engine) -> None:

@@ -13,6 +13,7 @@ from app.core.config import Settings
 from app.jobs import KindRegistry
 from app.main import create_app
 from tests.integration.api.conftest import connect, serving
+from tests.integration.listening import as_new
 
 PAGE = "https://heavylift.example/newsletter"
 
@@ -35,7 +36,7 @@ def token(mail: EmailMessage, action: str) -> str:
     return match[1]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def news_settings(settings: Settings) -> Settings:
     newsletter = settings.newsletter.model_copy(update={"page_url": PAGE})
     return settings.model_copy(update={"newsletter": newsletter})
@@ -46,9 +47,14 @@ def outbox() -> Outbox:
     return Outbox()
 
 
+@pytest.fixture(scope="session")
+def built(news_settings: Settings) -> FastAPI:
+    return create_app(news_settings, KindRegistry([]))
+
+
 @pytest.fixture
-def news_app(news_settings: Settings, clean: None, outbox: Outbox) -> FastAPI:
-    app = create_app(news_settings, KindRegistry([]))
+def news_app(built: FastAPI, clean: None, outbox: Outbox) -> FastAPI:
+    app = as_new(built)
     app.dependency_overrides[get_mailer] = lambda: outbox
     return app
 
