@@ -1,4 +1,4 @@
-"""One PostgreSQL and one Redis for the run; one database of each for every test worker."""
+"""One PostgreSQL for the run, with a database for every test worker; a Redis for each of them."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from app.core import db
 from app.core.config import Settings
 from app.core.security import sign_access_token
 from app.services.auth import Caller
-from tests.servers import create_database, redis_url, servers
+from tests.servers import create_database, postgres_server, redis_server
 
 _running = ExitStack()
 
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Only in the process that starts the others: they inherit the environment.
     if not hasattr(config, "workerinput") and not config.option.collectonly:
-        _running.enter_context(servers())
+        _running.enter_context(postgres_server())
 
 
 def pytest_unconfigure() -> None:
@@ -47,11 +47,19 @@ def test_worker() -> int:
 
 
 @pytest.fixture(scope="session")
-def settings(test_worker: int, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def redis_address() -> Iterator[str]:
+    with redis_server() as server:
+        yield server.url()
+
+
+@pytest.fixture(scope="session")
+def settings(
+    test_worker: int, redis_address: str, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     return Settings.model_validate(
         {
             "database": {"url": create_database(f"test_{test_worker}")},
-            "redis": {"url": redis_url(test_worker)},
+            "redis": {"url": redis_address},
             "storage": {"url": tmp_path_factory.mktemp("files").as_uri()},
             # They all come from one address.
             "auth": {
@@ -89,7 +97,7 @@ TABLES = (
 @pytest.fixture
 def clean(engine: Engine, settings: Settings) -> None:
     """Empty tables and an empty Redis, for tests that commit."""
-    # Of a few rows, DELETE costs a tenth of what TRUNCATE does: 741 tests are to take a minute.
+    # Of a few rows, DELETE costs a tenth of what TRUNCATE does: they all are to take a minute.
     with engine.begin() as connection:
         for table in TABLES:
             connection.execute(text(f"DELETE FROM {table}"))

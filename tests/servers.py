@@ -1,4 +1,4 @@
-"""The real servers that tests talk to: one PostgreSQL and one Redis for a whole run."""
+"""The real servers that tests talk to: a PostgreSQL for the whole run, a Redis for each worker."""
 
 import os
 import shutil
@@ -15,7 +15,6 @@ from app.migrations import upgrade
 from tests.system_postgres import SystemPostgres
 
 POSTGRES = "HEAVYLIFT_TEST_POSTGRES"
-REDIS = "HEAVYLIFT_TEST_REDIS"
 # A folder of PostgreSQL's binaries: the run is on that version instead of the embedded one.
 BINARIES = "TEST_POSTGRES_BINARIES"
 TEMPLATE = "migrated"
@@ -33,8 +32,8 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def servers() -> Iterator[None]:
-    """Start both, migrate the template database, and say in the environment where they are."""
+def postgres_server() -> Iterator[None]:
+    """Start it, migrate the template database, and say in the environment where it is."""
     with scratch_folder() as folder:
         binaries = os.environ.get(BINARIES)
         postgres = (
@@ -42,19 +41,27 @@ def servers() -> Iterator[None]:
             if binaries
             else EmbeddedPostgres(folder / "pg", durable=False)
         )
-        redis = EmbeddedRedis(folder / "redis")
         try:
             postgres.start()
-            redis.start()
             with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {TEMPLATE}")
             upgrade(Database.model_validate({"url": postgres.url(TEMPLATE)}))
             os.environ[POSTGRES] = postgres.url("postgres")
-            os.environ[REDIS] = redis.url()
             yield
         finally:
-            redis.stop()
             postgres.stop()
+
+
+@contextmanager
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """What is published in one of its databases is heard in all: nobody shares it."""
+    with scratch_folder() as folder:
+        redis = EmbeddedRedis(folder / "redis")
+        try:
+            redis.start()
+            yield redis
+        finally:
+            redis.stop()
 
 
 def create_database(name: str) -> str:
@@ -63,7 +70,3 @@ def create_database(name: str) -> str:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {TEMPLATE}')
     return os.environ[POSTGRES].replace("/postgres?", f"/{name}?")
-
-
-def redis_url(database: int) -> str:
-    return os.environ[REDIS].replace("db=0", f"db={database}")

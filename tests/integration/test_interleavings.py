@@ -309,6 +309,7 @@ def test_one_terminal_state_of_every_two(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=interleavings())
+@pytest.mark.slow
 def test_one_terminal_state_whatever_the_order(
     engines: Engine, clean: None, start: str, steps: list[tuple[str, int, Operation]]
 ) -> None:

@@ -435,6 +435,7 @@ def test_one_controller_at_a_time_begins_to_look(
     assert retain(engine, store, settings) == RetainReport(orphans=1)
 
 
+@pytest.mark.slow
 def test_a_slow_store_ends_no_sweep(
     store: ObjectStore,
     settings: Settings,

@@ -321,6 +321,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(run: Run) -> None:
 
 
 @pytest.mark.parametrize("value", ["many", "1.5"])
+@pytest.mark.slow
 def test_a_column_that_turns(run: Run, value: str) -> None:
     source = "name,delay\n" + "x,3\n" * 300_000 + f"x,{value}\n" + "x,3\n" * 10
     spec = {"aggregates": [{"op": "sum", "column": "delay", "name": "delay"}]}
@@ -429,6 +430,7 @@ def test_nested_columns_are_refused(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", ["checking", "rows"])
+@pytest.mark.slow
 def test_cancelled_midway(run: Run, job: FolderContext, tmp_path: Path, at: str) -> None:
     path = tmp_path / "long.csv"
     with path.open("w") as file:
@@ -482,6 +484,7 @@ FIELD = st.text(st.sampled_from(string.ascii_letters + ' ,"\n;é漢0'), max_size
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=20))
+@pytest.mark.slow
 def test_any_csv_that_python_writes(run: Run, rows: list[tuple[str, str]]) -> None:
     """Whatever fields hold, both readers (our check and polars) see the rows that were written."""
     file = io.StringIO(newline="")

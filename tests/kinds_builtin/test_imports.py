@@ -11,6 +11,7 @@ def run(code: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("module", ["image", "text", "dataset"])
+@pytest.mark.slow
 def test_declaring_a_kind_loads_nothing_heavy(module: str) -> None:
     done = run(
         f"import sys, worker.kinds.{module}; print([m for m in {HEAVY} if m in sys.modules])"

@@ -30,6 +30,7 @@ def test_wrong_usage_is_one_line(run: Run, arguments: list[str]) -> None:
     assert is_one_line(outcome.err)
 
 
+@pytest.mark.slow
 def test_a_real_process_ends_with_2_and_one_line() -> None:
     outcome = run_process("api", HEAVYLIFT_ENVIRONMENT="production")
     assert outcome.code == 2
@@ -39,6 +40,7 @@ def test_a_real_process_ends_with_2_and_one_line() -> None:
     assert outcome.out == ""
 
 
+@pytest.mark.slow
 def test_the_api_loads_neither_the_workers_command_nor_celery() -> None:
     code = """
 import sys

@@ -116,6 +116,7 @@ def test_user_is_a_group(run: Run) -> None:
     assert is_one_line(outcome.err)
 
 
+@pytest.mark.slow
 def test_at_a_terminal_it_asks_twice_and_shows_nothing(variables: Mapping[str, str]) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

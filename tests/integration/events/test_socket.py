@@ -235,6 +235,7 @@ async def test_another_tenants_job_and_nobodys(
             assert await collect(socket) == ([], 4404, f"not-found: you have no job {job}")
 
 
+@pytest.mark.slow
 async def test_the_token_ends_it(
     api: Listening, sign_in: Callable[..., str], owner: UUID, worker: Worker
 ) -> None:
@@ -298,6 +299,7 @@ async def test_a_client_that_leaves_is_watched_for_no_longer(
         await eventually(lambda: watchers(api) == 0)
 
 
+@pytest.mark.slow
 async def test_a_client_that_has_vanished_is_watched_for_no_longer(
     settings: Settings, worker: Worker, token: str
 ) -> None:

@@ -158,6 +158,7 @@ async def test_a_shutdown_ends_the_stream(
     assert rest == []
 
 
+@pytest.mark.slow
 async def test_the_token_ends_the_stream(
     api: Listening, sign_in: Callable[..., str], owner: UUID, worker: Worker
 ) -> None:

@@ -199,6 +199,7 @@ async def test_a_links_token_opens_nothing_else(
         assert (await reader.get("/api/v1/users/me", headers=headers)).status_code == 401
 
 
+@pytest.mark.slow
 async def test_links_outlive_the_key_that_signed_them(
     news_settings: Settings, clean: None, outbox: Outbox
 ) -> None:

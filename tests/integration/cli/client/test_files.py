@@ -11,6 +11,9 @@ import pytest
 from tests.integration.cli.client.conftest import Heavylift
 from tests.integration.cli.conftest import Outcome, is_one_line
 
+# Against a real API, a process.
+pytestmark = pytest.mark.slow
+
 TEXT = "a line\n" * 100
 
 

@@ -18,6 +18,9 @@ from app.embedded.stack import command
 from tests.integration.cli.client.conftest import EMAIL, PASSWORD, Hand, Heavylift
 from tests.integration.cli.conftest import Outcome, clean_environment, is_one_line
 
+# Against a real API, a process.
+pytestmark = pytest.mark.slow
+
 NAP = ("jobs", "submit", "test.nap")
 SPEC = '{"seconds": 1.5}'
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.embedded.stack import command
 from tests.integration.cli.client.conftest import EMAIL, PASSWORD, Heavylift
 from tests.integration.cli.client.scripted import Scripted, document
@@ -109,6 +111,7 @@ def test_servers_take_no_notice_of_the_clients_variables(heavylift: Heavylift) -
     assert heavylift("config", HEAVYLIFT_CLIENT_URI="x").code == 2
 
 
+@pytest.mark.slow
 def test_what_is_typed_in_a_terminal_is_not_shown(
     heavylift: Heavylift, url: str, credentials: Path
 ) -> None:

@@ -116,10 +116,12 @@ def complete(shell: str, line: str) -> str:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.slow
 def test_a_shell_is_told_what_may_follow(shell: str) -> None:
     assert "--idempotency-key" in complete(shell, "heavylift jobs submit --i")
 
 
+@pytest.mark.slow
 def test_lazy_commands_are_completed_too() -> None:
     assert complete("bash", "heavylift ").split() == [
         "api",
@@ -138,6 +140,7 @@ def test_lazy_commands_are_completed_too() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@pytest.mark.slow
 def test_bash_itself_completes() -> None:
     programs = Path(sys.executable).parent
     script = """
