@@ -73,6 +73,7 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
             )
             if state.mailer is None:
                 log.warning("no mail is sent: HEAVYLIFT_MAIL_URL is not set")
+            log.info("ready", database_connections=settings.database.pool_size)
             lifecycle.started = True
             yield {"heavylift": state}
             lifecycle.draining = True

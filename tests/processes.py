@@ -131,6 +131,11 @@ class Parts:
         )
         return int(listening[1])
 
+    @property
+    def output(self) -> str:
+        """What all of them have logged."""
+        return "".join(part.output for part in self._parts)
+
     def stop(self) -> None:
         for part in self._parts:
             part.stop()

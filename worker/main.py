@@ -86,6 +86,8 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
             slots=concurrency,
             version=identity.version,
             kinds=list(identity.kinds),
+            # The parent's, and one of each child's.
+            database_connections=1 + concurrency,
         )
         parent.start()
 

@@ -94,7 +94,10 @@ class Group(BaseModel):
 
 
 class Database(Group):
-    url: DatabaseUrl = SecretStr("postgresql://heavylift@localhost:5432/heavylift")
+    url: DatabaseUrl = Field(
+        SecretStr("postgresql://heavylift@localhost:5432/heavylift"),
+        description="PostgreSQL's, or that of a PgBouncer in transaction mode before it.",
+    )
     direct_url: DatabaseUrl | None = Field(
         None, description="Bypasses a connection pooler; migrations use it. Default: the same."
     )

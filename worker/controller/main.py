@@ -126,7 +126,7 @@ def run_controller(settings: Settings) -> None:
     listener.start()
     for loop in loops:
         loop.start()
-    log.info("ready", pools=list(pools))
+    log.info("ready", pools=list(pools), database_connections=CONNECTIONS)
     while not stopping:
         time.sleep(0.1)
     stopped.set()
