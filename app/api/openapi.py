@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from typing_extensions import override
 
-from app.api.problems import MEDIA_TYPE, InternalError, RequestTooLarge
+from app.api.problems import MEDIA_TYPE, BadRequest, InternalError, RequestTooLarge
 from app.core.errors import DomainError, InvalidInput, Unauthorized, Unavailable
 from app.schemas.job import JobEvent
 from app.schemas.problem import Problem
@@ -57,7 +57,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
             if "security" in operation:
                 common.append(Unauthorized)
             if "requestBody" in operation and "413" not in operation["responses"]:
-                common.append(RequestTooLarge)
+                # FastAPI has a 422 for broken JSON, and a 400 for what is not even text.
+                common += (BadRequest, RequestTooLarge)
             everywhere = problems(*common)
             for status, response in everywhere.items():
                 responses = operation["responses"]

@@ -42,13 +42,17 @@ class InternalError(DomainError):
     type, title, status = "internal-error", "Something broke on our side", 500
 
 
+class BadRequest(DomainError):
+    type, title, status = "bad-request", HTTPStatus.BAD_REQUEST.phrase, 400
+
+
 class RequestTooLarge(DomainError):
     type, title, status = "request-too-large", "The body is over the limit", 413
 
 
 # What the framework itself refuses.
 HTTP_TYPES = {
-    400: "bad-request",
+    400: BadRequest.type,
     404: "not-found",
     405: "method-not-allowed",
     413: RequestTooLarge.type,
@@ -125,9 +129,9 @@ def bad_request(request_id: str, detail: str) -> ProblemResponse:
     """Of what could not be read as a request, and so has no scope."""
     return problem(
         {"path": "", "state": {"request_id": request_id}},
-        name=HTTP_TYPES[400],
-        title=HTTPStatus.BAD_REQUEST.phrase,
-        status=400,
+        name=BadRequest.type,
+        title=BadRequest.title,
+        status=BadRequest.status,
         detail=detail,
     )
 

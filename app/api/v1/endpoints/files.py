@@ -31,10 +31,13 @@ from app.services.files import IncomingBody, StoredFile
 
 router = APIRouter(prefix="/files", tags=["files"])
 
-BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+BYTES = {"schema": {"type": "string", "format": "binary"}}
+UPLOAD = {"application/octet-stream": BYTES}
+# Of the file's own type; the first is what a generated client looks for.
+DOWNLOAD = {"application/octet-stream": BYTES, "*/*": BYTES}
 CONTENT: Responses = {
-    200: {"description": "The file.", "content": BYTES},
-    206: {"description": "The range of it that was asked for.", "content": BYTES},
+    200: {"description": "The file.", "content": DOWNLOAD},
+    206: {"description": "The range of it that was asked for.", "content": DOWNLOAD},
     304: {"description": "The client has it already."},
 }
 
@@ -68,7 +71,7 @@ Asked = Annotated[ContentHeaders, Header()]
     "",
     status_code=201,
     responses=problems(FileTooLarge, UploadIncomplete, UploadTooSlow),
-    openapi_extra={"requestBody": {"required": True, "content": BYTES}},
+    openapi_extra={"requestBody": {"required": True, "content": UPLOAD}},
 )
 async def upload(
     name: Annotated[FileName, Query()],
