@@ -3,8 +3,9 @@
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import pytest
@@ -14,11 +15,15 @@ from sqlalchemy import Engine, text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.config import Settings
+from app.core.security import ARGON2ID
+from app.core.tokens import RefreshToken
 from app.embedded import EmbeddedRedis
 from app.main import create_app
 from tests.integration.api.kinds import KINDS
 from tests.integration.listening import as_new
 from tests.servers import scratch_folder
+
+PASSWORD = "correct horse battery staple"
 
 
 @asynccontextmanager
@@ -105,6 +110,60 @@ async def admin(
         connection.execute(text("UPDATE users SET is_admin = true WHERE id = :id"), {"id": root})
     async with connect(served, sign_in(root)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    return ARGON2ID.hash(PASSWORD)
+
+
+@pytest.fixture
+def make_user(engine: Engine, clean: None, password_hash: str) -> Callable[..., UUID]:
+    """Insert a user whose password is `PASSWORD`; committed."""
+    statement = text(
+        "INSERT INTO users (email, password_hash, is_admin) VALUES (:email, :hash, :admin)"
+        " RETURNING id"
+    )
+
+    def make(email: str, *, is_admin: bool = False) -> UUID:
+        row = {"email": email, "hash": password_hash, "admin": is_admin}
+        with engine.begin() as connection:
+            user: UUID = connection.execute(statement, row).scalar_one()
+        return user
+
+    return make
+
+
+@pytest.fixture
+def make_refresh_token(engine: Engine) -> Callable[[UUID], str]:
+    """Of a session of its own; committed."""
+    statement = text(
+        "INSERT INTO sessions (user_id, family, generation, kid, digest, expires_at, ends_at)"
+        " VALUES (:user, :family, 1, 'k', :digest, :until, :until)"
+    )
+
+    def make(user: UUID) -> str:
+        token = RefreshToken.derive("any secret", uuid4(), 1)
+        until = datetime.now(UTC) + timedelta(hours=1)
+        row = {"user": user, "family": token.family, "digest": token.digest, "until": until}
+        with engine.begin() as connection:
+            connection.execute(statement, row)
+        return token.text
+
+    return make
+
+
+@pytest.fixture
+def make_reader(engine: Engine, clean: None) -> Callable[[str], UUID]:
+    """Of the newsletter, who has not confirmed yet; committed."""
+    statement = text("INSERT INTO newsletter_subscriptions (email) VALUES (:email) RETURNING id")
+
+    def make(email: str) -> UUID:
+        with engine.begin() as connection:
+            reader: UUID = connection.execute(statement, {"email": email}).scalar_one()
+        return reader
+
+    return make
 
 
 @pytest.fixture

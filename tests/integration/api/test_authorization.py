@@ -3,7 +3,6 @@
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,11 +13,10 @@ from sqlalchemy import Engine, text
 
 from app.core.config import Settings
 from app.core.links import sign_link
-from app.core.security import ARGON2ID
-from app.core.tokens import RefreshToken
 from app.jobs import load_kinds
 from app.main import create_app
 from app.services import ledger, newsletter
+from tests.integration.api.conftest import PASSWORD
 from tests.integration.api.kinds import KINDS
 from tests.integration.api.test_openapi import PROBLEM, operations
 from tests.ledger_view import KEEP
@@ -76,8 +74,6 @@ ROWS = {
 }
 
 SUBMIT = ("POST", "/api/v1/jobs/{kind}")
-
-PASSWORD = "correct horse battery staple"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,35 +151,16 @@ MakeCast = Callable[[str], Awaitable[Cast]]
 MakeIds = Callable[[str, Cast], Awaitable[dict[str, str]]]
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    return ARGON2ID.hash(PASSWORD)
-
-
 @pytest.fixture
 def make_cast(
     anonymous: AsyncClient,
-    engine: Engine,
     settings: Settings,
     sign_in: Callable[..., str],
-    password_hash: str,
+    make_user: Callable[..., UUID],
+    make_refresh_token: Callable[[UUID], str],
+    make_reader: Callable[[str], UUID],
 ) -> MakeCast:
     """All of them new: what an earlier case has left behind, nobody finds."""
-
-    def insert(statement: str, **row: object) -> UUID:
-        with engine.begin() as connection:
-            identity: UUID = connection.execute(
-                text(f"INSERT INTO {statement} RETURNING id"), row
-            ).scalar_one()
-        return identity
-
-    def make_user(email: str, *, is_admin: bool = False) -> UUID:
-        return insert(
-            "users (email, password_hash, is_admin) VALUES (:email, :hash, :admin)",
-            email=email,
-            hash=password_hash,
-            admin=is_admin,
-        )
 
     def bearer(user: UUID) -> dict[str, str]:
         return {"Authorization": f"Bearer {sign_in(user)}"}
@@ -200,16 +177,7 @@ def make_cast(
         admin = make_user(f"root.{name}@example.com", is_admin=True)
         # The admin may leave: there is another one.
         make_user(f"other.{name}@example.com", is_admin=True)
-        session = RefreshToken.derive("any secret", uuid4(), 1)
-        insert(
-            "sessions (user_id, family, generation, kid, digest, expires_at, ends_at)"
-            " VALUES (:user, :family, 1, 'k', :digest, :until, :until)",
-            user=owner,
-            family=session.family,
-            digest=session.digest,
-            until=datetime.now(UTC) + timedelta(hours=1),
-        )
-        reader = insert("newsletter_subscriptions (email) VALUES (:email)", email=email)
+        reader = make_reader(email)
         credentials = bearer(owner)
         asking = {"stranger": stranger, "admin": admin, "admin's-key": admin}.get(asks, owner)
         if asks == "anonymous":
@@ -221,7 +189,7 @@ def make_cast(
         return Cast(
             owner=owner,
             email=email,
-            refresh_token=session.text,
+            refresh_token=make_refresh_token(owner),
             confirm=sign_link(settings.auth, newsletter.CONFIRM, reader),
             unsubscribe=sign_link(settings.auth, newsletter.UNSUBSCRIBE, reader),
             credentials=credentials,
