@@ -127,9 +127,14 @@ class Parts:
         """On a port of its own, which is returned."""
         api = self.start("api", HEAVYLIFT_API_PORT="0", **changes)
         listening = until(
-            lambda: re.search(r"listening .*port=(\d+)", api.output), seconds=60, what="the API"
+            lambda: re.search(r"^.*\blistening\b.*$", api.output, re.MULTILINE),
+            seconds=60,
+            what="the API",
         )
-        return int(listening[1])
+        # Its line is text or, in production, JSON.
+        port = re.search(r"\bport\W+(\d+)", listening[0])
+        assert port is not None, listening[0]
+        return int(port[1])
 
     @property
     def output(self) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.db import sync_engine
+from app.core.masking import faults
 from app.core.storage import open_store
 from app.core.text import storable
 from app.jobs import (
@@ -102,7 +103,7 @@ class Executor:
             spec = kind.spec.model_validate_json(claim.spec)
         except ValidationError as error:
             # Accepted by another version, and right there: it waits for one of those.
-            log.warning("specification not understood here", error=str(error))
+            log.warning("specification not understood here", error=faults(error))
             self._write(
                 job_id,
                 attempt,

@@ -8,6 +8,8 @@ import threading
 import structlog
 from structlog.typing import Processor
 
+from app.core.masking import loggable
+
 
 class Lines:
     """Stdout, a line at a time: one write each, so that those of threads and processes do not mix.
@@ -27,6 +29,8 @@ class Lines:
 
     def write(self, line: str) -> None:
         """For the standard library's handler."""
+        # Here, where all lines pass: of requests, of tracebacks, of libraries.
+        line = loggable(line)
         with self._lock:
             sys.stdout.write(line)
             sys.stdout.flush()

@@ -16,7 +16,8 @@ from sqlalchemy import URL
 from app.embedded.process import ChildProcess, EmbeddedError
 
 # Sizes for a laptop: small shared memory, and a few hundred connections for parallel tests. The
-# socket is our own user's alone (and root's), since whoever reaches it is a superuser.
+# socket is our own user's alone (and root's), since whoever reaches it is a superuser. An error's
+# detail quotes the row at fault, hashes of passwords with it: no log's.
 CONFIGURATION = """
 listen_addresses = ''
 unix_socket_permissions = 0700
@@ -24,6 +25,7 @@ max_connections = 300
 shared_buffers = 64MB
 max_wal_size = 256MB
 log_min_messages = warning
+log_error_verbosity = terse
 timezone = 'UTC'
 """
 

@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core import channels, config
 from app.core.errors import DomainError, NotFound, Unauthorized, Unavailable
+from app.core.masking import faults
 from app.core.tasks import stop
 from app.models import Job
 from app.models.job import TERMINAL
@@ -375,7 +376,7 @@ class EventHub:
             event = JobEvent.model_validate_json(payload)
         except ValidationError as error:
             # Of another version, in a rolling upgrade: the poll will say it.
-            log.warning("event not understood", error=str(error))
+            log.warning("event not understood", error=faults(error))
             return
         if (job := self._jobs.get(event.job_id)) is not None:
             job.offer(event)

@@ -22,7 +22,7 @@ def test_a_kind_that_no_worker_runs_waits_for_one_that_does(stack: Stack) -> Non
 def test_a_specification_that_a_version_cant_read_goes_to_one_that_can(stack: Stack) -> None:
     stack.parts.controller().ready()
     old = stack.parts.worker(concurrency=1, HEAVYLIFT_WORKER_VERSION="1").ready()
-    job = stack.ledger.submit(seconds=0, loudly=True, max_tries=1)
+    job = stack.ledger.submit(seconds=0, loudly="yes", max_tries=1)
     until(lambda: "not understood here" in old.output, seconds=30, what="the old one declines")
     waits = "job_runs WHERE state = 'queued' AND dispatched_at IS NULL"
     until(lambda: stack.ledger.count(waits) == 1, seconds=30, what="it waits")
@@ -31,3 +31,6 @@ def test_a_specification_that_a_version_cant_read_goes_to_one_that_can(stack: St
     stack.parts.worker(concurrency=1, HEAVYLIFT_WORKER_VERSION="2", TEST_KINDS_VERSION="2").ready()
     until(lambda: stack.ledger.succeeded(job), seconds=60, what="the new one runs it")
     assert old.output.count("not understood here") == 1
+    # It says which field, not what the owner wrote in it.
+    assert "loudly: " in old.output
+    assert "yes" not in old.output

@@ -1,6 +1,12 @@
+import json
+from uuid import uuid4
+
 import pytest
 
-from app.core.masking import masked
+from app.core.config import Auth
+from app.core.masking import loggable, masked
+from app.core.security import ARGON2ID, sign_access_token
+from app.core.tokens import ApiKey, RefreshToken
 
 
 @pytest.mark.parametrize(
@@ -54,3 +60,33 @@ def test_hides_a_secret_whatever_is_in_it(url: str, mark: str) -> None:
         shown = masked(url.replace("{}", secret))
         assert "hunter" not in shown
         assert "two" not in shown
+
+
+KEY = ApiKey.generate()
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [
+        (KEY.text, f"hl_{KEY.prefix}_***"),
+        (RefreshToken.derive("secret", uuid4(), 1).text, "hlr_***"),
+        (sign_access_token(Auth(), uuid4(), uuid4(), ttl=60), "***"),
+        (ARGON2ID.hash("password"), "***"),
+        ("Failing row contains (1, a (b), c).", "Failing row contains ***"),
+        ("Failing row contains (1, a\nb, c).", "Failing row contains ***"),
+    ],
+    ids=["API key", "refresh token", "access token", "hash", "row", "row of lines"],
+)
+@pytest.mark.parametrize("line", ["{}", "path=/a/{} said='{}' x", "ValueError: {}\n[SQL: x]\n"])
+def test_what_looks_like_a_secret_is_in_no_line(secret: str, shown: str, line: str) -> None:
+    said = line.replace("{}", secret)
+    assert loggable(said) == line.replace("{}", shown)
+    assert json.loads(loggable(json.dumps({"a": said}))) == {"a": line.replace("{}", shown)}
+    assert loggable(repr(said)) == repr(line.replace("{}", shown))
+
+
+@pytest.mark.parametrize(
+    "line", ["path=/api/v1/users/me", "hl_0123456789ab_", "kid=eyJ", "hlr_", "$argon2id", ""]
+)
+def test_other_lines_stay_as_they_are(line: str) -> None:
+    assert loggable(line) == line
