@@ -121,13 +121,13 @@ def turn(engine: Engine) -> dict[str, int]:
     return touched
 
 
-# How often each goes down an index from its root: with a hundred times the rows, each may find it
-# one level deeper. An update goes to its row, and into each of three indexes.
+# How often each goes down an index from its root. With a hundred times the rows each may find it
+# one level deeper, and what it finds on a page that vacuum has not yet called all-visible: two
+# pages more. An update goes to its row, and into each of three indexes.
 DESCENTS = {
     "needs": len(KINDS) + 2,
     "owners": len(KINDS) * (OWNERS + 1),
-    # With few rows, many an owner has none of a kind, and no row is looked at.
-    "pick": OWNERS * (2 * len(KINDS) + 1),
+    "pick": OWNERS * (len(KINDS) + 1),
     "dispatch": OWNERS * 4,
     "redispatch": OWNERS * 4,
     # These read the rows that were just written, which share a page where there are few.
@@ -141,7 +141,7 @@ def test_a_turn_touches_no_more_pages_with_a_hundred_times_the_backlog(
 ) -> None:
     few, many = turn(backlogs[FEW]), turn(backlogs[MANY])
     for statement, pages in many.items():
-        assert pages <= few[statement] + DESCENTS.get(statement, 0), (statement, few, many)
+        assert pages <= few[statement] + 2 * DESCENTS.get(statement, 0), (statement, few, many)
     assert sum(many.values()) < 2_000
 
 
