@@ -28,6 +28,16 @@ def _url(database: Database, driver: str, *, direct: bool = False) -> URL:
     return make_url(secret.get_secret_value()).set(drivername=f"postgresql+{driver}")
 
 
+def _without_options(url: URL) -> tuple[URL, str]:
+    """The URL, and a DSN that has what else was in its query: `sslmode` and the like.
+
+    SQLAlchemy hands those on as arguments. psycopg takes them all, asyncpg only in a DSN.
+    """
+    options = {name: value for name, value in url.query.items() if name not in ("host", "port")}
+    dsn = URL.create("postgresql", query=options).render_as_string(hide_password=False)
+    return url.difference_update_query(options), dsn
+
+
 def _set_local(name: str, seconds: float) -> str:
     return f"SET LOCAL {name} = {round(seconds * 1000)};"
 
@@ -51,14 +61,16 @@ def async_engine(database: Database) -> AsyncEngine:
     Statements are unnamed and nothing is cached on the server, so that a pooler may hand each
     transaction to another server (measured with PgBouncer 1.18: named ones fail on most calls).
     """
+    url, dsn = _without_options(_url(database, "asyncpg"))
     return create_async_engine(
-        _url(database, "asyncpg"),
+        url,
         pool_size=database.pool_size,
         max_overflow=0,
         pool_timeout=database.pool_timeout,
         pool_recycle=1800,
         hide_parameters=True,
         connect_args={
+            "dsn": dsn,
             "connection_class": _AsyncpgConnection,
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
