@@ -328,6 +328,22 @@ class Api(Group):
     )
 
 
+class Log(Group):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] | None = Field(
+        None, description="Default: text on a terminal, one JSON object a line anywhere else."
+    )
+
+
+class Signals(Group):
+    host: str = Field("127.0.0.1", description="Of the port below: never through ingress.")
+    port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None,
+        description="Of /metrics, and of a worker's and a controller's /livez and /readyz; 0: a "
+        "free one. Default: none.",
+    )
+
+
 class Worker(Group):
     concurrency: PositiveInt = Field(2, description="Slots: jobs at once.")
     threads_per_slot: PositiveInt = Field(1, description="Threads that one job's libraries take.")
@@ -425,6 +441,8 @@ class Settings(BaseSettings):
     mail: Mail = Mail()
     newsletter: Newsletter = Newsletter()
     api: Api = Api()
+    log: Log = Log()
+    signals: Signals = Signals()
     worker: Worker = Worker()
     controller: Controller = Controller()
 
