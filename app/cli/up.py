@@ -47,6 +47,24 @@ def working_folder(chosen: Path | None) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def signals(stack: Stack) -> Iterator[str]:
+    """Where each of the stack's signals is; nothing where they are not asked for."""
+    if not stack.signal_ports:
+        return
+    for part, port in stack.signal_ports.items():
+        yield f"metrics of {part}: http://127.0.0.1:{port}/metrics"
+        if part == "controller":
+            yield f"demand: http://127.0.0.1:{port}/demand"
+    if stack.prometheus is None:
+        yield "no prometheus on the PATH to scrape them with"
+    else:
+        yield f"prometheus: {stack.prometheus.url}/graph"
+    endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    where = os.environ.get(endpoint) or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    yield f"traces: {where or f'not exported, {endpoint} is not set'}"
+    yield "logs: below; with HEAVYLIFT_LOG_FORMAT=json, one JSON object a line"
+
+
 def up(
     data: Annotated[
         Path | None, typer.Option(help="Keep all state here between runs. Default: forget it.")
@@ -56,6 +74,13 @@ def up(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Jobs at once in the pool cpu. Default: the cores.")
     ] = None,
+    observe: Annotated[
+        bool,
+        typer.Option(
+            "--observe",
+            help="Serve each part's metrics, and scrape them with the prometheus on the PATH.",
+        ),
+    ] = False,
 ) -> None:
     """Run all of it here, with a PostgreSQL and a Redis of its own, until Ctrl-C."""
     if os.environ.get("HEAVYLIFT_ENVIRONMENT") == "production":
@@ -78,6 +103,7 @@ def up(
             parts=all_parts(concurrency=concurrency, pools=settings.jobs.pools),
             durable=data is not None,
             sink=log,
+            observe=observe,
         )
         # None of them raises: nothing that stops the stack can be interrupted half-way.
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -87,6 +113,8 @@ def up(
             say(f"starting in {stack.folder}")
             with stack:
                 if stack.wait_ready():
+                    for line in signals(stack):
+                        say(line)
                     say(f"ready: {stack.base_url}/docs (Ctrl-C stops it)")
                 outcome = stack.wait()
                 say("stopping")

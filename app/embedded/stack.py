@@ -8,9 +8,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -19,10 +19,11 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from app.core.config import PREFIX, Database, variables
+from app.core.config import PREFIX, ConfigurationError, Database, variables
 from app.core.sockets import listen
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.process import ChildProcess, EmbeddedError, StopPlan
+from app.embedded.prometheus import EmbeddedPrometheus, find_prometheus
 from app.embedded.redis import SOCKET_PATH_LIMIT, EmbeddedRedis
 from app.embedded.supervisor import CONFIGURATION_EXIT, Service, Supervised
 from app.migrations import upgrade
@@ -43,6 +44,10 @@ WORKER_FINISH = 2.0
 
 # Slots of a pool that waits for others rather than computes.
 IO_SLOTS = 2
+
+# OpenTelemetry's own for metrics: the first part's, the next one's is the next.
+SIGNALS_PORT = 9464
+PROMETHEUS_PORT = 9090
 
 
 class StopRequested(Exception):
@@ -133,6 +138,16 @@ class _PartService:
             self._process.stop()
 
 
+def free_port(preferred: int, taken: Container[int] = ()) -> int:
+    """A loopback port that is free just now: the preferred one if it is."""
+    if preferred not in taken:
+        with suppress(ConfigurationError), listen("127.0.0.1", preferred):
+            return preferred
+    with listen("127.0.0.1", 0) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
 def log_files(folder: Path) -> Sink:
     """A sink that appends each part's lines to a file of its own."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,11 +213,13 @@ class Stack:
     `environment`, for any further process, `base_url` and the servers are there once it has
     started. What ends by itself is started again; `stop_one` stops one until `start_one`.
     `settings` are `HEAVYLIFT_*` variables for all parts. Without a `sink`, each part writes to
-    `folder/logs`.
+    `folder/logs`. With `observe`, each part has a port for its signals, and Prometheus scrapes
+    them where the machine has one.
     """
 
     postgres: EmbeddedPostgres
     redis: EmbeddedRedis
+    prometheus: EmbeddedPrometheus | None = None
     environment: Mapping[str, str]
 
     def __init__(
@@ -216,6 +233,7 @@ class Stack:
         durable: bool = True,
         sink: Sink | None = None,
         settings: Mapping[str, str] | None = None,
+        observe: bool = False,
     ) -> None:
         self.folder = folder.resolve()
         self._host = host
@@ -224,6 +242,9 @@ class Stack:
         self._durable = durable
         self._sink = sink
         self._settings = settings or {}
+        self._observe = observe
+        self.signal_ports: dict[str, int] = {}
+        """Of each part, by its name."""
         self._listener: socket.socket | None = None
         self._running: dict[str, tuple[int, Supervised]] = {}
         self._resources = ExitStack()
@@ -247,12 +268,14 @@ class Stack:
         """Raises `EmbeddedError`, `ConfigurationError` or `StopRequested`; nothing runs then."""
         try:
             self._prepare()
-            for step in (
+            steps: Sequence[Callable[[], object]] = (
                 partial(self._supervise, "postgres", self.postgres, POSTGRES),
                 partial(self._supervise, "redis", self.redis, REDIS),
                 partial(upgrade, Database.model_validate({"url": self.postgres.url()})),
                 *(partial(self.add, part) for part in self._parts),
-            ):
+                self._start_prometheus,
+            )
+            for step in steps:
                 if self._outcome is not None:
                     raise StopRequested
                 step()
@@ -300,7 +323,8 @@ class Stack:
             f"{PREFIX}API_PORT": str(self.port),
             **self._settings,
         }
-        for name in (*ours, f"{PREFIX}DATABASE_DIRECT_URL"):
+        # One port for all the parts would be no port for most of them.
+        for name in (*ours, f"{PREFIX}DATABASE_DIRECT_URL", f"{PREFIX}SIGNALS_PORT"):
             inherited.pop(name, None)
             inherited.pop(f"{name}_FILE", None)
         keys = f"{PREFIX}AUTH_SIGNING_KEYS"
@@ -329,12 +353,32 @@ class Stack:
         assert self._sink is not None  # noqa: S101
         self._sink(SUPERVISOR, text)
 
+    def _start_prometheus(self) -> None:
+        command = find_prometheus() if self._observe else None
+        if command is None:
+            return
+        targets: dict[str, dict[str, int]] = {}
+        for part in self._parts:
+            targets.setdefault(part.arguments[0], {})[part.name] = self.signal_ports[part.name]
+        self.prometheus = EmbeddedPrometheus(
+            command,
+            self.folder / "prometheus",
+            port=free_port(PROMETHEUS_PORT),
+            targets=targets,
+        )
+        self._supervise("prometheus", self.prometheus, API)
+
     def add(self, part: Part) -> None:
         """Start another part."""
         assert self._sink is not None  # noqa: S101
+        settings = dict(part.settings)
+        if self._observe:
+            ports = self.signal_ports
+            ports.setdefault(part.name, free_port(SIGNALS_PORT + len(ports), ports.values()))
+            settings[f"{PREFIX}SIGNALS_PORT"] = str(ports[part.name])
         service = _PartService(
             part,
-            environment={**self.environment, **part.settings},
+            environment={**self.environment, **settings},
             line=partial(self._sink, part.name),
             listener=self._listener if part.listens else None,
         )
