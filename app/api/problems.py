@@ -16,6 +16,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketState
 
+from app.api.metrics import AUTH_FAILURES
 from app.core.errors import (
     DomainError,
     InvalidCredentials,
@@ -93,12 +94,15 @@ def problem(
         detail=detail,
         instance=scope["path"],
         request_id=scope["state"]["request_id"],
+        trace_id=scope["state"]["trace_id"],
         errors=list(errors),
     )
     return ProblemResponse(body, headers)
 
 
 def of(scope: Scope, error: DomainError) -> ProblemResponse:
+    if error.status in (401, 403):
+        AUTH_FAILURES.labels(error.type).inc()
     fields = [] if error.field is None else [FieldError(field=error.field, detail=error.detail)]
     return problem(
         scope,
@@ -126,9 +130,9 @@ def internal_error(scope: Scope) -> ProblemResponse:
 
 
 def bad_request(request_id: str, detail: str) -> ProblemResponse:
-    """Of what could not be read as a request, and so has no scope."""
+    """Of what could not be read as a request, and so has no scope; its id is its trace's, too."""
     return problem(
-        {"path": "", "state": {"request_id": request_id}},
+        {"path": "", "state": {"request_id": request_id, "trace_id": request_id}},
         name=BadRequest.type,
         title=BadRequest.title,
         status=BadRequest.status,

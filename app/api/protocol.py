@@ -16,7 +16,9 @@ class ProblemProtocol(HttpToolsProtocol):
     @override
     def send_400_response(self, msg: str) -> None:
         request_id = uuid4().hex
-        log.warning("no HTTP request", client=self.client, request_id=request_id)
+        log.warning(
+            "no HTTP request", client=self.client, request_id=request_id, trace_id=request_id
+        )
         response = bad_request(request_id, "the bytes that came are no HTTP request")
         headers = [
             *self.server_state.default_headers,

@@ -22,6 +22,7 @@ class Problem(BaseModel):
     detail: str = Field(description="About this very occurrence.")
     instance: str = Field(description="The path that was asked for.")
     request_id: str = Field(description="Also in the header `X-Request-Id`, and in our logs.")
+    trace_id: str = Field(description="Of the W3C trace that the request is in; also in our logs.")
     errors: list[FieldError] = Field(
         default=[], description="The fields at fault, where there are any."
     )

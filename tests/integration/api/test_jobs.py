@@ -205,7 +205,10 @@ async def test_the_callers_trace_is_kept(
     assert (await submit(client, headers={"traceparent": header})).status_code == 202
     with engine.connect() as connection:
         found = connection.execute(text("SELECT traceparent FROM jobs")).scalar_one()
-    assert found == ("00" + header[2:55] if kept else None)
+    version, trace, span, flags = found.split("-")
+    assert (version, flags) == ("00", "00"), "nothing is exported here"
+    assert (trace == header[3:35]) is kept
+    assert span != header[36:52], "the submit's own"
 
 
 # --- idempotency ----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tests.integration.listening import listening
 
 pytestmark = pytest.mark.anyio
 
-MEMBERS = {"type", "title", "status", "detail", "instance", "request_id", "errors"}
+MEMBERS = {"type", "title", "status", "detail", "instance", "request_id", "trace_id", "errors"}
 
 
 def check(response: Response, status: int, name: str) -> dict[str, object]:

@@ -354,6 +354,7 @@ async def test_one_line_in_the_log_and_no_token_in_it(
             await collect(socket)
         await eventually(lambda: logged)
     [line] = logged
+    assert len(line.pop("trace_id")) == 32
     assert line.pop("ms") <= (datetime.now(UTC) - began).total_seconds() * 1000 + 1
     assert line == {
         "event": "request",

@@ -29,6 +29,7 @@ from app.core.errors import (
     NotFound,
     UnknownKind,
 )
+from app.core.telemetry import current_traceparent
 from app.jobs import KindRegistry
 from app.jobs.registry import AnyKind
 from app.models.job import JobState
@@ -36,11 +37,6 @@ from app.schemas.job import JobFilters, JobKindList, JobResponse, JobResult, Job
 from app.schemas.page import Page
 from app.services import jobs
 from app.services.jobs import Idempotency
-
-# W3C Trace Context, 3.2: a later version may have more at its end, and is read as version 00.
-TRACEPARENT = re.compile(
-    r"(?!ff|00-.{53})[0-9a-f]{2}-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?"
-)
 
 LOCATION: dict[str, Any] = {
     "headers": {"Location": {"description": "The job's own address.", "schema": {"type": "string"}}}
@@ -79,16 +75,9 @@ async def get_idempotency(
     return None if key is None else Idempotency(key, await request.body())
 
 
-async def get_traceparent(request: Request) -> str | None:
-    """The caller's trace, if it is one; a broken header starts a new trace, as W3C has it."""
-    match = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
-    return None if match is None else f"00-{match[1]}"
-
-
 KindDep = Annotated[AnyKind, Depends(get_kind)]
 FiltersDep = Annotated[JobFilters, Depends(get_filters)]
 IdempotencyDep = Annotated[Idempotency | None, Depends(get_idempotency)]
-TraceparentDep = Annotated[str | None, Depends(get_traceparent)]
 
 common = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
 
@@ -150,7 +139,6 @@ def _add_submission(router: APIRouter, kind: AnyKind) -> None:
         session: SessionDep,
         hint: HintDep,
         idempotency: IdempotencyDep,
-        traceparent: TraceparentDep,
         request: Request,
         response: Response,
     ) -> JobResponse:
@@ -161,7 +149,7 @@ def _add_submission(router: APIRouter, kind: AnyKind) -> None:
             kind,
             body,
             idempotency=idempotency,
-            traceparent=traceparent,
+            traceparent=current_traceparent(),
         )
         response.headers["Location"] = request.app.url_path_for(
             "get_job", job_id=str(accepted.job.id)
