@@ -84,6 +84,8 @@ def engine(settings: Settings) -> Iterator[Engine]:
 TABLES = (
     "job_files",
     "job_runs",
+    "job_tallies",
+    "job_totals",
     "files",
     "jobs",
     "workers",

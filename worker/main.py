@@ -115,6 +115,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     worker = celery.Worker(
         pool_cls="prefork",
         concurrency=concurrency,
+        max_tasks_per_child=settings.worker.jobs_per_child,
         queues=queues,
         hostname=f"{pool}@{identity.id}",
         without_gossip=True,

@@ -366,6 +366,11 @@ class Worker(Group):
         description="Seconds from SIGTERM to putting back what still runs; keep it below the "
         "container's grace period.",
     )
+    jobs_per_child: PositiveInt | None = Field(
+        None,
+        description="Jobs after which a slot's process is replaced, for libraries that leak. "
+        "Default: never.",
+    )
     scratch: Path | None = Field(None, description="Folder for jobs' files; default: TMPDIR.")
 
     @field_validator("kinds", mode="before")
@@ -381,6 +386,10 @@ class Controller(Group):
         2, description="Messages in Redis per live slot: few, so that order is decided late."
     )
     poll: PositiveFloat = Field(1, description="Seconds between turns when no hint comes.")
+    demand_limit: PositiveInt = Field(
+        10_000,
+        description="Jobs that a pool's demand is counted up to: what it may ever have of slots.",
+    )
 
 
 class _Variables(EnvSettingsSource):

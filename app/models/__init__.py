@@ -7,6 +7,7 @@ from app.models.item import Item
 from app.models.job import Job, JobFile, JobRun
 from app.models.newsletter import NewsletterSubscription
 from app.models.session import LoginSession
+from app.models.tally import JobTally, JobTotal
 from app.models.user import Erasure, User
 from app.models.worker import Pool, Worker
 
@@ -19,6 +20,8 @@ __all__ = [
     "Job",
     "JobFile",
     "JobRun",
+    "JobTally",
+    "JobTotal",
     "LoginSession",
     "NewsletterSubscription",
     "Pool",

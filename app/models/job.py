@@ -109,6 +109,7 @@ class JobRun(Base):
             "job_runs_held_idx", "pool", "owner_id", postgresql_where="dispatched_at IS NOT NULL"
         ),
         Index("job_runs_due_idx", "due_at", postgresql_where="state = 'scheduled'"),
+        Index("job_runs_oldest_idx", "pool", "eligible_at", postgresql_where="state = 'queued'"),
         {
             "postgresql_with": {
                 "fillfactor": 60,
@@ -128,6 +129,8 @@ class JobRun(Base):
     priority: Mapped[int]
     state: Mapped[str]
     due_at: Mapped[Timestamp | None]
+    # Since when a worker may have it; of one that is scheduled it says nothing.
+    eligible_at: Mapped[CreatedAt]
 
     # Set while a message, a claim or both stand for the row: what its owner holds of the pool.
     dispatched_at: Mapped[Timestamp | None]

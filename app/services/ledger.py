@@ -19,6 +19,7 @@ from sqlalchemy import Connection, text
 
 from app.core.config import Settings
 from app.models.job import JobState
+from app.services.tallies import since, tally
 
 # A worker that is not heard of for this long has lost its jobs; it beats three times as often.
 LEASE = timedelta(seconds=30)
@@ -130,7 +131,7 @@ class Retention:
 # Invariant 1: one statement writes the job, its run and its hold on the files, or nothing. The
 # files are locked, so that a delete that came first is seen and one that comes later waits.
 ACCEPT = text(
-    """
+    f"""
     WITH wanted AS MATERIALIZED (
         SELECT id FROM files
         WHERE id = ANY(CAST(:files AS uuid[])) AND owner_id = CAST(:owner_id AS uuid)
@@ -153,12 +154,12 @@ ACCEPT = text(
         FROM job,
              (SELECT coalesce(CAST(:not_before AS timestamptz) > clock_timestamp(), false) AS later)
                  AS schedule
-        RETURNING job_id
+        RETURNING job_id, pool, kind, state
     ), held AS (
         INSERT INTO job_files (job_id, file_id) SELECT run.job_id, wanted.id FROM run, wanted
-    )
+    ), {tally("run", "'accepted'", after="state")}
     SELECT job_id FROM run
-    """
+    """  # noqa: S608
 )
 
 
@@ -185,31 +186,38 @@ def accept(connection: Connection, job: Submission) -> UUID | None:
 # --- run --------------------------------------------------------------------------------------
 
 # Invariant 3: queued -> running, once, whatever the number of messages.
+WAITED = since("eligible_at")
 CLAIM = text(
-    """
-    UPDATE job_runs AS run
-    SET state = 'running', attempt = run.attempt + 1, worker_id = :worker_id,
-        started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + :lease,
-        dispatched_at = coalesce(run.dispatched_at, clock_timestamp()),
-        progress = 0, message = '', seq = run.seq + 1
-    FROM jobs AS job
-    WHERE run.job_id = :job_id AND job.id = run.job_id AND run.state = 'queued'
-      AND run.kind = ANY(CAST(:kinds AS text[])) AND NOT :version = ANY(run.refused_by)
-    RETURNING run.job_id, run.attempt, run.owner_id, run.kind, CAST(job.spec AS text) AS spec,
-              run.seq, job.traceparent
-    """
+    f"""
+    WITH run AS (
+        UPDATE job_runs AS run
+        SET state = 'running', attempt = run.attempt + 1, worker_id = :worker_id,
+            started_at = clock_timestamp(), lease_expires_at = clock_timestamp() + :lease,
+            dispatched_at = coalesce(run.dispatched_at, clock_timestamp()),
+            progress = 0, message = '', seq = run.seq + 1
+        FROM jobs AS job
+        WHERE run.job_id = :job_id AND job.id = run.job_id AND run.state = 'queued'
+          AND run.kind = ANY(CAST(:kinds AS text[])) AND NOT :version = ANY(run.refused_by)
+        RETURNING run.job_id, run.attempt, run.owner_id, run.kind, CAST(job.spec AS text) AS spec,
+                  run.seq, job.traceparent, run.pool, run.eligible_at
+    ), {tally("run", "'claimed'", before="'queued'", after="'running'", seconds=WAITED)}
+    SELECT job_id, attempt, owner_id, kind, spec, seq, traceparent FROM run
+    """  # noqa: S608
 )
 
 # A worker that can't run the kind gives its message back: no attempt begins, no try is spent.
 DECLINE = text(
-    """
-    UPDATE job_runs
-    SET state = 'scheduled', due_at = clock_timestamp() + :delay, dispatched_at = NULL,
-        seq = seq + 1
-    WHERE job_id = :job_id AND state = 'queued'
-      AND NOT (kind = ANY(CAST(:kinds AS text[])) AND NOT :version = ANY(refused_by))
-    RETURNING job_id
-    """
+    f"""
+    WITH run AS (
+        UPDATE job_runs
+        SET state = 'scheduled', due_at = clock_timestamp() + :delay, dispatched_at = NULL,
+            seq = seq + 1
+        WHERE job_id = :job_id AND state = 'queued'
+          AND NOT (kind = ANY(CAST(:kinds AS text[])) AND NOT :version = ANY(refused_by))
+        RETURNING job_id, pool, kind
+    ), {tally("run", "'declined'", before="'queued'", after="'scheduled'")}
+    SELECT job_id FROM run
+    """  # noqa: S608
 )
 
 
@@ -354,14 +362,16 @@ def reserve_output(
 # Invariant 4: the only statement that writes a terminal state, and all that follows from it: the
 # run goes (and with it the hold on the input files), the outputs of this attempt become the
 # owner's, those of any other attempt are left to the sweep. `from_states` and `attempt` are the
-# compare of the compare-and-set; `attempt` is NULL only where no attempt is running.
+# compare of the compare-and-set; `attempt` is NULL only where no attempt is running. `ending` is
+# why the attempt ended, where the outcome does not say it.
+RAN = f"CASE WHEN state = 'running' THEN {since('started_at')} END"
 FINISH = text(
-    """
+    f"""
     WITH run AS (
         DELETE FROM job_runs
         WHERE job_id = :job_id AND state = ANY(CAST(:from_states AS text[]))
           AND (CAST(:attempt AS integer) IS NULL OR attempt = CAST(:attempt AS integer))
-        RETURNING job_id, attempt, tries, seq, started_at,
+        RETURNING job_id, pool, kind, state, attempt, tries, seq, started_at,
                   cancel_requested_at IS NOT NULL AS cancelled
     ), ending AS (
         SELECT run.*,
@@ -394,9 +404,18 @@ FINISH = text(
         )
         FROM ending
         WHERE files.job_id = ending.job_id AND files.state = 'pending'
-    )
+    ), {
+        tally(
+            "ending",
+            "coalesce(CAST(:ending AS text), outcome)",
+            before="state",
+            after="outcome",
+            dead="outcome = 'failed' AND :dead",
+            seconds=RAN,
+        )
+    }
     SELECT * FROM done
-    """
+    """  # noqa: S608
 )
 
 
@@ -408,6 +427,7 @@ def finish(
     attempt: int | None,
     from_states: Sequence[JobState],
     keep: Retention,
+    ending: str | None = None,
 ) -> Change | None:
     """End a job, if it is in one of `from_states` and, where one is given, in that attempt.
 
@@ -425,6 +445,7 @@ def finish(
             "error_detail": outcome.error_detail,
             "failed": outcome.failed,
             "dead": outcome.dead,
+            "ending": ending,
             "result_ttl": keep.result,
             "files_ttl": keep.files,
         },
@@ -450,17 +471,21 @@ def succeed(
 
 
 # Invariant 9: only what nobody wants cancelled goes back.
+TOOK = since("started_at")
 RETRY = text(
-    """
-    UPDATE job_runs
-    SET state = 'scheduled', tries = tries + 1, seq = seq + 1, dispatched_at = NULL,
-        lease_expires_at = NULL, worker_id = NULL,
-        due_at = clock_timestamp()
-                 + least(make_interval(secs => power(2, least(tries + 1, 20))), :max_backoff)
-    WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
-      AND cancel_requested_at IS NULL AND tries + 1 < max_tries
-    RETURNING job_id, state, attempt, seq
-    """
+    f"""
+    WITH run AS (
+        UPDATE job_runs
+        SET state = 'scheduled', tries = tries + 1, seq = seq + 1, dispatched_at = NULL,
+            lease_expires_at = NULL, worker_id = NULL,
+            due_at = clock_timestamp()
+                     + least(make_interval(secs => power(2, least(tries + 1, 20))), :max_backoff)
+        WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+          AND cancel_requested_at IS NULL AND tries + 1 < max_tries
+        RETURNING job_id, state, attempt, seq, pool, kind, started_at
+    ), {tally("run", "'retried'", before="'running'", after="state", seconds=TOOK)}
+    SELECT job_id, state, attempt, seq FROM run
+    """  # noqa: S608
 )
 
 
@@ -491,20 +516,24 @@ def fail(
     )
 
 
+PUT_BACK = "CASE WHEN state = 'queued' THEN 'released' ELSE 'refused' END"
 RELEASE = text(
-    """
-    UPDATE job_runs
-    SET state = CASE WHEN CAST(:refused AS text) IS NULL THEN 'queued' ELSE 'scheduled' END,
-        due_at = CASE WHEN CAST(:refused AS text) IS NULL THEN NULL
-                      ELSE clock_timestamp() + :delay END,
-        refused_by = CASE WHEN CAST(:refused AS text) IS NULL THEN refused_by
-                          ELSE array_append(refused_by, CAST(:refused AS text)) END,
-        releases = releases + 1, seq = seq + 1, dispatched_at = NULL, lease_expires_at = NULL,
-        worker_id = NULL, progress = 0, message = ''
-    WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
-      AND cancel_requested_at IS NULL
-    RETURNING job_id, state, attempt, seq
-    """
+    f"""
+    WITH run AS (
+        UPDATE job_runs
+        SET state = CASE WHEN CAST(:refused AS text) IS NULL THEN 'queued' ELSE 'scheduled' END,
+            due_at = CASE WHEN CAST(:refused AS text) IS NULL THEN NULL
+                          ELSE clock_timestamp() + :delay END,
+            refused_by = CASE WHEN CAST(:refused AS text) IS NULL THEN refused_by
+                              ELSE array_append(refused_by, CAST(:refused AS text)) END,
+            releases = releases + 1, seq = seq + 1, dispatched_at = NULL, lease_expires_at = NULL,
+            worker_id = NULL, progress = 0, message = '', eligible_at = clock_timestamp()
+        WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+          AND cancel_requested_at IS NULL
+        RETURNING job_id, state, attempt, seq, pool, kind, started_at
+    ), {tally("run", PUT_BACK, before="'running'", after="state", seconds=TOOK)}
+    SELECT job_id, state, attempt, seq FROM run
+    """  # noqa: S608
 )
 
 
@@ -585,14 +614,17 @@ def cancel(connection: Connection, job_id: UUID, *, keep: Retention) -> Change |
 # --- the controller's ---------------------------------------------------------------------------
 
 PROMOTE = text(
-    """
-    UPDATE job_runs SET state = 'queued', due_at = NULL, seq = seq + 1
-    WHERE job_id = ANY(ARRAY(
-        SELECT job_id FROM job_runs WHERE state = 'scheduled' AND due_at <= clock_timestamp()
-        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
-    ))
-    RETURNING job_id, state, attempt, seq
-    """
+    f"""
+    WITH run AS (
+        UPDATE job_runs SET state = 'queued', eligible_at = due_at, due_at = NULL, seq = seq + 1
+        WHERE job_id = ANY(ARRAY(
+            SELECT job_id FROM job_runs WHERE state = 'scheduled' AND due_at <= clock_timestamp()
+            ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING job_id, state, attempt, seq, pool, kind
+    ), {tally("run", "'promoted'", before="'scheduled'", after="'queued'")}
+    SELECT job_id, state, attempt, seq FROM run
+    """  # noqa: S608
 )
 
 
@@ -796,13 +828,16 @@ def pick(
 
 
 DISPATCH = text(
-    """
-    UPDATE job_runs
-    SET dispatched_at = clock_timestamp(), build = sent.build, publishes = publishes + 1
-    FROM unnest(CAST(:jobs AS uuid[]), CAST(:builds AS text[])) AS sent (job_id, build)
-    WHERE job_runs.job_id = sent.job_id
-    RETURNING job_runs.job_id, attempt, publishes
-    """
+    f"""
+    WITH run AS (
+        UPDATE job_runs
+        SET dispatched_at = clock_timestamp(), build = sent.build, publishes = publishes + 1
+        FROM unnest(CAST(:jobs AS uuid[]), CAST(:builds AS text[])) AS sent (job_id, build)
+        WHERE job_runs.job_id = sent.job_id
+        RETURNING job_runs.job_id, attempt, publishes, pool, kind
+    ), {tally("run", "'dispatched'")}
+    SELECT job_id, attempt, publishes FROM run
+    """  # noqa: S608
 )
 
 MOVE_CURSOR = text("UPDATE pools SET cursor = :cursor WHERE name = :pool")
@@ -852,13 +887,17 @@ UNCLAIMED = text(
 
 # Back into the backlog: dispatch decides anew, and there is a place for it in the window.
 REDISPATCH = text(
-    """
-    UPDATE job_runs SET dispatched_at = NULL
-    FROM unnest(CAST(:jobs AS uuid[]), CAST(:publishes AS integer[])) AS missing (job_id, publishes)
-    WHERE job_runs.job_id = missing.job_id AND job_runs.publishes = missing.publishes
-      AND state = 'queued' AND dispatched_at IS NOT NULL
-    RETURNING job_runs.job_id
-    """
+    f"""
+    WITH run AS (
+        UPDATE job_runs SET dispatched_at = NULL
+        FROM unnest(CAST(:jobs AS uuid[]), CAST(:publishes AS integer[]))
+            AS missing (job_id, publishes)
+        WHERE job_runs.job_id = missing.job_id AND job_runs.publishes = missing.publishes
+          AND state = 'queued' AND dispatched_at IS NOT NULL
+        RETURNING job_runs.job_id, pool, kind
+    ), {tally("run", "'redispatched'")}
+    SELECT job_id FROM run
+    """  # noqa: S608
 )
 
 
@@ -901,15 +940,19 @@ EXPIRED = text(
 )
 
 RESCUE = text(
-    """
-    UPDATE job_runs
-    SET state = 'queued', losses = losses + 1, seq = seq + 1, dispatched_at = NULL,
-        lease_expires_at = NULL, worker_id = NULL, progress = 0, message = ''
-    WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
-      AND lease_expires_at < clock_timestamp() AND cancel_requested_at IS NULL
-      AND losses + 1 < :max_losses
-    RETURNING job_id, state, attempt, seq
-    """
+    f"""
+    WITH run AS (
+        UPDATE job_runs
+        SET state = 'queued', losses = losses + 1, seq = seq + 1, dispatched_at = NULL,
+            lease_expires_at = NULL, worker_id = NULL, progress = 0, message = '',
+            eligible_at = clock_timestamp()
+        WHERE job_id = :job_id AND attempt = :attempt AND state = 'running'
+          AND lease_expires_at < clock_timestamp() AND cancel_requested_at IS NULL
+          AND losses + 1 < :max_losses
+        RETURNING job_id, state, attempt, seq, pool, kind, started_at
+    ), {tally("run", "'lost'", before="'running'", after="state", seconds=TOOK)}
+    SELECT job_id, state, attempt, seq FROM run
+    """  # noqa: S608
 )
 
 
@@ -941,6 +984,7 @@ def rescue(
                 attempt=attempt,
                 from_states=[JobState.RUNNING],
                 keep=keep,
+                ending="lost",
             )
         )
         if change is not None:
