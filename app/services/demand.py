@@ -1,4 +1,4 @@
-"""What each pool is asked for and what it has: gauges, read by index and no further than a limit."""
+"""What each pool is asked for, and what it has: read by index, and no further than a limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ LOAD = text(
         SELECT worker_id, count(*) AS busy FROM held WHERE state = 'running' GROUP BY worker_id
     ), serving AS (
         SELECT pool AS name, count(*) AS workers, sum(slots) AS slots,
-               coalesce(sum(holding.busy), 0) AS busy,
+               CAST(coalesce(sum(holding.busy), 0) AS bigint) AS busy,
                coalesce(sum(slots) FILTER (WHERE holding.busy > 0), 0) AS engaged
         FROM workers LEFT JOIN holding ON holding.worker_id = workers.id
         WHERE NOT draining AND expires_at > clock_timestamp()

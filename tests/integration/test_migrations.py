@@ -11,12 +11,13 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app import migrations
 from app.core.config import Database
 from app.core.db import direct_engine
 from app.models import Base
+from app.services import demand, tallies
 from tests.catalog import catalog
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +82,39 @@ def test_models_and_migrations_make_the_same_schema(
             connection.exec_driver_sql(function.replace("%", "%%"))
         Base.metadata.create_all(connection)
     assert schema(modelled) == migrated
+
+
+BACKLOG = """
+    WITH owner AS (
+        INSERT INTO users (email, password_hash) VALUES ('o@example.com', '!') RETURNING id
+    ), job AS (
+        INSERT INTO jobs (owner_id, kind, spec, priority)
+        SELECT id, 'a.b', '{}', 0 FROM owner, generate_series(1, 5) RETURNING id, owner_id
+    ), numbered AS (
+        SELECT job.*, row_number() OVER () AS n FROM job
+    )
+    INSERT INTO job_runs (job_id, owner_id, kind, pool, priority, max_tries, state, due_at)
+    SELECT id, owner_id, 'a.b', 'cpu', 0, 3, CASE WHEN n = 1 THEN 'scheduled' ELSE 'queued' END,
+           CASE WHEN n = 1 THEN now() END
+    FROM numbered
+"""
+
+
+def test_what_was_there_before_the_tallies_is_counted(empty: Database) -> None:
+    migrations.upgrade(empty, "0004")
+    with direct_engine(empty).begin() as connection:
+        connection.execute(text(BACKLOG))
+    migrations.upgrade(empty, "0005")
+    with direct_engine(empty).begin() as connection:
+        assert tallies.count(connection, limit=10) == 2
+        counted = {total.to_state: total.n for total in tallies.totals(connection)}
+        assert counted == {"scheduled": 1, "queued": 4}
+        (pool,) = demand.load(connection, ["cpu"], limit=10)
+        assert pool.waiting == 4
+        assert pool.oldest < 60
+        # The version before goes on for a while, and names no column that is new.
+        connection.execute(text("DELETE FROM job_runs"))
+        connection.execute(text(BACKLOG.replace("o@", "p@")))
 
 
 # --- under load -------------------------------------------------------------------------------

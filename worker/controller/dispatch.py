@@ -93,11 +93,10 @@ class Dispatch:
         self._pools = pools
         self._window_per_slot = window_per_slot
 
-    def turn(self) -> None:
-        """Fill the pools by turns: a large one holds up no other."""
-        unfilled = self._pools
-        while unfilled:
-            unfilled = [pool for pool in unfilled if self._fill(pool)]
+    def turn(self) -> bool:
+        """Once for each pool: a large one holds up no other. Whether there is more to do."""
+        unfilled = [pool for pool in self._pools if self._fill(pool)]
+        return bool(unfilled)
 
     def _fill(self, pool: str) -> bool:
         with self._engine.begin() as connection:
@@ -156,12 +155,12 @@ class Schedule:
         self._announce = announce
         self._wake = wake
 
-    def turn(self) -> None:
-        due = None
-        while due is None or len(due) == BATCH:
-            with self._engine.begin() as connection:
-                due = ledger.promote(connection, limit=BATCH)
-            if due:
-                self._wake()
-            for change in due:
-                self._announce(change)
+    def turn(self) -> bool:
+        """Whether there may be more."""
+        with self._engine.begin() as connection:
+            due = ledger.promote(connection, limit=BATCH)
+        if due:
+            self._wake()
+        for change in due:
+            self._announce(change)
+        return len(due) == BATCH

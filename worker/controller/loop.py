@@ -1,9 +1,12 @@
 """A loop in a thread of its own: a turn, a wait, whatever the turn ran into."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
+
+from worker.controller.metrics import TURN_DURATION, TURN_FAILURES
 
 log = structlog.get_logger()
 
@@ -14,10 +17,22 @@ BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 class Loop:
     """Runs `turn` every `interval` seconds, and at once when woken or when it left more to do."""
 
-    def __init__(self, name: str, turn: Callable[[], bool | None], *, interval: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        turn: Callable[[], bool | None],
+        *,
+        interval: float,
+        patience: float | None = None,
+    ) -> None:
+        """`patience` is for how many seconds a turn may go on while the database answers others."""
         self.name = name
+        self.patience = patience
         self._turn = turn
         self._interval = interval
+        self._since: float | None = None
+        self._duration = TURN_DURATION.labels(name)
+        self._failures = TURN_FAILURES.labels(name)
         self._woken = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -35,13 +50,24 @@ class Loop:
     def join(self, seconds: float) -> None:
         self._thread.join(seconds)
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def turning(self) -> float:
+        """For how many seconds the turn goes on that it is in."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
     def _run(self) -> None:
         failures = 0
         while not self._stopped.is_set():
             try:
-                more = self._turn()
+                more = self._timed_turn()
                 failures = 0
             except Exception as error:
+                self._failures.inc()
                 # A loop that ends is a controller that lies: whatever it was, it tries again.
                 if failures == 0:
                     log.warning("turn failed", loop=self.name, exc_info=error)
@@ -52,3 +78,11 @@ class Loop:
                 continue
             self._woken.wait(self._interval)
             self._woken.clear()
+
+    def _timed_turn(self) -> bool | None:
+        self._since = time.monotonic()
+        try:
+            with self._duration.time():
+                return self._turn()
+        finally:
+            self._since = None

@@ -1,38 +1,47 @@
 """Puts a controller together and runs it until it is told to stop."""
 
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import redis
 import structlog
+from prometheus_client import REGISTRY
 
 from app.core import channels
 from app.core.config import Settings
 from app.core.db import sync_engine
+from app.core.signals import SignalServer, open_port, page, probe
 from app.core.storage import open_store
 from app.services.ledger import Retention
 from worker.announce import Announcer
-from worker.controller import erase, rescue
+from worker.controller import erase, measure, rescue
 from worker.controller.dispatch import Dispatch, Redispatch, Schedule, register_pools
 from worker.controller.erase import Erase
+from worker.controller.health import PATIENCE, Health
 from worker.controller.loop import BACKOFF, Loop
+from worker.controller.measure import Count, Measure, PingRedis, known_kinds
+from worker.controller.metrics import LedgerMetrics
 from worker.controller.publisher import Publisher
 from worker.controller.retain import retain
 
 log = structlog.get_logger()
 
-# Connections to PostgreSQL: one for each loop.
-CONNECTIONS = 6
+# Connections to PostgreSQL: one for each loop but that which looks at Redis.
+CONNECTIONS = 8
 
 REGISTER_INTERVAL = 5.0
 REDISPATCH_INTERVAL = 2.0
 RETAIN_INTERVAL = 60.0
 
-# Seconds that the loops have for the turn that they are in.
+# Seconds that the loops have, all together, for the turns that they are in.
 STOP_WITHIN = 5.0
+
+# Seconds between two looks at the signals that have come.
+TICK = 0.1
 
 
 def listen(settings: Settings, wake: Callable[[], None], stopped: threading.Event) -> None:
@@ -59,7 +68,30 @@ def listen(settings: Settings, wake: Callable[[], None], stopped: threading.Even
             failures += 1
 
 
+def serve_signals(port: socket.socket, metrics: LedgerMetrics, health: Health) -> SignalServer:
+    REGISTRY.register(metrics)
+    pages = {
+        "/demand": page(metrics.demand, unavailable="the ledger can't be read\n"),
+        "/livez": probe(health.livez),
+        "/readyz": probe(health.readyz),
+    }
+    return SignalServer(port, REGISTRY, pages).start()
+
+
+def wind_down(loops: Sequence[Loop], health: Health, stopping: Sequence[int]) -> None:
+    """Let the loops finish their turns; a second signal waits for none, they are rolled back."""
+    health.drain()
+    for loop in loops:
+        loop.stop()
+    deadline = time.monotonic() + STOP_WITHIN
+    while any(loop.alive for loop in loops) and time.monotonic() < deadline and len(stopping) < 2:
+        health.tick()
+        time.sleep(TICK)
+
+
 def run_controller(settings: Settings) -> None:
+    # First: whoever can't have its port says so at once.
+    port = open_port(settings.signals)
     engine = sync_engine(settings.database, connections=CONNECTIONS)
     announcer = Announcer(settings)
     store = open_store(settings.storage)
@@ -68,33 +100,44 @@ def run_controller(settings: Settings) -> None:
 
     register_at = 0.0
 
-    def dispatch_turn() -> None:
+    def dispatch_turn() -> bool:
         nonlocal register_at
         # Again and again: a database that was restored may not know the pools of today.
         if time.monotonic() >= register_at:
             register_pools(engine, pools)
             register_at = time.monotonic() + REGISTER_INTERVAL
-        dispatch.turn()
+        return dispatch.turn()
 
     def retain_turn() -> None:
         retain(engine, store, settings)
 
+    metrics = LedgerMetrics(
+        known_kinds(),
+        window_per_slot=settings.controller.window_per_slot,
+        demand_limit=settings.controller.demand_limit,
+    )
+    contact = rescue.Contact()
+    ping = PingRedis(settings, metrics)
     publishers = Publisher(settings), Publisher(settings)
     dispatch = Dispatch(
         engine, publishers[0], pools, window_per_slot=settings.controller.window_per_slot
     )
-    dispatching = Loop("dispatch", dispatch_turn, interval=settings.controller.poll)
+    dispatching = Loop(
+        "dispatch", dispatch_turn, interval=settings.controller.poll, patience=PATIENCE
+    )
     loops = [
         dispatching,
         Loop(
             "redispatch",
             Redispatch(engine, publishers[1], pools, dispatching.wake).turn,
             interval=REDISPATCH_INTERVAL,
+            patience=PATIENCE,
         ),
         Loop(
             "schedule",
             Schedule(engine, announcer.change, dispatching.wake).turn,
             interval=settings.controller.poll,
+            patience=PATIENCE,
         ),
         Loop(
             "rescue",
@@ -102,6 +145,7 @@ def run_controller(settings: Settings) -> None:
                 engine, Retention.configured(settings), announcer.change, dispatching.wake
             ).turn,
             interval=rescue.INTERVAL,
+            patience=PATIENCE,
         ),
         Loop(
             "erase",
@@ -109,7 +153,15 @@ def run_controller(settings: Settings) -> None:
             interval=erase.INTERVAL,
         ),
         Loop("retain", retain_turn, interval=RETAIN_INTERVAL),
+        Loop("count", Count(engine).turn, interval=measure.COUNT_INTERVAL, patience=PATIENCE),
+        Loop(
+            "measure",
+            Measure(engine, metrics, contact, pools, limit=settings.controller.demand_limit).turn,
+            interval=measure.MEASURE_INTERVAL,
+        ),
+        Loop("redis", ping.turn, interval=measure.REDIS_INTERVAL, patience=PATIENCE),
     ]
+    health = Health(loops, contact, lambda: metrics.shown)
 
     stopping: list[int] = []
 
@@ -126,15 +178,18 @@ def run_controller(settings: Settings) -> None:
     listener.start()
     for loop in loops:
         loop.start()
+    signals = None if port is None else serve_signals(port, metrics, health)
     log.info("ready", pools=list(pools), database_connections=CONNECTIONS)
     while not stopping:
-        time.sleep(0.1)
+        health.tick()
+        time.sleep(TICK)
+
     stopped.set()
-    for loop in loops:
-        loop.stop()
-    for loop in loops:
-        loop.join(STOP_WITHIN)
+    wind_down(loops, health, stopping)
+    if signals is not None:
+        signals.close()
     for publisher in publishers:
         publisher.close()
+    ping.close()
     announcer.close()
     engine.dispose()

@@ -44,9 +44,10 @@ class Contact:
     @property
     def lasts(self) -> float:
         """Seconds."""
-        if self._since is None or self._clock() - self._last > SILENCE:
+        since = self._since
+        if since is None or self._clock() - self._last > SILENCE:
             return 0.0
-        return self._last - self._since
+        return self._last - since
 
 
 class Rescue:

@@ -1,0 +1,102 @@
+"""Counts tallies into totals, and reads every few seconds what a scrape then shows."""
+
+from collections.abc import Sequence
+
+import redis
+import structlog
+from sqlalchemy import Engine
+
+from app.core.config import Settings
+from app.jobs import load_kinds
+from app.services import demand, tallies
+from worker.controller.metrics import Kind, LedgerMetrics, Reading
+from worker.controller.rescue import Contact
+
+log = structlog.get_logger()
+
+# Seconds between turns.
+COUNT_INTERVAL = 1.0
+MEASURE_INTERVAL = 3.0
+REDIS_INTERVAL = 5.0
+
+# Tallies of one transaction: some 30 ms of the database's time.
+BATCH = 5_000
+
+
+def known_kinds() -> list[Kind]:
+    """Those that are installed here: they have series before anybody submits one.
+
+    A package that can't be loaded stops the API, which needs it; a controller does without.
+    """
+    try:
+        return [(kind.pool, kind.name) for kind in load_kinds().values()]
+    except Exception as error:
+        log.warning("kinds can't be loaded, their metrics begin with their use", error=str(error))
+        return []
+
+
+class Count:
+    """Adds up what the ledger's statements have said."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def turn(self) -> bool:
+        """Whether there may be more."""
+        with self._engine.begin() as connection:
+            return tallies.count(connection, limit=BATCH) == BATCH
+
+
+class Measure:
+    """Reads the ledger. Each statement costs what there are of pools, kinds and workers."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: LedgerMetrics,
+        contact: Contact,
+        pools: Sequence[str],
+        *,
+        limit: int,
+    ) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._contact = contact
+        self._pools = pools
+        self._limit = limit
+
+    def turn(self) -> None:
+        try:
+            with self._engine.begin() as connection:
+                totals = tallies.totals(connection)
+                pools = demand.load(connection, self._pools, limit=self._limit)
+        except Exception:
+            self._contact.broken()
+            self._metrics.unreadable()
+            raise
+        self._metrics.show(Reading(totals, pools))
+        self._contact.heard()
+
+
+class PingRedis:
+    """Whether it answers is a metric, and nothing else."""
+
+    def __init__(self, settings: Settings, metrics: LedgerMetrics) -> None:
+        self._metrics = metrics
+        self._redis = redis.Redis.from_url(
+            settings.redis.url.get_secret_value(),
+            socket_timeout=settings.redis.timeout,
+            socket_connect_timeout=settings.redis.timeout,
+            retry=None,
+        )
+
+    def turn(self) -> None:
+        try:
+            self._redis.ping()
+        except Exception:
+            self._metrics.dependency("redis", up=False)
+            raise
+        self._metrics.dependency("redis", up=True)
+
+    def close(self) -> None:
+        self._redis.close()
