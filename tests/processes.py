@@ -69,12 +69,26 @@ class Part:
 
     def ready(self, count: int = 1) -> "Part":
         until(
-            lambda: self.output.count("ready") >= count or self.process.poll() is not None,
+            lambda: (
+                len(re.findall(r"\bready\b", self.output)) >= count
+                or self.process.poll() is not None
+            ),
             seconds=60,
             what=f"{self.log.name} ready: {self.output[-2000:]}",
         )
         assert self.process.poll() is None, self.output[-4000:]
         return self
+
+    def signals(self) -> str:
+        """The address of its signals, which it serves before it is ready."""
+        line = until(
+            lambda: re.search(r"^.*\bsignals\b.*$", self.output, re.MULTILINE),
+            seconds=60,
+            what=f"{self.log.name} serves its signals: {self.output[-2000:]}",
+        )
+        port = re.search(r"\bport\W+(\d+)", line[0])
+        assert port is not None, line[0]
+        return f"http://127.0.0.1:{port[1]}"
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.pid).children(recursive=True)

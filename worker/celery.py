@@ -4,10 +4,12 @@ What Celery has for schedules, retries, time limits, revokes and results stays o
 the truth of all of them.
 """
 
-from collections.abc import Sequence
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 from celery import Celery
+from celery.bootsteps import StartStopStep
 from kombu.entity import Exchange, Queue
 
 from app.core.config import Settings
@@ -23,8 +25,12 @@ def _broker_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "unix":
         return url
-    database = parse_qs(parts.query).get("db", ["0"])[0]
-    return f"redis+socket://{parts.path}?virtual_host={database}"
+    asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    # redis-py takes both from the query as well, and from there first.
+    user = quote(asked["username"], safe="") if "username" in asked else parts.username or ""
+    password = quote(asked["password"], safe="") if "password" in asked else parts.password or ""
+    login = f"{user}:{password}@" if user or password else ""
+    return f"redis+socket://{login}{parts.path}?virtual_host={asked.get('db', '0')}"
 
 
 def queue_name(pool: str, build: str | None = None) -> str:
@@ -73,6 +79,7 @@ def create_celery(settings: Settings, queues: Sequence[str]) -> Celery:
         # A message waits in Redis, where any worker may take it, not in a busy one's memory.
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
+        worker_max_tasks_per_child=settings.worker.jobs_per_child,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # Children share the parent's memory map, and die with it.
         worker_pool_start_method="fork",
@@ -85,3 +92,19 @@ def create_celery(settings: Settings, queues: Sequence[str]) -> Celery:
         worker_redirect_stdouts=False,
     )
     return app
+
+
+def watch_broker(app: Celery, tell: Callable[[bool], None]) -> None:
+    """Tell whenever the app's worker has reached the broker, and whenever it has lost it."""
+
+    class Contact(StartStopStep):  # type: ignore[misc]
+        # After all that a lost connection starts anew.
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, _: Any) -> None:
+            tell(True)
+
+        def stop(self, _: Any) -> None:
+            tell(False)
+
+    app.steps["consumer"].add(Contact)

@@ -60,7 +60,7 @@ class Executor:
         self._scratch = scratch / str(slot)
         # What a killed predecessor left of its attempt.
         shutil.rmtree(self._scratch, ignore_errors=True)
-        slots.clear(slot)
+        slots.enter(slot)
 
     @cached_property
     def _engine(self) -> Engine:

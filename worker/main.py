@@ -2,25 +2,32 @@
 
 import logging
 import shutil
+import socket
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
+from billiard.pool import EX_RECYCLE
 from billiard.process import current_process
 from celery import signals
 from celery.exceptions import SecurityWarning
+from prometheus_client import REGISTRY
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import ConfigurationError, Settings
+from app.core.signals import SignalServer, open_port, probe
 from app.jobs import KindRegistry, load_kinds
-from worker.celery import TASK, create_celery, queue_name
+from worker.celery import TASK, create_celery, queue_name, watch_broker
 from worker.executor import Executor
 from worker.identity import Identity
 from worker.memory import container_limit, share
+from worker.metrics import WorkerMetrics
 from worker.parent import Parent
 from worker.persist import is_outage
 from worker.slots import Slots
@@ -43,18 +50,35 @@ def installed_kinds(settings: Settings) -> KindRegistry:
     return KindRegistry([kinds[name] for name in wanted])
 
 
-def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
-    """Run a worker until it is told to stop; returns its exit code."""
+def identify(settings: Settings, pool: str) -> Identity:
     if pool not in settings.jobs.pools:
         raise ConfigurationError(
             f"no pool {pool!r}: HEAVYLIFT_JOBS_POOLS has {', '.join(settings.jobs.pools)}"
         )
-    identity = Identity(
-        uuid4(),
-        pool,
-        settings.worker.version or installed_version("heavylift"),
-        installed_kinds(settings),
-    )
+    version = settings.worker.version or installed_version("heavylift")
+    return Identity(uuid4(), pool, version, installed_kinds(settings))
+
+
+@contextmanager
+def signals_served(
+    listener: socket.socket | None, parent: Parent, metrics: WorkerMetrics
+) -> Iterator[None]:
+    if listener is None:
+        yield
+        return
+    REGISTRY.register(metrics)
+    pages = {"/livez": probe(parent.wedged), "/readyz": probe(parent.unready)}
+    server = SignalServer(listener, REGISTRY, pages).start()
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
+    """Run a worker until it is told to stop; returns its exit code."""
+    identity = identify(settings, pool)
+    listener = open_port(settings.signals)
     slots = Slots(concurrency)
     memory = settings.worker.memory_per_slot or share(concurrency, container_limit())
     queues = [queue_name(pool), queue_name(pool, identity.build)]
@@ -67,6 +91,8 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     limit_threads(settings.worker.threads_per_slot)
 
     parent = Parent(settings, identity, slots, memory_per_slot=memory)
+    metrics = WorkerMetrics(pool, slots, parent)
+    watch_broker(celery, metrics.broker)
 
     def logging_is_ours(**_: Any) -> None:
         """Connecting to this signal is what keeps Celery from setting up logging."""
@@ -76,8 +102,14 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
 
     def child_started(**_: Any) -> None:
         nonlocal executor
+        if listener:
+            # The parent's alone: who comes next finds the port free as soon as that has gone.
+            listener.close()
         slot = current_process().index
         executor = Executor(settings, identity, slots, slot=slot, scratch=scratch)
+
+    def child_leaves(exitcode: int, **_: Any) -> None:
+        slots.leave(current_process().index, recycled=exitcode == EX_RECYCLE)
 
     def parent_ready(**_: Any) -> None:
         log.info(
@@ -109,6 +141,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     warnings.simplefilter("ignore", SecurityWarning)
     signals.setup_logging.connect(logging_is_ours, weak=False)
     signals.worker_process_init.connect(child_started, weak=False)
+    signals.worker_process_shutdown.connect(child_leaves, weak=False)
     signals.worker_ready.connect(parent_ready, weak=False)
     signals.worker_shutting_down.connect(parent_told_to_stop, weak=False)
 
@@ -126,8 +159,10 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         loglevel="WARNING",
     )
     try:
-        worker.start()
-        parent.stop()
+        # Already now: Celery waits for Redis before it says that it is ready.
+        with signals_served(listener, parent, metrics):
+            worker.start()
+            parent.stop()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return int(worker.exitcode or 0)

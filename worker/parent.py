@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
@@ -26,6 +27,7 @@ from worker.executor import timeout_detail
 from worker.identity import Identity
 from worker.kill import alive, kill, own_memory
 from worker.persist import is_outage
+from worker.restarts import Restarts
 from worker.slots import Assignment, Order, Slots
 
 log = structlog.get_logger()
@@ -44,6 +46,16 @@ LOCK_TIMEOUT = 2.0
 
 WATCH = 0.25
 
+# A beat is late that comes so long after it was due (seconds).
+LATE = 5.0
+
+# The watch looks four times a second, and the scribe turns at each beat: one that has not for so
+# much longer (seconds) never will. A kubelet's three probes, 10 s apart, come on top.
+WEDGED = 20.0
+
+# An answer that the ledger owes for longer (seconds): it is away, whatever comes of it.
+SLOW = 5.0
+
 # Between a second SIGTERM, or the drain's end, and the kernel's SIGKILL, this much is kept for
 # writing what was put back (seconds).
 LAST_WRITES = 3.0
@@ -58,6 +70,10 @@ class Reason(Enum):
     LOST = "lost its lease"
     RELEASED = "put back"
     DIED = "died"
+
+    @property
+    def label(self) -> str:
+        return self.value.replace(" ", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,17 @@ class Parent:
         # Written by a signal's handler: plain values, since a handler must take no lock.
         self._drain_signals = 0
         self._drain_deadline = float("inf")
+        # Read by the signals' threads: plain values too.
+        self.restarts = Restarts(
+            slots, [reason.label for reason in Reason if reason is not Reason.DIED]
+        )
+        self.beats = 0
+        self.late_beats = 0
+        self._beaten: float | None = None
+        self._looked = time.monotonic()
+        self._turned = self._looked
+        self._asked: float | None = None
+        self._ledger_answers = False
         self._next_beat = 0.0
         self._unwatched = threading.Event()
         self._stopped = threading.Event()
@@ -98,9 +125,49 @@ class Parent:
         self._watching = threading.Thread(target=self._watch, name="watch", daemon=True)
         self._writing = threading.Thread(target=self._scribe, name="scribe", daemon=True)
 
+    # --- called by the signals' threads
+
+    @property
+    def memory_per_slot(self) -> int:
+        return self._memory_per_slot
+
+    @property
+    def beat_age(self) -> float | None:
+        """Seconds since the last heartbeat that the ledger took; None before the first."""
+        beaten = self._beaten
+        return None if beaten is None else time.monotonic() - beaten
+
+    @property
+    def ledger_up(self) -> bool:
+        asked = self._asked
+        return self._ledger_answers and (asked is None or time.monotonic() - asked < SLOW)
+
+    def wedged(self) -> str | None:
+        """Why only a new process can help, if that is so: a dependency that is away is no reason.
+
+        A scribe that waits for the ledger is at work, however long it waits.
+        """
+        if self._watching.ident is None or self._unwatched.is_set():
+            return None
+        if not (self._watching.is_alive() and self._writing.is_alive()):
+            return "the watch or the scribe has died"
+        now = time.monotonic()
+        if (silent := now - self._looked) > WEDGED:
+            return f"the watch has not looked for {silent:.0f} s"
+        if self._asked is None and (silent := now - self._turned) > BEAT + WEDGED:
+            return f"the scribe has not turned for {silent:.0f} s"
+        return None
+
+    def unready(self) -> str | None:
+        """Why it takes no jobs; nothing outside of this process changes it once it has beaten."""
+        if self._drain_signals:
+            return "draining"
+        return "not registered with the ledger yet" if self._beaten is None else None
+
     # --- called by Celery's thread
 
     def start(self) -> None:
+        self._looked = self._turned = time.monotonic()
         self._watching.start()
         self._writing.start()
 
@@ -144,6 +211,7 @@ class Parent:
                 left = max(0.0, self._drain_deadline - time.monotonic())
                 log.info("draining", seconds=round(left, 1))
                 self._wake.set()
+            self._looked = time.monotonic()
             try:
                 self._look()
             except Exception:
@@ -153,6 +221,7 @@ class Parent:
 
     def _look(self) -> None:
         now = time.monotonic()
+        self.restarts.look()
         current = {a.slot: a for a in self._slots.assignments() if alive(a.pid)}
         for assignment in self._seen.values():
             if not alive(assignment.pid):
@@ -208,6 +277,7 @@ class Parent:
                 attempt=assignment.attempt,
             )
             del self._seen[assignment.slot]
+            self.restarts.killed(assignment.slot, reason.label)
             self._end(assignment, reason, detail)
 
     def _end(self, assignment: Assignment, reason: Reason, detail: str = "") -> None:
@@ -219,6 +289,7 @@ class Parent:
     def _scribe(self) -> None:
         delay = RETRY[0]
         while not self._stopped.is_set():
+            self._turned = time.monotonic()
             try:
                 # First: an ending that can't be written costs nobody else a lease.
                 if time.monotonic() >= self._next_beat:
@@ -255,8 +326,9 @@ class Parent:
             held=[assignment.held for assignment in working],
         )
         asked = time.monotonic()
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             held = ledger.heartbeat(connection, beat)
+        self._count_beat()
         for assignment in working:
             match held[assignment.held]:
                 case Lease.RENEWED:
@@ -270,11 +342,35 @@ class Parent:
                     # The child keeps what it may well still hold.
                     self._next_beat = min(self._next_beat, time.monotonic() + BEAT_AGAIN)
 
+    def _count_beat(self) -> None:
+        now = time.monotonic()
+        if self._beaten is not None and now - self._beaten > BEAT + LATE:
+            self.late_beats += 1
+        self.beats += 1
+        self._beaten = now
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        self._asked = time.monotonic()
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+            self._ledger_answers = True
+        except DBAPIError as error:
+            # With a code it did answer, if only that a row is locked; 57P: that it goes away.
+            code = getattr(error.orig, "sqlstate", None)
+            self._ledger_answers = code is not None and not code.startswith("57P")
+            raise
+        finally:
+            # The scribe's next step may take its time again.
+            self._turned = time.monotonic()
+            self._asked = None
+
     def _write_endings(self) -> None:
         while self._endings:
             ending = self._endings[0]
             try:
-                with self._engine.begin() as connection:
+                with self._transaction() as connection:
                     change = self._statement(ending)(connection)
             except Exception:
                 # To the end: what can't be written now holds up none of the others.
@@ -319,7 +415,7 @@ class Parent:
 
     def _deregister(self) -> None:
         try:
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 ledger.deregister(connection, self._identity.id)
         except DBAPIError as error:
             log.warning("still registered until the lease ends", error=str(error.orig))

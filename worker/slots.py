@@ -25,11 +25,14 @@ CHILD = struct.Struct("=I16sIdd")
 ORDER = struct.Struct("=QQ")
 # the number that the renewal is for, monotonic seconds
 RENEWED = struct.Struct("=Qd")
+# the children that have had this slot, and those of them that were recycled
+LIVES = struct.Struct("=QQ")
 
 NUMBER_AT = 0
 CHILD_AT = 8
 ORDER_AT = 64
 RENEWED_AT = 96
+LIVES_AT = 112
 
 IDLE = UUID(int=0)
 
@@ -104,8 +107,19 @@ class Slots:
         self._write(slot, job, attempt, float("inf"))
 
     def clear(self, slot: int) -> None:
-        """Say that this child does nothing: also what a new child says first."""
+        """Say that this child does nothing."""
         self._write(slot, IDLE, 0, 0)
+
+    def enter(self, slot: int) -> None:
+        """What a new child says first: it is there, and does nothing."""
+        self.clear(slot)
+        children, recycled = self.lives(slot)
+        LIVES.pack_into(self._memory, self._at(slot, LIVES_AT), children + 1, recycled)
+
+    def leave(self, slot: int, *, recycled: bool) -> None:
+        """What a child says last, and whether it leaves because it has done its share."""
+        children, before = self.lives(slot)
+        LIVES.pack_into(self._memory, self._at(slot, LIVES_AT), children, before + recycled)
 
     def order_for(self, slot: int, number: int) -> Order:
         meant, order = ORDER.unpack_from(self._memory, self._at(slot, ORDER_AT))
@@ -117,6 +131,16 @@ class Slots:
         return moment if meant == number else None
 
     # --- the parent's side
+
+    def child(self, slot: int) -> int:
+        """The pid of the slot's last child; 0 before its first."""
+        pid: int = CHILD.unpack_from(self._memory, self._at(slot, CHILD_AT))[0]
+        return pid
+
+    def lives(self, slot: int) -> tuple[int, int]:
+        """How many children the slot has had, and how many of them were recycled."""
+        children, recycled = LIVES.unpack_from(self._memory, self._at(slot, LIVES_AT))
+        return children, recycled
 
     def read(self, slot: int) -> Assignment | None:
         """The slot's child and what it does; None while it does nothing or is changing."""

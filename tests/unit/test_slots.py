@@ -93,3 +93,15 @@ def test_a_child_that_has_gone_on_to_another_job_lives() -> None:
     assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
     child.go_on()
     assert child.exit_code() == 0
+
+
+def test_a_new_child_is_known_before_its_first_job() -> None:
+    slots = Slots(1)
+    assert slots.child(0) == 0
+    slots.take(0, uuid4(), 1, 1)
+    slots.enter(0)
+    assert slots.child(0) == os.getpid()
+    assert slots.assignments() == []
+    assert slots.lives(0) == (1, 0)
+    slots.leave(0, recycled=True)
+    assert slots.lives(0) == (1, 1)

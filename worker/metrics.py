@@ -1,0 +1,82 @@
+"""What a worker's parent says of itself and its children, read when it is asked for."""
+
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from worker.kill import alive, own_memory
+from worker.parent import Parent
+from worker.slots import Slots
+
+
+class WorkerMetrics(Collector):
+    """No value is kept here and no lock held: a child that is forked meanwhile misses neither."""
+
+    def __init__(self, pool: str, slots: Slots, parent: Parent) -> None:
+        self._pool = pool
+        self._slots = slots
+        self._parent = parent
+        self._broker_up = False
+
+    def broker(self, up: bool) -> None:
+        self._broker_up = up
+
+    def _gauge(self, name: str, text: str, value: float) -> Metric:
+        family = GaugeMetricFamily(f"heavylift_worker_{name}", text, labels=["pool"])
+        family.add_metric([self._pool], value)
+        return family
+
+    def _counter(self, name: str, text: str, value: float) -> Metric:
+        family = CounterMetricFamily(f"heavylift_worker_{name}", text, labels=["pool"])
+        family.add_metric([self._pool], value)
+        return family
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        parent = self._parent
+        busy = sum(alive(assignment.pid) for assignment in self._slots.assignments())
+        yield self._gauge("slots", "Jobs that it runs at once.", self._slots.count)
+        yield self._gauge("slots_busy", "Slots that run a job.", busy)
+        yield self._memory()
+        yield self._gauge(
+            "child_memory_limit_bytes", "What a child is killed beyond.", parent.memory_per_slot
+        )
+        yield self._restarts()
+        yield self._counter("heartbeats", "Heartbeats that the ledger took.", parent.beats)
+        yield self._counter("heartbeats_late", "Heartbeats more than 5 s late.", parent.late_beats)
+        if (age := parent.beat_age) is not None:
+            yield self._gauge("heartbeat_age_seconds", "Since the last heartbeat.", age)
+        yield self._dependencies()
+
+    def _memory(self) -> Metric:
+        family = GaugeMetricFamily(
+            "heavylift_worker_child_memory_bytes",
+            "Resident memory of a slot's child that is its own.",
+            labels=["pool", "slot"],
+        )
+        for slot in range(self._slots.count):
+            child = self._slots.child(slot)
+            family.add_metric([self._pool, str(slot)], own_memory(child) if child else 0)
+        return family
+
+    def _restarts(self) -> Metric:
+        family = CounterMetricFamily(
+            "heavylift_worker_child_restarts",
+            "Children that took another's place, by what became of that.",
+            labels=["pool", "reason"],
+        )
+        for reason, count in sorted(self._parent.restarts.counts.items()):
+            family.add_metric([self._pool, reason], count)
+        return family
+
+    def _dependencies(self) -> Metric:
+        family = GaugeMetricFamily(
+            "heavylift_dependency_up",
+            "Whether it answered when it was last asked.",
+            labels=["dependency"],
+        )
+        family.add_metric(["postgresql"], self._parent.ledger_up)
+        family.add_metric(["redis"], self._broker_up)
+        return family
