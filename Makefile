@@ -15,7 +15,7 @@ UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-slow lint types fmt lock clean
+.PHONY: help demo up test test-slow observe-test lint types fmt lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,11 +42,14 @@ up: $(READY) ## Run the whole stack until Ctrl-C
 	@$(BIN)/heavylift up
 
 test: $(READY) ## Quick tests, on a real PostgreSQL and Redis
-	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos"
+	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe"
 
 test-slow: $(READY) ## Slow tests: killed workers, frozen databases, a million rows
 	@$(BIN)/python -m pytest -n 4 -m chaos
 	@$(BIN)/python -m pytest -m "slow and not chaos"
+
+observe-test: $(READY) ## The signals of a whole run: with a real Prometheus, and a receiver of traces
+	@$(BIN)/python -m pytest -m observe
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .

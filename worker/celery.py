@@ -16,6 +16,9 @@ from app.core.config import Settings
 
 TASK = "heavylift.run"
 
+# Of a message: the span that sent it, as W3C Trace Context writes it.
+HEADER = "traceparent"
+
 # Of every key in Redis that Celery makes; other applications may share the database.
 KEY_PREFIX = "heavylift:"
 

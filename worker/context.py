@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid4
@@ -79,7 +81,9 @@ class Attempt(JobContext):
         self._latest: tuple[float, str] | None = None
         self._news = threading.Event()
         self._over = threading.Event()
-        self._writer = threading.Thread(target=self._write_progress, name="progress", daemon=True)
+        # In the attempt's context: its lines and its spans are this attempt's too.
+        write = partial(copy_context().run, self._write_progress)
+        self._writer = threading.Thread(target=write, name="progress", daemon=True)
 
     @property
     def id(self) -> UUID:

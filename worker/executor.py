@@ -11,6 +11,8 @@ from uuid import UUID
 
 import structlog
 from obstore.store import ObjectStore
+from opentelemetry import trace
+from opentelemetry.trace import Span
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +21,7 @@ from app.core.config import Settings
 from app.core.db import sync_engine
 from app.core.masking import faults
 from app.core.storage import open_store
+from app.core.telemetry import Flush, trace_id, trace_statements
 from app.core.text import storable
 from app.jobs import (
     JobCancelled,
@@ -31,6 +34,7 @@ from app.jobs import (
 from app.models.job import JobState
 from app.services import ledger
 from app.services.ledger import Change, Retention
+from worker import tracing
 from worker.announce import Announcer
 from worker.context import Attempt
 from worker.identity import Identity
@@ -57,6 +61,7 @@ class Executor:
         self._slots = slots
         self._slot = slot
         self._keep = Retention.configured(settings)
+        self._flush = Flush()
         self._scratch = scratch / str(slot)
         # What a killed predecessor left of its attempt.
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -64,7 +69,9 @@ class Executor:
 
     @cached_property
     def _engine(self) -> Engine:
-        return sync_engine(self._settings.database)
+        engine = sync_engine(self._settings.database)
+        trace_statements(engine)
+        return engine
 
     @cached_property
     def _store(self) -> ObjectStore:
@@ -74,8 +81,11 @@ class Executor:
     def _announcer(self) -> Announcer:
         return Announcer(self._settings)
 
-    def execute(self, job_id: UUID) -> None:
-        """Run the job that a message names, if there is an attempt of it to begin here."""
+    def execute(self, job_id: UUID, message: str | None = None) -> None:
+        """Run the job that a message names, if there is an attempt of it to begin here.
+
+        `message` is the `traceparent` that the message came with.
+        """
         with self._engine.begin() as connection:
             claim = ledger.claim(
                 connection,
@@ -87,23 +97,38 @@ class Executor:
         if claim is None:
             return
         kind = self._identity.kinds[claim.kind]
-        number = self._slots.take(self._slot, claim.job_id, claim.attempt, kind.timeout)
+        number = self._slots.take(
+            self._slot,
+            claim.job_id,
+            claim.attempt,
+            kind.timeout,
+            message or claim.traceparent,
+        )
         try:
-            with structlog.contextvars.bound_contextvars(
-                job_id=str(claim.job_id), attempt=claim.attempt, kind=claim.kind
+            with (
+                tracing.running(claim, kind.pool, message) as span,
+                structlog.contextvars.bound_contextvars(
+                    job_id=str(claim.job_id),
+                    attempt=claim.attempt,
+                    kind=claim.kind,
+                    trace_id=trace_id(span.get_span_context()),
+                ),
             ):
                 self._announcer.room(kind.pool)
-                self._run(kind, claim, number)
+                self._run(kind, claim, number, span)
         finally:
             self._slots.clear(self._slot)
+            if span.get_span_context().trace_flags.sampled:
+                self._flush.soon()
 
-    def _run(self, kind: JobKind[Any, Any], claim: ledger.Claim, number: int) -> None:
+    def _run(self, kind: JobKind[Any, Any], claim: ledger.Claim, number: int, span: Span) -> None:
         job_id, attempt = claim.job_id, claim.attempt
         try:
             spec = kind.spec.model_validate_json(claim.spec)
         except ValidationError as error:
             # Accepted by another version, and right there: it waits for one of those.
             log.warning("specification not understood here", error=faults(error))
+            tracing.ended(span, "refused")
             self._write(
                 job_id,
                 attempt,
@@ -131,6 +156,7 @@ class Executor:
                 result = kind.run(spec, context).model_dump_json()
         except LeaseLost:
             log.warning("lease lost, dropped")
+            tracing.ended(span, "lost")
             return
         except JobInterrupted as interruption:
             change = self._interrupted(interruption, kind, job_id, attempt)
@@ -148,7 +174,9 @@ class Executor:
             change = self._succeeded(job_id, attempt, result)
         if change is None:
             log.warning("lease lost, outcome refused")
+            tracing.ended(span, "lost")
         else:
+            tracing.ended(span, tracing.outcome(change))
             log.info("attempt ended", state=change.state, seconds=time.monotonic() - started)
 
     def _announce_start(self, claim: ledger.Claim) -> None:
@@ -185,6 +213,7 @@ class Executor:
         self, job_id: UUID, attempt: int, code: str, detail: str, retryable: bool
     ) -> Change | None:
         log.warning("attempt failed", code=code, detail=detail, retryable=retryable)
+        tracing.fail(trace.get_current_span(), code)
         return self._write(
             job_id,
             attempt,

@@ -15,15 +15,16 @@ from uuid import UUID, uuid4
 import structlog
 from billiard.pool import EX_RECYCLE
 from billiard.process import current_process
-from celery import signals
+from celery import Task, signals
 from celery.exceptions import SecurityWarning
 from prometheus_client import REGISTRY
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import ConfigurationError, Settings
 from app.core.signals import SignalServer, open_port, probe
+from app.core.telemetry import configure_tracing, stop_tracing
 from app.jobs import KindRegistry, load_kinds
-from worker.celery import TASK, create_celery, queue_name, watch_broker
+from worker.celery import HEADER, TASK, create_celery, queue_name, watch_broker
 from worker.executor import Executor
 from worker.identity import Identity
 from worker.memory import container_limit, share
@@ -78,6 +79,7 @@ def signals_served(
 def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
     identity = identify(settings, pool)
+    configure_tracing("worker")
     listener = open_port(settings.signals)
     slots = Slots(concurrency)
     memory = settings.worker.memory_per_slot or share(concurrency, container_limit())
@@ -109,6 +111,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         executor = Executor(settings, identity, slots, slot=slot, scratch=scratch)
 
     def child_leaves(exitcode: int, **_: Any) -> None:
+        stop_tracing()
         slots.leave(current_process().index, recycled=exitcode == EX_RECYCLE)
 
     def parent_ready(**_: Any) -> None:
@@ -126,17 +129,17 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     def parent_told_to_stop(**_: Any) -> None:
         parent.drain()
 
-    def run(job_id: str) -> None:
+    def run(task: Task, job_id: str) -> None:
         assert executor is not None  # noqa: S101 - tasks run in children only
         try:
-            executor.execute(UUID(job_id))
+            executor.execute(UUID(job_id), task.request.get(HEADER))
         except DBAPIError as error:
             if not is_outage(error):
                 raise
             # Nothing was claimed: the controller sends another message.
             log.warning("the ledger is away, message dropped", error=str(error.orig))
 
-    celery.task(run, name=TASK)
+    celery.task(run, name=TASK, bind=True)
     # As root it warns of pickled messages: ours are JSON, and nothing else is accepted.
     warnings.simplefilter("ignore", SecurityWarning)
     signals.setup_logging.connect(logging_is_ours, weak=False)
@@ -148,7 +151,6 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     worker = celery.Worker(
         pool_cls="prefork",
         concurrency=concurrency,
-        max_tasks_per_child=settings.worker.jobs_per_child,
         queues=queues,
         hostname=f"{pool}@{identity.id}",
         without_gossip=True,
@@ -163,6 +165,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         with signals_served(listener, parent, metrics):
             worker.start()
             parent.stop()
+            stop_tracing()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return int(worker.exitcode or 0)

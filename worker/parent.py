@@ -20,8 +20,10 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.db import sync_engine
+from app.core.telemetry import exporting, trace_of
 from app.services import ledger
-from app.services.ledger import LEASE, Change, Lease, Retention
+from app.services.ledger import LEASE, Change, Lease, Origin, Retention
+from worker import tracing
 from worker.announce import Announcer
 from worker.executor import timeout_detail
 from worker.identity import Identity
@@ -80,7 +82,18 @@ class Reason(Enum):
 class Ending:
     assignment: Assignment
     reason: Reason
+    at: float
+    """In monotonic seconds."""
     detail: str = ""
+
+
+def _whose(assignment: Assignment) -> dict[str, str | int]:
+    """What all lines about a job say."""
+    return {
+        "job_id": str(assignment.job_id),
+        "attempt": assignment.attempt,
+        "trace_id": trace_of(assignment.traceparent),
+    }
 
 
 class Parent:
@@ -227,12 +240,7 @@ class Parent:
             if not alive(assignment.pid):
                 # Unless it had cleared its slot and left in peace, or another has its place by now.
                 if self._slots.read(assignment.slot) == assignment:
-                    log.warning(
-                        "child died",
-                        pid=assignment.pid,
-                        job_id=str(assignment.job_id),
-                        attempt=assignment.attempt,
-                    )
+                    log.warning("child died", pid=assignment.pid, **_whose(assignment))
                 self._end(assignment, Reason.DIED)
         self._seen = current
         orders = {a: self._slots.order_for(a.slot, a.number) for a in current.values()}
@@ -270,18 +278,14 @@ class Parent:
     def _kill(self, assignment: Assignment, reason: Reason, detail: str = "") -> None:
         if kill(self._slots, assignment):
             log.warning(
-                "child killed",
-                pid=assignment.pid,
-                reason=reason.value,
-                job_id=str(assignment.job_id),
-                attempt=assignment.attempt,
+                "child killed", pid=assignment.pid, reason=reason.value, **_whose(assignment)
             )
             del self._seen[assignment.slot]
             self.restarts.killed(assignment.slot, reason.label)
             self._end(assignment, reason, detail)
 
     def _end(self, assignment: Assignment, reason: Reason, detail: str = "") -> None:
-        self._endings.append(Ending(assignment, reason, detail))
+        self._endings.append(Ending(assignment, reason, time.monotonic(), detail))
         self._wake.set()
 
     # --- the scribe
@@ -372,6 +376,7 @@ class Parent:
             try:
                 with self._transaction() as connection:
                     change = self._statement(ending)(connection)
+                    origin = self._origin(ending, connection)
             except Exception:
                 # To the end: what can't be written now holds up none of the others.
                 self._endings.rotate(-1)
@@ -380,8 +385,27 @@ class Parent:
                 self._endings.popleft()
                 self._written.notify_all()
             if change is not None:
+                self._trace(ending, change, origin)
                 self._announcer.change(change)
                 self._announcer.room(self._identity.pool)
+
+    def _origin(self, ending: Ending, connection: Connection) -> Origin | None:
+        if not exporting():
+            return None
+        job_id = ending.assignment.job_id
+        return ledger.origins(connection, [job_id]).get(job_id)
+
+    def _trace(self, ending: Ending, change: Change, origin: Origin | None) -> None:
+        """What the child can't say any more; of what is lost, rescue says it."""
+        if origin is not None:
+            tracing.run_ended_by_parent(
+                origin,
+                ending.assignment.attempt,
+                ending.assignment.traceparent,
+                seconds=ending.at - ending.assignment.started,
+                how=tracing.outcome(change),
+                error=ending.reason.label,
+            )
 
     def _statement(self, ending: Ending) -> Callable[[Connection], Change | None]:
         job_id, attempt = ending.assignment.held

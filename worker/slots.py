@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from uuid import UUID
 
-SIZE = 128
+SIZE = 192
 
 NUMBER = struct.Struct("=Q")
 # pid, job, attempt, started (monotonic seconds), timeout (seconds; 0 when idle)
@@ -27,12 +27,15 @@ ORDER = struct.Struct("=QQ")
 RENEWED = struct.Struct("=Qd")
 # the children that have had this slot, and those of them that were recycled
 LIVES = struct.Struct("=QQ")
+# the span that sent the job, as a traceparent
+TRACE = struct.Struct("=55s")
 
 NUMBER_AT = 0
 CHILD_AT = 8
 ORDER_AT = 64
 RENEWED_AT = 96
 LIVES_AT = 112
+TRACE_AT = 128
 
 IDLE = UUID(int=0)
 
@@ -58,6 +61,7 @@ class Assignment:
     attempt: int
     started: float
     timeout: float
+    traceparent: str | None = None
 
     @property
     def held(self) -> tuple[UUID, int]:
@@ -78,7 +82,9 @@ class Slots:
 
     # --- the child's side
 
-    def _write(self, slot: int, job: UUID, attempt: int, timeout: float) -> int:
+    def _write(
+        self, slot: int, job: UUID, attempt: int, timeout: float, trace: str | None = None
+    ) -> int:
         number: int = NUMBER.unpack_from(self._memory, self._at(slot, NUMBER_AT))[0]
         writing = number + 1 if number % 2 == 0 else number
         NUMBER.pack_into(self._memory, self._at(slot, NUMBER_AT), writing)
@@ -91,12 +97,16 @@ class Slots:
             time.monotonic(),
             timeout,
         )
+        if trace is not None:
+            TRACE.pack_into(self._memory, self._at(slot, TRACE_AT), trace.encode())
         NUMBER.pack_into(self._memory, self._at(slot, NUMBER_AT), writing + 1)
         return writing + 1
 
-    def take(self, slot: int, job: UUID, attempt: int, timeout: float) -> int:
+    def take(
+        self, slot: int, job: UUID, attempt: int, timeout: float, traceparent: str | None = None
+    ) -> int:
         """Say what this child does from now on; returns the assignment's number."""
-        return self._write(slot, job, attempt, timeout)
+        return self._write(slot, job, attempt, timeout, traceparent or "")
 
     def finishing(self, slot: int, job: UUID, attempt: int) -> None:
         """Say that the work is done and only its outcome is to be written, however long that takes.
@@ -148,10 +158,13 @@ class Slots:
         pid, job, attempt, started, timeout = CHILD.unpack_from(
             self._memory, self._at(slot, CHILD_AT)
         )
+        trace = TRACE.unpack_from(self._memory, self._at(slot, TRACE_AT))[0].rstrip(b"\0").decode()
         after: int = NUMBER.unpack_from(self._memory, self._at(slot, NUMBER_AT))[0]
         if before % 2 or before != after or attempt == 0:
             return None
-        return Assignment(slot, before, pid, UUID(bytes=job), attempt, started, timeout)
+        return Assignment(
+            slot, before, pid, UUID(bytes=job), attempt, started, timeout, trace or None
+        )
 
     def assignments(self) -> list[Assignment]:
         return [found for slot in range(self.count) if (found := self.read(slot)) is not None]

@@ -347,9 +347,6 @@ class Signals(Group):
 class Worker(Group):
     concurrency: PositiveInt = Field(2, description="Slots: jobs at once.")
     threads_per_slot: PositiveInt = Field(1, description="Threads that one job's libraries take.")
-    jobs_per_child: PositiveInt | None = Field(
-        None, description="Jobs after which a slot's process is replaced. Default: never."
-    )
     kinds: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None, description="Only these job kinds, comma-separated. Default: all that are installed."
     )

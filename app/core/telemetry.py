@@ -11,6 +11,7 @@ what a bare one takes. `make bench-observability` measures ours.
 import os
 import re
 import threading
+from collections import Counter
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -49,11 +50,19 @@ class _Batches(SpanProcessor):
 
     It is made with a process's first span: one that was inherited through a fork would share its
     connection, and the SDK's own starts a thread in every child.
+
+    What a process has of a trace leaves it as a whole, once its own outermost span has ended: of a
+    worker that is killed in the middle, no statement stays behind whose parent nobody ever sees.
     """
+
+    # Spans of one trace; a longer one leaves in parts.
+    MOST = 1000
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inner: BatchSpanProcessor | None = None
+        self._outermost: Counter[int] = Counter()
+        self._held: dict[int, list[ReadableSpan]] = {}
         os.register_at_fork(
             before=self._lock.acquire,
             after_in_parent=self._lock.release,
@@ -62,23 +71,38 @@ class _Batches(SpanProcessor):
 
     def _forget(self) -> None:
         self._inner = None
+        self._outermost.clear()
+        self._held.clear()
         self._lock.release()
 
     @override
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        pass
+        if span.context is not None and _is_outermost(span):
+            with self._lock:
+                self._outermost[span.context.trace_id] += 1
 
     @override
     def on_end(self, span: ReadableSpan) -> None:
-        inner = self._inner
-        if inner is None:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        if span.context is None:
+            return
+        trace_id = span.context.trace_id
+        with self._lock:
+            held = self._held.setdefault(trace_id, [])
+            held.append(span)
+            if _is_outermost(span):
+                self._outermost[trace_id] -= 1
+            if self._outermost[trace_id] > 0 and len(held) < self.MOST:
+                return
+            del self._held[trace_id]
+            if self._outermost[trace_id] <= 0:
+                del self._outermost[trace_id]
+            if self._inner is None:
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            with self._lock:
-                if self._inner is None:
-                    self._inner = BatchSpanProcessor(OTLPSpanExporter())
-                inner = self._inner
-        inner.on_end(span)
+                self._inner = BatchSpanProcessor(OTLPSpanExporter())
+            inner = self._inner
+        for one in held:
+            inner.on_end(one)
 
     @override
     def shutdown(self) -> None:
@@ -88,6 +112,10 @@ class _Batches(SpanProcessor):
     @override
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._inner is None or self._inner.force_flush(timeout_millis)
+
+
+def _is_outermost(span: ReadableSpan) -> bool:
+    return span.parent is None or span.parent.is_remote
 
 
 _batches: _Batches | None = None
@@ -122,6 +150,11 @@ def configure_tracing(part: str) -> None:
         _batches = _Batches()
         provider.add_span_processor(_batches)
     trace.set_tracer_provider(provider)
+
+
+def exporting() -> bool:
+    """Whether a span of this process goes anywhere."""
+    return _batches is not None
 
 
 def _within(seconds: float, step: Any) -> None:
@@ -172,6 +205,11 @@ def remote(parent: str | None) -> Context:
 def trace_id(context: SpanContext) -> str:
     """32 hexadecimal digits; only zeros where OTEL_SDK_DISABLED is set."""
     return f"{context.trace_id:032x}"
+
+
+def trace_of(parent: str | None) -> str:
+    """The trace's id in a `traceparent`; empty where there is none."""
+    return "" if parent is None else parent.split("-")[1]
 
 
 def link_to(parent: str | None) -> list[trace.Link]:

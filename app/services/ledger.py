@@ -8,7 +8,7 @@ caller goes through `run_sync`), never commit, and say by their result whether t
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -918,6 +918,32 @@ def redispatch(connection: Connection, lost: Sequence[Message]) -> int:
             },
         ).all()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a job's spans say, and whose trace they are in: its submission's."""
+
+    job_id: UUID
+    kind: str
+    traceparent: str | None
+    started_at: datetime | None
+    """Of its last attempt."""
+
+
+ORIGINS = text(
+    """
+    SELECT job.id AS job_id, job.kind, job.traceparent,
+           coalesce(run.started_at, job.started_at) AS started_at
+    FROM jobs AS job LEFT JOIN job_runs AS run ON run.job_id = job.id
+    WHERE job.id = ANY(CAST(:jobs AS uuid[]))
+    """
+)
+
+
+def origins(connection: Connection, jobs: Iterable[UUID]) -> dict[UUID, Origin]:
+    rows = connection.execute(ORIGINS, {"jobs": list(jobs)})
+    return {row.job_id: Origin(**row._mapping) for row in rows}
 
 
 NOW = text("SELECT clock_timestamp()")

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from uuid import uuid4
 
+import httpx2
 import psutil
 import psycopg
 import pytest
@@ -288,6 +289,26 @@ def test_a_part_whose_settings_are_wrong_ends_it(up: Callable[..., Up]) -> None:
     assert one.process.wait(PATIENCE) == 2
     one.said(r"^worker-cpu +\| heavylift: HEAVYLIFT_WORKER_KINDS: nonesuch not installed")
     one.said(r"heavylift +\| worker-(cpu|io) ended with exit code 2")
+    assert gone(one)
+
+
+def test_observe_says_where_the_signals_are_and_they_are_there(up: Callable[..., Up]) -> None:
+    one = up("--observe", HEAVYLIFT_SIGNALS_PORT="1", OTEL_EXPORTER_OTLP_ENDPOINT="http://[::1]:9")
+    one.ready()
+    one.said(r"^heavylift +\| traces: http://\[::1\]:9$")
+    for part in ("api", "controller", "worker-cpu", "worker-io"):
+        url = one.said(rf"^heavylift +\| metrics of {part}: (http://127\.0\.0\.1:\d+/metrics)$")[1]
+        assert httpx2.get(url).status_code == 200
+    demand = one.said(r"^heavylift +\| demand: (http://\S+)$")[1]
+    until(lambda: httpx2.get(demand).status_code == 200, seconds=PATIENCE, what="demand is known")
+    prometheus = one.said(r"^heavylift +\| prometheus: (http://127\.0\.0\.1:\d+)/graph$")[1]
+
+    def all_scraped() -> bool:
+        targets = httpx2.get(f"{prometheus}/api/v1/targets").json()["data"]["activeTargets"]
+        return len(targets) == 4 and all(target["health"] == "up" for target in targets)
+
+    until(all_scraped, seconds=PATIENCE, what="Prometheus scrapes all four")
+    assert one.interrupt() == 0
     assert gone(one)
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
+from app.core.telemetry import exporting
 from app.services import ledger
-from app.services.ledger import Change, Message
+from app.services.ledger import Change, Message, Origin
 from worker.controller.plan import Window, in_turn, shares
 from worker.controller.publisher import Publisher
 
@@ -106,8 +108,15 @@ class Dispatch:
             messages, more = fill(
                 connection, pool, window_per_slot=self._window_per_slot, queued=queued
             )
-        self._publisher.publish(messages)
+        self._publisher.publish(messages, self._origins(messages))
         return more
+
+    def _origins(self, messages: Sequence[Message]) -> Mapping[UUID, Origin]:
+        """Only for spans, and no lock is held for those."""
+        if not messages or not exporting():
+            return {}
+        with self._engine.begin() as connection:
+            return ledger.origins(connection, [message.job_id for message in messages])
 
 
 class Redispatch:

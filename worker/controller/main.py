@@ -16,6 +16,7 @@ from app.core.config import Settings
 from app.core.db import sync_engine
 from app.core.signals import SignalServer, open_port, page, probe
 from app.core.storage import open_store
+from app.core.telemetry import configure_tracing, stop_tracing
 from app.services.ledger import Retention
 from worker.announce import Announcer
 from worker.controller import erase, measure, rescue
@@ -92,6 +93,7 @@ def wind_down(loops: Sequence[Loop], health: Health, stopping: Sequence[int]) ->
 def run_controller(settings: Settings) -> None:
     # First: whoever can't have its port says so at once.
     port = open_port(settings.signals)
+    configure_tracing("controller")
     engine = sync_engine(settings.database, connections=CONNECTIONS)
     announcer = Announcer(settings)
     store = open_store(settings.storage)
@@ -193,3 +195,4 @@ def run_controller(settings: Settings) -> None:
     ping.close()
     announcer.close()
     engine.dispose()
+    stop_tracing()

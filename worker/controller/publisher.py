@@ -1,7 +1,9 @@
 """Messages into Redis, and what is in there: the controller's alone, never on an event loop."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from uuid import UUID
 
 import redis
 import structlog
@@ -9,10 +11,13 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from app.core.config import Settings
-from app.services.ledger import Message
-from worker.celery import TASK, create_celery, queue, queue_key, queue_name
+from app.services.ledger import Message, Origin
+from worker.celery import HEADER, TASK, create_celery, queue, queue_key, queue_name
+from worker.tracing import sending
 
 log = structlog.get_logger()
+
+NO_ORIGINS: Mapping[UUID, Origin] = MappingProxyType({})
 
 
 class Publisher:
@@ -27,19 +32,26 @@ class Publisher:
             retry=None,
         )
 
-    def publish(self, messages: list[Message]) -> None:
-        """Send all, or stop at the first that fails: redispatch finds what is missing."""
+    def publish(
+        self, messages: Sequence[Message], origins: Mapping[UUID, Origin] = NO_ORIGINS
+    ) -> None:
+        """Send all, or stop at the first that fails: redispatch finds what is missing.
+
+        `origins` has those jobs' whose messages are to have spans.
+        """
         with self._celery.producer_pool.acquire(block=True) as producer:
             for message in messages:
                 try:
-                    self._celery.send_task(
-                        TASK,
-                        args=[str(message.job_id)],
-                        task_id=message.task_id,
-                        queue=queue(queue_name(message.pool, message.build)),
-                        producer=producer,
-                        retry=False,
-                    )
+                    with sending(message, origins.get(message.job_id)) as context:
+                        self._celery.send_task(
+                            TASK,
+                            args=[str(message.job_id)],
+                            task_id=message.task_id,
+                            queue=queue(queue_name(message.pool, message.build)),
+                            headers={} if context is None else {HEADER: context},
+                            producer=producer,
+                            retry=False,
+                        )
                 except (OperationalError, redis.RedisError, OSError) as error:
                     log.warning("redis is away, messages wait", error=str(error))
                     return

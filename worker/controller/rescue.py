@@ -6,8 +6,10 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Engine
 
+from app.core.telemetry import trace_of
 from app.services import ledger
 from app.services.ledger import LEASE, Change, Retention
+from worker import tracing
 
 log = structlog.get_logger()
 
@@ -74,14 +76,21 @@ class Rescue:
                 return False
             with self._engine.begin() as connection:
                 changes = ledger.rescue(connection, asked_at=asked_at, limit=BATCH, keep=self._keep)
+                origins = ledger.origins(connection, [change.job_id for change in changes])
             self._contact.heard()
         except Exception:
             self._contact.broken()
             raise
         for change in changes:
+            origin = origins[change.job_id]
             log.warning(
-                "worker lost", job_id=str(change.job_id), attempt=change.attempt, now=change.state
+                "worker lost",
+                job_id=str(change.job_id),
+                attempt=change.attempt,
+                now=change.state,
+                trace_id=trace_of(origin.traceparent),
             )
+            tracing.lost(origin, change.attempt)
             self._announce(change)
         if changes:
             self._wake()

@@ -1,0 +1,140 @@
+"""The signals of a whole run: with a real Prometheus, and a receiver of OTLP over HTTP."""
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.observe.scenario import Evidence, run
+from tests.otlp import Span
+from tests.servers import scratch_folder
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "signals.md"
+
+# | `name` | type | `label`, … | process | what it says |
+ROW = re.compile(r"^\| `([a-z_]+)` \| (\w+) \| ([^|]*) \| ([^|]*) \| [^|]+ \|$", re.MULTILINE)
+
+PARTS = {"API": "api", "controller": "controller", "worker": "worker"}
+
+# What Prometheus itself adds, and what its client says of the interpreter and the process.
+OTHERS = re.compile(r"up|scrape_.*|python_.*|process_.*|.*_created")
+
+SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
+
+pytestmark = pytest.mark.observe
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    with scratch_folder() as folder:
+        return run(folder / "stack")
+
+
+def traces(evidence: Evidence) -> dict[str, list[Span]]:
+    found = defaultdict(list)
+    for span in evidence.spans:
+        found[span.trace_id].append(span)
+    return found
+
+
+def attempts(spans: list[Span], name: str) -> list[int]:
+    return sorted(
+        int(span.attributes["heavylift.job.attempt"])
+        for span in spans
+        if span.name.startswith(name)
+    )
+
+
+def test_each_job_is_one_connected_trace(evidence: Evidence) -> None:
+    found = traces(evidence)
+    for job in evidence.jobs:
+        trace = found[job["traceparent"].split("-")[1]]
+        ids = {span.span_id for span in trace}
+        roots = [span for span in trace if span.parent_id not in ids]
+        assert [span.name for span in roots] == [f"POST /api/v1/jobs/{job['kind']}"], job
+        assert all(
+            span.attributes["heavylift.job.id"] == str(job["id"])
+            for span in trace
+            if "heavylift.job.id" in span.attributes
+        )
+
+
+def test_each_attempt_has_a_span_of_its_run_or_of_its_loss(evidence: Evidence) -> None:
+    found = traces(evidence)
+    lost = 0
+    for job in evidence.jobs:
+        trace = found[job["traceparent"].split("-")[1]]
+        ran, missing = attempts(trace, "run "), attempts(trace, "job.lost")
+        assert sorted(ran + missing) == list(range(1, job["attempt"] + 1)), (job, ran, missing)
+        assert len(attempts(trace, "dispatch ")) >= job["attempt"], job
+        lost += len(missing)
+    assert lost >= len(evidence.killed) > 0
+
+
+def test_the_request_and_the_run_show_their_statements(evidence: Evidence) -> None:
+    names = {span.span_id: span.name for span in evidence.spans}
+    within = {
+        names[span.parent_id].split()[0]
+        for span in evidence.spans
+        if "db.system.name" in span.attributes and span.parent_id in names
+    }
+    assert within >= {"POST", "run"}
+
+
+def test_what_failed_was_tried_again_and_says_so(evidence: Evidence) -> None:
+    found = traces(evidence)
+    failing = [job for job in evidence.jobs if job["kind"] == "test.fail"]
+    assert failing
+    for job in failing:
+        trace = found[job["traceparent"].split("-")[1]]
+        runs = [span for span in trace if span.name.startswith("run ")]
+        assert {span.status for span in runs} == {"ERROR"}
+        assert job["outcome"] == "failed"
+
+
+def documented() -> dict[str, tuple[str, set[str], set[str]]]:
+    """Of each metric in the table: its type, its labels, and the processes that have it."""
+    rows = {}
+    for name, kind, labels, process in ROW.findall(DOCUMENT.read_text()):
+        processes = (
+            set(PARTS.values())
+            if process == "all"
+            else {PARTS[one.strip()] for one in process.split(",")}
+        )
+        rows[name] = kind, set(re.findall(r"`([a-z_]+)`", labels)), processes
+    return rows
+
+
+def test_every_metric_of_the_table_is_scraped_and_none_is_missing_from_it(
+    evidence: Evidence,
+) -> None:
+    table = documented()
+    assert len(table) > 20
+    expected = {
+        name + suffix: (labels, processes)
+        for name, (kind, labels, processes) in table.items()
+        for suffix in SUFFIXES[kind]
+    }
+    seen = {
+        name: (found["labels"], found["jobs"])
+        for name, found in evidence.series.items()
+        if not OTHERS.fullmatch(name)
+    }
+    assert seen == expected
+    for name, (kind, _, _) in table.items():
+        assert evidence.types.get(name, evidence.types.get(name.removesuffix("_total"))) == kind
+
+
+def test_every_line_is_json_and_says_whose_trace_it_is_in(evidence: Evidence) -> None:
+    traced = 0
+    for part, lines in evidence.lines.items():
+        if part == "heavylift":
+            continue  # the supervisor's, for a person
+        for line in lines:
+            entry = json.loads(line)
+            if "request_id" in entry or "job_id" in entry:
+                assert re.fullmatch("[0-9a-f]{32}", entry.get("trace_id", "")), (part, line)
+                traced += 1
+    assert traced > len(evidence.jobs)
