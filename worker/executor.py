@@ -62,6 +62,8 @@ class Executor:
         self._slot = slot
         self._keep = Retention.configured(settings)
         self._flush = Flush()
+        self.attempts = 0
+        """Those that were begun here."""
         self._scratch = scratch / str(slot)
         # What a killed predecessor left of its attempt.
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -96,6 +98,7 @@ class Executor:
             )
         if claim is None:
             return
+        self.attempts += 1
         kind = self._identity.kinds[claim.kind]
         number = self._slots.take(
             self._slot,

@@ -368,7 +368,7 @@ class Worker(Group):
     )
     jobs_per_child: PositiveInt | None = Field(
         None,
-        description="Jobs after which a slot's process is replaced, for libraries that leak. "
+        description="Attempts after which a slot's process is replaced: some libraries leak. "
         "Default: never.",
     )
     scratch: Path | None = Field(None, description="Folder for jobs' files; default: TMPDIR.")

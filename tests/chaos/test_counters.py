@@ -44,7 +44,7 @@ def killed(stack: Stack, workers: list[Part]) -> Iterator[str]:
     dice = random.Random(5)
     while True:
         at = dice.randrange(len(workers))
-        if dice.random() < 0.5:
+        if dice.random() < 0.4:
             workers[at].kill()
             workers[at] = worker(stack).ready()
             yield "worker"
@@ -77,11 +77,11 @@ def test_counters_are_the_ledgers_own_after_kills_and_recycles(stack: Stack) -> 
         done = stack.ledger.count("jobs WHERE outcome <> ''")
         until(
             lambda done=done: stack.ledger.count("jobs WHERE outcome <> ''") >= done + 10,  # type: ignore[misc]
-            seconds=60,
+            seconds=90,
             what="work goes on",
         )
         victims.append(next(kills))
-    until(lambda: stack.ledger.count("job_runs") == 0, seconds=240, what="all have ended")
+    until(lambda: stack.ledger.count("job_runs") == 0, seconds=900, what="all have ended")
 
     signals = [Signals(one) for one in controllers]
     settled(stack, *signals)

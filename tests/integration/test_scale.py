@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, TextClause, text
 
 from app.core import db
 from app.core.config import Database
-from app.services import ledger
+from app.core.metrics import JOB_BUCKETS
+from app.services import demand, ledger, tallies
 from app.services.ledger import Beat
 from tests.servers import create_database
 from worker.controller.dispatch import fill, register_pools
@@ -143,6 +144,39 @@ def test_a_turn_touches_no_more_pages_with_a_hundred_times_the_backlog(
     for statement, pages in many.items():
         assert pages <= few[statement] + 2 * DESCENTS.get(statement, 0), (statement, few, many)
     assert sum(many.values()) < 2_000
+
+
+def measured(engine: Engine) -> dict[str, int]:
+    """The pages of each statement that stands behind a scrape; rolled back."""
+    # In the backlog's first thousand, as a limit has it.
+    limit = {"limit": 1_000}
+    with engine.connect() as connection:
+        tally = text(
+            "INSERT INTO job_tallies (pool, kind, event, seconds)"
+            " SELECT 'cpu', 'a.' || n % 4, 'claimed', 1 FROM generate_series(1, 1000) AS n"
+        )
+        connection.execute(tally)
+        touched = {
+            "count": buffers(connection, tallies.COUNT, {**limit, "buckets": list(JOB_BUCKETS)}),
+            "totals": buffers(connection, tallies.TOTALS, {}),
+            "load": buffers(connection, demand.LOAD, {**limit, "pools": ["cpu", "io"]}),
+        }
+        (cpu, _) = demand.load(connection, ["cpu", "io"], limit=1_000)
+        assert cpu.waiting == 1_000
+        connection.rollback()
+    return touched
+
+
+def test_a_measurement_touches_no_more_pages_with_a_hundred_times_the_rows(
+    backlogs: dict[int, Engine],
+) -> None:
+    few, many = measured(backlogs[FEW]), measured(backlogs[MANY])
+    # A descent of the indexes that stand behind the load; each of its jobs may lie on a page of
+    # its own, which is what a limit is for.
+    assert few["load"] < many["load"] + 1_000 * 2
+    assert many["load"] < 1_000 * 2, (few, many)
+    assert many["totals"] <= few["totals"] + 2
+    assert many["count"] <= few["count"] + 1_000 / 100, (few, many)
 
 
 def test_who_has_most_gets_an_equal_part(backlogs: dict[int, Engine]) -> None:
