@@ -82,7 +82,6 @@ def create_celery(settings: Settings, queues: Sequence[str]) -> Celery:
         # A message waits in Redis, where any worker may take it, not in a busy one's memory.
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
-        worker_max_tasks_per_child=settings.worker.jobs_per_child,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # Children share the parent's memory map, and die with it.
         worker_pool_start_method="fork",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -54,12 +54,15 @@ def installed_kinds(settings: Settings) -> KindRegistry:
     return KindRegistry([kinds[name] for name in wanted])
 
 
-def retire() -> NoReturn:
-    """End this child for a new one, with its job done and nothing said of that to Celery.
+def retire(executor: Executor, *, after: int | None) -> None:
+    """End this child for a new one once it has begun that many attempts, the last one done.
 
-    A child that has said so is sent the next message, which then is lost with it: with Celery's
-    own limit of one task a child, a third of all messages were, and each waited for a redispatch.
+    Celery is not told that the job is: a child that has said so is sent the next message, which
+    then is lost with it. With Celery's own limit, of one task a child, a third of all messages
+    were, and each waited for a redispatch.
     """
+    if executor.attempts != after:
+        return
     signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_RECYCLE)
     sys.stdout.flush()
     os._exit(EX_RECYCLE)
@@ -156,8 +159,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
             # Nothing was claimed: the controller sends another message.
             log.warning("the ledger is away, message dropped", error=str(error.orig))
 
-        if executor.attempts == settings.worker.jobs_per_child:
-            retire()
+        retire(executor, after=settings.worker.jobs_per_child)
 
     celery.task(run, name=TASK, bind=True)
     # As root it warns of pickled messages: ours are JSON, and nothing else is accepted.
