@@ -54,6 +54,12 @@ def installed_kinds(settings: Settings) -> KindRegistry:
     return KindRegistry([kinds[name] for name in wanted])
 
 
+def die_with(parent: int) -> None:
+    """Celery asks the kernel for that, too late where the parent died right after the fork."""
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def retire(executor: Executor, *, after: int | None) -> None:
     """End this child for a new one once it has begun that many attempts, the last one done.
 
@@ -103,6 +109,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     queues = [queue_name(pool), queue_name(pool, identity.build)]
     celery = create_celery(settings, queues)
     executor: Executor | None = None
+    pid = os.getpid()
     # The parent's: a killed child can't remove its own.
     scratch = Path(tempfile.mkdtemp(prefix="heavylift-", dir=settings.worker.scratch))
 
@@ -121,6 +128,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
 
     def child_started(**_: Any) -> None:
         nonlocal executor
+        die_with(pid)
         if listener:
             # The parent's alone: who comes next finds the port free as soon as that has gone.
             listener.close()

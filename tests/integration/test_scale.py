@@ -171,10 +171,8 @@ def test_a_measurement_touches_no_more_pages_with_a_hundred_times_the_rows(
     backlogs: dict[int, Engine],
 ) -> None:
     few, many = measured(backlogs[FEW]), measured(backlogs[MANY])
-    # A descent of the indexes that stand behind the load; each of its jobs may lie on a page of
-    # its own, which is what a limit is for.
-    assert few["load"] < many["load"] + 1_000 * 2
-    assert many["load"] < 1_000 * 2, (few, many)
+    # Each job that a load counts may lie on a page of its own: that is what its limit is for.
+    assert many["load"] <= 1_000 + 100, (few, many)
     assert many["totals"] <= few["totals"] + 2
     assert many["count"] <= few["count"] + 1_000 / 100, (few, many)
 
