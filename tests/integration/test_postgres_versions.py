@@ -16,7 +16,7 @@ from app import migrations
 from app.core.config import Database
 from app.core.db import sync_engine
 from app.models.job import JobState
-from app.services import ledger
+from app.services import demand, ledger, tallies
 from app.services.ledger import Beat, Lease, Need, Outcome, Submission
 from tests.ledger_view import KEEP
 from tests.servers import BINARIES
@@ -25,7 +25,10 @@ from worker.controller.dispatch import fill
 ROOT = Path(__file__).parents[2]
 WORKER = uuid4()
 STATEMENTS = {
-    name: statement for name, statement in vars(ledger).items() if isinstance(statement, TextClause)
+    name: statement
+    for module in (ledger, tallies, demand)
+    for name, statement in vars(module).items()
+    if isinstance(statement, TextClause)
 }
 
 
@@ -74,6 +77,10 @@ def live(connection: Connection, owner: UUID) -> None:
     asked_at = ledger.now(connection)
     lost = ledger.rescue(connection, asked_at=asked_at, limit=9, keep=KEEP)
     assert [(change.job_id, change.state) for change in lost] == [(job, JobState.QUEUED)]
+    assert ledger.origins(connection, [job]).keys() == {job}
+    assert [pool.waiting for pool in demand.load(connection, ["cpu", "io"], limit=9)] == [1, 0]
+    assert tallies.count(connection, limit=99) > 0
+    assert tallies.totals(connection)
     attempt = claim(job)
     assert ledger.progress(connection, job, attempt, fraction=0.5, message="half") is not None
     output = ledger.reserve_output(
