@@ -51,7 +51,8 @@ class RequestTooLarge(DomainError):
     type, title, status = "request-too-large", "The body is over the limit", 413
 
 
-# What the framework itself refuses.
+# What the framework itself refuses, and the document says of every body.
+TITLES = {error.status: error.title for error in (BadRequest, RequestTooLarge)}
 HTTP_TYPES = {
     400: BadRequest.type,
     404: "not-found",
@@ -211,7 +212,7 @@ async def _http_exception(connection: HTTPConnection, error: HTTPException) -> P
     return problem(
         connection.scope,
         name=HTTP_TYPES.get(status, "http-error"),
-        title=HTTPStatus(status).phrase,
+        title=TITLES.get(status, HTTPStatus(status).phrase),
         status=status,
         detail=f"{method} {connection.url.path}: {error.detail}",
         headers={"Allow": _allowed(connection)} if status == 405 else error.headers,

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from starlette.types import Message, Scope
 
 from app.api.deps import SessionDep
+from app.api.problems import RequestTooLarge
 from app.core.config import Settings
 from app.main import create_app
 from tests.integration.api.conftest import connect, serving
@@ -109,6 +110,8 @@ async def test_a_body_over_the_limit(client: AsyncClient, chunked: bool) -> None
         headers={"content-type": "application/json"},
     )
     check(response, 413, "request-too-large")
+    # As the document has it.
+    assert response.json()["title"] == RequestTooLarge.title
 
 
 USERS, LOGIN = "/api/v1/users", "/api/v1/auth/login"
