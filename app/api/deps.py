@@ -187,6 +187,8 @@ async def get_person(caller: StreamingUser) -> Caller:
 
 # For what is about the account itself: a key that got away must not become the account.
 LoggedInUser = Annotated[Caller, Depends(get_person)]
+# And for an operation that changes what others may do: `dependencies=[FOR_ADMINS, BY_LOG_IN]`.
+BY_LOG_IN = Depends(get_person)
 
 
 async def get_password_check(

@@ -44,7 +44,7 @@ PATCH  /api/v1/users/me                            401       200    200  403    
 DELETE /api/v1/users/me                            401       204    204  403    204          403
 POST   /api/v1/users/me/password                   401       204    204  403    204          403
 GET    /api/v1/users/{user_id}                     401       403    403  403    200          200
-PATCH  /api/v1/users/{user_id}                     401       403    403  403    200          200
+PATCH  /api/v1/users/{user_id}                     401       403    403  403    200          403
 POST   /api/v1/items                               401       201    201  201    201          201
 GET    /api/v1/items                               401       200    200  200    200          200
 GET    /api/v1/items/{item_id}                     401       404    200  200    404          404

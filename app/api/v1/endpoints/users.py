@@ -4,6 +4,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from app.api.deps import (
+    BY_LOG_IN,
     FOR_ADMINS,
     ClientNetwork,
     CurrentUser,
@@ -116,7 +117,9 @@ async def get_user(user_id: UUID, session: SessionDep) -> UserResponse:
 
 
 @router.patch(
-    "/{user_id}", dependencies=[FOR_ADMINS], responses=problems(Forbidden, NotFound, LastAdmin)
+    "/{user_id}",
+    dependencies=[FOR_ADMINS, BY_LOG_IN],
+    responses=problems(Forbidden, NotFound, LastAdmin),
 )
 async def administrate_user(
     user_id: UUID, change: UserAdministration, session: SessionDep
@@ -125,5 +128,6 @@ async def administrate_user(
 
     Deactivated, a user's sessions end at once, their streams within 5 seconds, and their API keys
     open nothing. Jobs that were accepted run on: cancelling them is the owner's.
+    No API key can do it.
     """
     return await users.administrate(session, user_id, change)
