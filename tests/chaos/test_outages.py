@@ -2,8 +2,10 @@
 
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx2
 import pytest
@@ -11,7 +13,9 @@ from sqlalchemy import text
 
 from app.services.ledger import LEASE
 from tests.chaos.conftest import Stack
-from tests.processes import until
+from tests.chaos.stream import steady
+from tests.chaos.test_worker_signals import answers, up, value
+from tests.processes import Part, until
 
 OUTAGE = 60
 
@@ -132,3 +136,67 @@ def test_a_frozen_redis_stops_nothing_for_good(stack: Stack) -> None:
     until(lambda: stack.ledger.succeeded(first), seconds=40, what="what runs finishes")
     stack.redis.process.signal(signal.SIGCONT)
     until(lambda: stack.ledger.succeeded(second), seconds=60, what="what waits runs")
+
+
+class Probes:
+    """What a kubelet would have heard from these parts, asked more often than it asks."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.heard: dict[str, set[int | None]] = {
+            f"{part.log.name} {path}": set() for part in parts for path in ("/livez", "/readyz")
+        }
+        self._asked = [(part.log.name, part.signals()) for part in parts]
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def _ask(self) -> None:
+        while not self._over.wait(1):
+            for name, address in self._asked:
+                for path in ("/livez", "/readyz"):
+                    self.heard[f"{name} {path}"].add(answers(address, path))
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            self._thread.join()
+
+
+# The parts whose probes are asked all along.
+PROBED = ("worker",)
+
+
+def test_outages_under_load_move_no_probe_and_cost_no_job_anything(stack: Stack) -> None:
+    signals = {"HEAVYLIFT_SIGNALS_PORT": "0"}
+    controller = stack.parts.start("controller", **signals).ready()
+    arguments = ("worker", "--pool", "cpu", "--concurrency", "3")
+    workers = [stack.parts.start(*arguments, **signals).ready() for _ in range(2)]
+    probed = {"worker": workers, "controller": [controller]}
+    probes = Probes([part for name in PROBED for part in probed[name]])
+    address = workers[0].signals()
+    until(lambda: stack.ledger.count("workers") == 2, seconds=30, what="both are registered")
+    with steady(stack, 0.1, 0.5, 0.1, 20.0) as stream, probes.asking():
+        for dependency, server in (("postgresql", stack.postgres), ("redis", stack.redis)):
+            # The controller would rescue: it has been in contact for more than a lease.
+            time.sleep(LEASE.total_seconds() + 5)
+            assert up(address, dependency)
+            before = len(stream.accepted)
+            server.stop()
+            stopped = time.monotonic()
+            until(lambda down=dependency: not up(address, down), seconds=20, what="it is told")  # type: ignore[misc]
+            time.sleep(max(0.0, OUTAGE - (time.monotonic() - stopped)))
+            if dependency == "redis":
+                assert len(stream.accepted) > before, "accepting needs no Redis"
+            server.start()
+            until(lambda back=dependency: up(address, back), seconds=20, what="it is back")  # type: ignore[misc]
+        jobs = stream.end()
+        until(lambda: stack.ledger.count("job_runs") == 0, seconds=180, what="all have ended")
+    assert stack.ledger.succeeded(*jobs)
+    assert stack.ledger.count("jobs WHERE attempt <> 1 OR tries <> 0") == 0
+    assert {said for heard in probes.heard.values() for said in heard} == {200}, probes.heard
+    assert "worker lost" not in controller.output
+    assert all("child killed" not in worker.output for worker in workers)
+    assert value(address, 'heavylift_worker_heartbeats_late_total{pool="cpu"}') == 1

@@ -61,6 +61,12 @@ def spin(spec: Nap, job: JobContext) -> Done:
     return Done(attempt=job.attempt, pid=os.getpid())
 
 
+@job_kind("test.grind", pool="cpu", timeout=7200)
+def grind(spec: Nap, job: JobContext) -> Done:
+    """As `spin`, with all the time that it needs."""
+    return spin.run(spec, job)
+
+
 @job_kind("test.hoard", pool="cpu", timeout=60, max_tries=3)
 def hoard(spec: Nap, job: JobContext) -> Done:
     """Take more and more memory."""
