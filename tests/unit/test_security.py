@@ -1,6 +1,7 @@
 """Passwords and tokens, without HTTP."""
 
 import threading
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import anyio
@@ -28,6 +29,15 @@ def test_keys_rotate_with_an_overlap() -> None:
         verify_access_token(auth(NEW), token)
     signed_anew = sign_access_token(auth(NEW, OLD), USER, SESSION, ttl=900)
     assert jwt.get_unverified_header(signed_anew)["kid"] == "new"
+
+
+def test_a_token_of_a_process_whose_clock_is_ahead_is_good() -> None:
+    now = datetime.now(UTC)
+    claims = {"iat": now + timedelta(seconds=5), "exp": now + timedelta(seconds=900)}
+    token = jwt.encode(
+        {"sub": str(USER), "sid": str(SESSION), **claims}, "n" * 32, headers={"kid": "new"}
+    )
+    assert verify_access_token(auth(NEW), token).user_id == USER
 
 
 def test_a_kid_does_not_open_with_another_keys_secret() -> None:
