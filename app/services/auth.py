@@ -43,16 +43,19 @@ async def login(
     Raises `InvalidCredentials`, which does not say whether the address is registered, and
     `TooManyRequests`.
     """
-    # Registered or not, and in Redis, too, nobody is to read who tried.
-    account = sha256(form.username.lower().encode()).hexdigest()
     await limits.hit(auth.logins_per_address, "login", "address", address)
-    await limits.hit(auth.logins_per_account, "login", "account", account)
-    statement = select(User.id, User.password_hash).where(
+    statement = select(User.id, User.email, User.password_hash).where(
         func.lower(User.email) == func.lower(form.username), User.is_active
     )
     # The connection goes back before the hash is computed: a queue of log-ins holds none.
     async with sessions() as session:
         user = (await session.execute(statement)).one_or_none()
+    # As it was registered: PostgreSQL finds it in more spellings than Python's `lower` knows
+    # ("I" with a dot), and each would have tries of its own. Registered or not, and in Redis, too,
+    # nobody is to read who tried.
+    email = form.username if user is None else user.email
+    account = sha256(email.lower().encode()).hexdigest()
+    await limits.hit(auth.logins_per_account, "login", "account", account)
     password_hash = None if user is None else user.password_hash
     begun: OpenSession | None = None
     if await passwords.verify(form.password.get_secret_value(), password_hash) and user:

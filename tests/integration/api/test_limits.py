@@ -92,6 +92,19 @@ async def test_an_account_is_tried_so_often(start: Start) -> None:
         check_refused(await log_in(client, email="bob@example.com"))
 
 
+async def test_an_account_has_no_more_tries_in_other_letters(start: Start) -> None:
+    """PostgreSQL's "lower" makes an "i" of an "I" with a dot, and Python's makes two letters."""
+    async with start(logins_per_account=LIMIT) as client:
+        await register(client, "trinity@example.com")
+        spelt = ["trinity", "trİnity", "trinİty"]
+        for name in spelt:
+            found = await log_in(client, email=f"{name}@example.com", password=PASSWORD)
+            assert found.status_code == 200, "else this test says nothing"
+        for name in spelt:
+            assert (await log_in(client, email=f"{name}@example.com")).status_code == 401
+        check_refused(await log_in(client, email="trİnİty@example.com"))
+
+
 async def test_the_right_password_forgets_the_wrong_ones(start: Start) -> None:
     async with start(logins_per_account=LIMIT) as client:
         await register(client)
