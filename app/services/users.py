@@ -115,21 +115,35 @@ class PasswordCheck:
 async def update_own(check: PasswordCheck, user_id: UUID, change: UserUpdate) -> UserResponse:
     """Raises `WrongPassword`, `InvalidInput`, `EmailTaken` and `TooManyRequests`."""
     values: dict[str, object] = {}
+    confirmed: str | None = None
+    field = "body.current_password"
     if "full_name" in change.model_fields_set:
         values["full_name"] = change.full_name
     if change.email is not None:
         # Who has the address can have the account: a token alone is not enough.
         if change.current_password is None:
-            raise InvalidInput("another address needs the password", field="body.current_password")
-        await check.confirm(
-            user_id, change.current_password.get_secret_value(), field="body.current_password"
+            raise InvalidInput("another address needs the password", field=field)
+        confirmed = await check.confirm(
+            user_id, change.current_password.get_secret_value(), field=field
         )
         values["email"] = change.email
     async with transaction(check.sessions) as session:
+        if confirmed is not None and not await _still_has(session, user_id, confirmed):
+            raise WrongPassword("it has just been changed", field=field)
         updated = await _update(session, user_id, values)
     if updated is None:
         raise Unauthorized("the user has left meanwhile")
     return updated
+
+
+async def _still_has(session: AsyncSession, user_id: UUID, password_hash: str) -> bool:
+    """Who changes the password meanwhile either came first, and is seen, or waits."""
+    statement = (
+        select(User.id)
+        .where(User.id == user_id, User.is_active, User.password_hash == password_hash)
+        .with_for_update()
+    )
+    return (await session.execute(statement)).one_or_none() is not None
 
 
 async def _update(

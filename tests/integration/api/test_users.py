@@ -11,6 +11,7 @@ from httpx2 import AsyncClient
 from sqlalchemy import Engine, text
 from starlette.types import ASGIApp
 
+from app.services.users import PasswordCheck
 from tests.integration.api.conftest import a_statement_waits, connect
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +60,29 @@ async def test_a_name_is_given_and_taken_away(ada: AsyncClient) -> None:
     assert (await ada.patch(ME, json={})).json() == changed.json()
     assert (await ada.get(ME)).json() == changed.json()
     assert (await ada.patch(ME, json={"full_name": None})).json() == before
+
+
+async def test_another_address_needs_the_password_that_is_the_users_by_then(
+    ada: AsyncClient, served: ASGIApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who had the old password is not to have the account once it has been changed."""
+    confirm = PasswordCheck.confirm
+
+    async def confirm_then_change(
+        check: PasswordCheck, user_id: UUID, password: str, *, field: str
+    ) -> str:
+        confirmed = await confirm(check, user_id, password, field=field)
+        monkeypatch.undo()
+        async with logged_in(served) as other:
+            change = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+            assert (await other.post(f"{ME}/password", json=change)).status_code == 204
+        return confirmed
+
+    monkeypatch.setattr(PasswordCheck, "confirm", confirm_then_change)
+    change = {"email": "thief@example.com", "current_password": PASSWORD}
+    response = await ada.patch(ME, json=change)
+    assert response.status_code == 403
+    assert response.json()["type"].endswith("/wrong-password")
 
 
 async def test_another_address_needs_the_password(ada: AsyncClient, anonymous: AsyncClient) -> None:
