@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from app.schemas.moment import Moment
+from app.schemas.numbers import A_NUMBER
 
 
 class LoginForm(BaseModel):
@@ -42,7 +43,7 @@ class ApiKeyCreate(BaseModel):
         Field(description="What it is for.")
     )
     # PostgreSQL's time ends later than Python's does.
-    expires_in: Annotated[int, Field(ge=1, le=100 * 365 * 86400)] | None = Field(
+    expires_in: Annotated[int, Field(ge=1, le=100 * 365 * 86400), A_NUMBER] | None = Field(
         None, description="Seconds. Without it and `expires_at`, the key is good until deleted."
     )
     expires_at: Moment | None = None

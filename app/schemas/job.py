@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from app.core.pagination import Filters
 from app.models.job import JobState
 from app.schemas.moment import Moment
+from app.schemas.numbers import A_NUMBER
 
 # The ledger's seq is a bigint.
 MAX_SEQ = 2**63 - 1
@@ -47,7 +48,9 @@ class JobWatch(BaseModel):
     access_token: SecretStr | None = None
     api_key: SecretStr | None = None
     after: Annotated[
-        int, Field(ge=0, le=MAX_SEQ, description="The last event that the client has seen.")
+        int,
+        Field(ge=0, le=MAX_SEQ, description="The last event that the client has seen."),
+        A_NUMBER,
     ] = 0
 
     @property
@@ -111,7 +114,9 @@ class JobSubmission(BaseModel):
 
     spec: BaseModel
     priority: Annotated[
-        int, Field(ge=-100, le=100, description="Among the owner's own jobs: higher goes first.")
+        int,
+        Field(ge=-100, le=100, description="Among the owner's own jobs: higher goes first."),
+        A_NUMBER,
     ] = 0
     not_before: Annotated[Moment | None, Field(description="Scheduled until then.")] = None
 

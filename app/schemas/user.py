@@ -4,7 +4,15 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    EmailStr,
+    Field,
+    SecretStr,
+    StrictBool,
+    StringConstraints,
+)
 
 from app.core.pagination import Filters
 
@@ -62,8 +70,9 @@ class UserAdministration(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    is_active: bool | None = None
-    is_admin: bool | None = None
+    # 0 and "no" are neither: what changes rights is to be said as it is meant.
+    is_active: StrictBool | None = None
+    is_admin: StrictBool | None = None
 
 
 class UserFilters(Filters):
