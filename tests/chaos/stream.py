@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.chaos.conftest import Stack
 
 # Seconds between two of them.
-INTERVAL = 0.25
+INTERVAL = 0.5
 
 
 class Stream:

@@ -166,7 +166,7 @@ class Probes:
 
 
 # The parts whose probes are asked all along.
-PROBED = ("worker",)
+PROBED = ("worker", "controller")
 
 
 def test_outages_under_load_move_no_probe_and_cost_no_job_anything(stack: Stack) -> None:
@@ -178,7 +178,7 @@ def test_outages_under_load_move_no_probe_and_cost_no_job_anything(stack: Stack)
     probes = Probes([part for name in PROBED for part in probed[name]])
     address = workers[0].signals()
     until(lambda: stack.ledger.count("workers") == 2, seconds=30, what="both are registered")
-    with steady(stack, 0.1, 0.5, 0.1, 20.0) as stream, probes.asking():
+    with steady(stack, *[0.1, 0.5] * 7, 20.0) as stream, probes.asking():
         for dependency, server in (("postgresql", stack.postgres), ("redis", stack.redis)):
             # The controller would rescue: it has been in contact for more than a lease.
             time.sleep(LEASE.total_seconds() + 5)
