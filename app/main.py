@@ -11,14 +11,16 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from app.api import health, pages, problems
 from app.api.docs import add_docs
+from app.api.gauges import Sampler
 from app.api.health import Lifecycle
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import Application
 from app.api.state import State
 from app.api.strict import refuse_unknown_query, refuse_unstorable_text
 from app.api.v1.router import api_router
+from app.core.breaker import Breaker
 from app.core.config import ConfigurationError, Settings, load_settings
-from app.core.db import async_engine
+from app.core.db import async_engine, pool_of
 from app.core.logging import configure_logging
 from app.core.mail import open_mailer
 from app.core.security import PasswordHashing
@@ -26,6 +28,8 @@ from app.core.storage import open_store
 from app.core.telemetry import configure_tracing, stop_tracing, trace_statements
 from app.jobs import KindRegistry, load_kinds
 from app.services.api_keys import ApiKeyUses
+from app.services.database_watch import DatabaseWatch
+from app.services.dependencies import DependencyWatch
 from app.services.dispatch_hint import DispatchHint, hint_client
 from app.services.events import EventHub
 from app.services.rate_limits import RateLimiter
@@ -55,29 +59,39 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
         lifecycle: Lifecycle = app.state.lifecycle
         async with AsyncExitStack() as stack:
             stack.callback(stop_tracing)
-            engine = async_engine(settings.database)
+            breaker = Breaker()
+            engine = async_engine(settings.database, breaker)
             trace_statements(engine.sync_engine)
             stack.push_async_callback(engine.dispose)
             sessions = async_sessionmaker(engine, expire_on_commit=False)
             redis = hint_client(settings.redis)
             stack.push_async_callback(redis.aclose)
+            store = open_store(settings.storage)
+            hint = await stack.enter_async_context(DispatchHint(redis))
+            database = DatabaseWatch(settings.database, breaker, pool_of(engine))
+            dependencies = DependencyWatch(database.dependency, hint, store)
+            for watch in (database, dependencies, Sampler(pool_of(engine), dependencies)):
+                await stack.enter_async_context(watch)
             state = State(
                 settings=settings,
                 kinds=kinds,
                 engine=engine,
                 sessions=sessions,
-                store=open_store(settings.storage),
+                store=store,
                 redis=redis,
                 events=await stack.enter_async_context(EventHub(engine, settings.redis)),
                 passwords=stack.enter_context(PasswordHashing(settings.auth.hashing_threads)),
-                hint=await stack.enter_async_context(DispatchHint(redis)),
+                hint=hint,
                 limits=await stack.enter_async_context(RateLimiter(settings.redis)),
                 api_key_uses=await stack.enter_async_context(ApiKeyUses(sessions)),
+                database=database,
+                dependencies=dependencies,
                 mailer=open_mailer(settings),
             )
             if state.mailer is None:
                 log.warning("no mail is sent: HEAVYLIFT_MAIL_URL is not set")
-            log.info("ready", database_connections=settings.database.pool_size)
+            # And one to watch it with.
+            log.info("started", database_connections=settings.database.pool_size + 1)
             lifecycle.started = True
             yield {"heavylift": state}
             lifecycle.draining = True

@@ -1,11 +1,13 @@
-"""Probes. They touch nothing: a dependency that is away must not take every pod out at once."""
+"""Probes. `/readyz` waits for the database once; then a dependency that is away, which is away for
+every process, takes none of them out of service: what needs it says so, and what does not works."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel
 
+from app.api.deps import StateDep
 from app.core.errors import Unavailable
+from app.schemas.health import Health, Readiness
 
 router = APIRouter(tags=["health"])
 
@@ -16,10 +18,6 @@ class Lifecycle:
     def __init__(self) -> None:
         self.started = False
         self.draining = False
-
-
-class Health(BaseModel):
-    status: Literal["ok"] = "ok"
 
 
 async def get_lifecycle(request: Request) -> Lifecycle:
@@ -40,16 +38,23 @@ async def require_serving(lifecycle: LifecycleDep) -> None:
         raise Unavailable("draining" if lifecycle.draining else "starting")
 
 
+async def require_reached(state: StateDep) -> None:
+    """The database, and its schema, once since the start."""
+    if not state.database.reached:
+        why = state.database.dependency.health.detail or "it has not answered"
+        raise Unavailable(f"postgresql was not reached yet: {why}")
+
+
 @router.get("/livez")
 async def live() -> Health:
     """The process is alive."""
     return Health()
 
 
-@router.get("/readyz", dependencies=[Depends(require_serving)])
-async def ready() -> Health:
+@router.get("/readyz", dependencies=[Depends(require_serving), Depends(require_reached)])
+async def ready(state: StateDep) -> Readiness:
     """This process may be sent requests."""
-    return Health()
+    return Readiness(dependencies=state.dependencies.health())
 
 
 @router.get("/startupz", dependencies=[Depends(require_started)])

@@ -17,6 +17,7 @@ from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketState
 
 from app.api.metrics import AUTH_FAILURES
+from app.core.breaker import DatabaseAway
 from app.core.errors import (
     DomainError,
     InvalidCredentials,
@@ -247,6 +248,11 @@ async def _database_error(connection: HTTPConnection, error: DBAPIError) -> Prob
     raise error
 
 
+async def _database_away(connection: HTTPConnection, _: DatabaseAway) -> ProblemResponse:
+    """Said at once, to all: one line when it went away is enough."""
+    return of(connection.scope, Unavailable("the database is away: try again in a moment"))
+
+
 async def _unavailable(connection: HTTPConnection, error: Exception) -> ProblemResponse:
     log.error("a dependency is away", exc_info=error)
     return of(connection.scope, Unavailable("a part of the service is away: try again in a moment"))
@@ -290,6 +296,7 @@ def register(app: FastAPI) -> None:
         WebSocketRequestValidationError: _validation_error,
         HTTPException: _http_exception,
         DBAPIError: _database_error,
+        DatabaseAway: _database_away,
         PoolTimeout: _unavailable,
         # A refused connection, a socket that is not there, a statement past its time.
         OSError: _unavailable,

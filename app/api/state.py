@@ -14,6 +14,8 @@ from app.core.security import PasswordHashing
 from app.core.transaction import Sessions
 from app.jobs import KindRegistry
 from app.services.api_keys import ApiKeyUses
+from app.services.database_watch import DatabaseWatch
+from app.services.dependencies import DependencyWatch
 from app.services.dispatch_hint import DispatchHint
 from app.services.events import EventHub
 from app.services.rate_limits import RateLimiter
@@ -32,6 +34,8 @@ class State:
     hint: DispatchHint
     limits: RateLimiter
     api_key_uses: ApiKeyUses
+    database: DatabaseWatch
+    dependencies: DependencyWatch
     # None: this server sends no mail.
     mailer: Mailer | None
 

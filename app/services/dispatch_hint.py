@@ -5,6 +5,7 @@ One task per process. What it could not tell is not kept: controllers poll, and 
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,9 @@ log = structlog.get_logger(__name__)
 # Events that wait while Redis is slow; the oldest give way.
 MAX_EVENTS = 1000
 
+# Seconds without anything to tell, until Redis is asked whether it is there.
+PING_EVERY = 5.0
+
 
 def hint_client(redis: config.Redis) -> Redis:
     """One connection that gives up at the first failure: what it carries is not worth a second."""
@@ -36,10 +40,13 @@ def hint_client(redis: config.Redis) -> Redis:
 
 
 class DispatchHint:
-    """`reachable` says how the last telling went."""
+    """`reachable` says how the last telling went, `fault` why it went wrong."""
 
     def __init__(self, redis: Redis) -> None:
         self.reachable = True
+        self.told = False
+        """At least once: `reachable` is known, not assumed."""
+        self.fault: str | None = None
         self._redis = redis
         self._pools: set[str] = set()
         self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS)
@@ -70,7 +77,10 @@ class DispatchHint:
 
     async def _tell_for_ever(self) -> None:
         while True:
-            await self._something.wait()
+            if self.told or self.fault is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PING_EVERY):
+                        await self._something.wait()
             self._something.clear()
             pools, self._pools = self._pools, set()
             events = list(self._events)
@@ -81,13 +91,18 @@ class DispatchHint:
                 if self.reachable:
                     log.warning("redis is away: jobs start by polling", error=repr(error))
                 self.reachable = False
+                self.fault = str(error) or type(error).__name__
             else:
                 if not self.reachable:
                     log.info("redis is back")
-                self.reachable = True
+                self.reachable = self.told = True
+                self.fault = None
 
     async def _tell(self, pools: set[str], events: list[JobEvent]) -> None:
         """Bounded by the client's own timeouts."""
+        if not pools and not events:
+            await self._redis.ping()
+            return
         async with self._redis.pipeline(transaction=False) as pipeline:
             for name in sorted(pools):
                 pipeline.publish(channels.DISPATCH, name)

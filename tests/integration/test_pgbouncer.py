@@ -220,8 +220,8 @@ def test_each_process_takes_the_connections_that_it_says(
                     key = {"X-API-Key": f"hl_{'0' * 12}_{'x' * 43}"}
                     asked = threads.map(lambda _: httpx2.get(url, headers=key), range(200))
                     assert {answer.status_code for answer in asked} == {401}
-                assert "database_connections=3" in running.output
-                assert server_connections(pooled.postgres) - before == 3
+                assert "database_connections=4" in running.output
+                assert server_connections(pooled.postgres) - before == 4
 
                 running.worker(concurrency=2).ready()
                 running.controller().ready()
@@ -230,8 +230,8 @@ def test_each_process_takes_the_connections_that_it_says(
                 assert "database_connections=3" in running.output
                 said = sum(map(int, re.findall(r"database_connections=(\d+)", running.output)))
                 taken = server_connections(pooled.postgres) - before
-                assert said == 3 + (1 + 2) + CONNECTIONS
-                assert 3 + 3 < taken <= said
+                assert said == 4 + (1 + 2) + CONNECTIONS
+                assert 4 + 3 < taken <= said
         finally:
             redis.stop()
 

@@ -1,3 +1,4 @@
+import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Annotated
@@ -7,12 +8,16 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.deps import NOT_STORED, EventsDep, SessionsDep, StreamingUser
+from app.api.gauges import counted_stream
 from app.api.openapi import Responses, problems
-from app.core.errors import DomainError, NotFound
+from app.core.errors import DomainError, NotFound, Unavailable
 from app.schemas.job import MAX_SEQ, JobEvent
 from app.services import jobs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+# Milliseconds that a client waits before it connects again: this process is about to leave.
+COME_AGAIN = (500, 1500)
 
 STREAM: Responses = {
     200: {
@@ -70,6 +75,10 @@ async def job_events(
     """
     # A stream has no way to say why it ends early: who comes again is told.
     async with aclosing(watched):
-        with suppress(DomainError):
-            async for event in watched:
-                yield ServerSentEvent(data=event, event="job", id=str(event.seq))
+        with counted_stream("sse"), suppress(DomainError):
+            try:
+                async for event in watched:
+                    yield ServerSentEvent(data=event, event="job", id=str(event.seq))
+            except Unavailable:
+                # All of this process's clients come again, and not all at once.
+                yield ServerSentEvent(retry=random.randint(*COME_AGAIN))  # noqa: S311

@@ -3,6 +3,7 @@ from uuid import UUID
 from fastapi import APIRouter, WebSocket
 
 from app.api.deps import ApiKeyUsesDep, EventsDep, SessionsDep, SettingsDep, get_caller
+from app.api.gauges import counted_stream
 from app.api.sockets import receive_first, send_all
 from app.schemas.job import JobWatch
 from app.services import jobs
@@ -27,4 +28,5 @@ async def job_socket(
     caller = await get_caller(sessions, settings, uses, token, key)
     async with sessions() as session:
         await jobs.get(session, caller.id, job_id)
-    await send_all(socket, hub.watch(job_id, caller, after=asked.after))
+    with counted_stream("websocket"):
+        await send_all(socket, hub.watch(job_id, caller, after=asked.after))

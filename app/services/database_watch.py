@@ -1,0 +1,187 @@
+"""Watches PostgreSQL over a connection of its own, and opens and closes the breaker before it.
+
+A server that refuses is known at once. One that says nothing is found out by what waits for it: a
+pool whose connections are in use, and of which none comes back, makes this one ask. What is slow
+but answers here is not away, and what answers anywhere is not away either.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, NoReturn, Self, TypeVar
+
+import asyncpg
+import structlog
+
+from app.core.breaker import Breaker
+from app.core.config import Database
+from app.core.db import GuardedPool, connect
+from app.core.revisions import read_revisions
+from app.core.tasks import stop
+from app.services.dependencies import Dependency
+
+log = structlog.get_logger(__name__)
+
+# Seconds between two looks at the pool: 20 a second take 0.1% of a core.
+TICK = 0.05
+
+# Seconds in which no connection came back to the pool, until this one asks the server.
+STALLED = 0.1
+
+# Seconds that the server has for an answer, or for a new connection (a process of its own, TLS, a
+# password to hash), until the breaker opens.
+ANSWER = 0.2
+CONNECT = 1.5
+
+# Seconds without an answer until statements under way are given up with their connections, and
+# until this one tries another connection.
+HOPELESS = 2.0
+GIVE_UP = 4.0
+
+# Seconds between questions that nothing calls for, while the schema is not there, and between
+# attempts to connect.
+EVERY = 5.0
+EVERY_UNREADY = 1.0
+RETRY = 0.25
+
+# What a server that is away makes of a connection. Others are its own refusals: of a password, of
+# one connection too many. Those that the pool has still work.
+AWAY = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+)
+
+T = TypeVar("T")
+
+
+class DatabaseWatch:
+    """`reached`: the server, with a schema that this code can work on, once since the start."""
+
+    def __init__(self, database: Database, breaker: Breaker, pool: GuardedPool) -> None:
+        self.reached = False
+        self.dependency = Dependency("postgresql")
+        self._database = database
+        self._breaker = breaker
+        self._pool = pool
+        self._revisions = read_revisions()
+        self._opened_at = 0.0
+        self._task: asyncio.Task[NoReturn] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch(), name="watch: postgresql")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            await stop(self._task)
+
+    async def _watch(self) -> NoReturn:
+        while True:
+            try:
+                await self._stay_in_contact()
+            except AWAY as error:
+                self._is_away(str(error) or type(error).__name__)
+            except asyncpg.PostgresError as error:
+                self.dependency.is_down(str(error))
+            except Exception as error:
+                # Whatever it was, a watch that ends would leave the breaker as it is for ever.
+                log.exception("watch interrupted")
+                self.dependency.is_down(str(error))
+            await asyncio.sleep(RETRY)
+
+    async def _stay_in_contact(self) -> NoReturn:
+        """One connection's life."""
+        self._breaker.suspected = False
+        connecting = connect(self._database, within=GIVE_UP)
+        connection = await self._patiently(connecting, patience=CONNECT)
+        try:
+            while True:
+                await self._patiently(connection.execute("SELECT 1"), patience=ANSWER)
+                self._is_back()
+                if not self.reached:
+                    await self._look_at_schema(connection)
+                await self._wait(connection)
+        finally:
+            connection.terminate()
+
+    async def _look_at_schema(self, connection: asyncpg.Connection) -> None:
+        try:
+            asked = connection.fetchval("SELECT version_num FROM alembic_version")
+            current = await self._patiently(asked, patience=ANSWER)
+        except asyncpg.UndefinedTableError:
+            current = None
+        fault = self._revisions.fault(current)
+        if fault is not None:
+            self.dependency.is_down(fault)
+            return
+        self.dependency.is_up()
+        self.reached = True
+        log.info("ready", revision=current)
+
+    async def _wait(self, connection: asyncpg.Connection) -> None:
+        """Until it is time to ask again, or something seems wrong."""
+        breaker = self._breaker
+        asked_at = time.monotonic()
+        due = asked_at + (EVERY if self.reached else EVERY_UNREADY)
+        busy_since = asked_at
+        while (now := time.monotonic()) < due:
+            if self._pool.checkedout() == 0:
+                busy_since = now
+            stalled = now - max(busy_since, breaker.answered_at) > STALLED
+            if stalled or breaker.suspected or connection.is_closed():
+                breaker.suspected = False
+                return
+            await asyncio.sleep(TICK)
+
+    async def _patiently(self, asking: Coroutine[Any, Any, T], *, patience: float) -> T:
+        """Its answer, however late; meanwhile the breaker opens when `patience` has run out.
+
+        Patience is counted in turns of the event loop: what comes late because this process was
+        busy has come. Raises `TimeoutError` after `GIVE_UP`.
+        """
+        task = asyncio.create_task(asking)
+        answered_at = self._breaker.answered_at
+        began = time.monotonic()
+        waited = 0.0
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=TICK / 2)
+                waited += TICK / 2
+                if self._breaker.answered_at > answered_at:
+                    # Something else was answered: this is late, and no more.
+                    answered_at = self._breaker.answered_at
+                    waited = 0.0
+                    self._is_back()
+                elif waited > patience and not task.done():
+                    self._is_away("no answer")
+                if waited > GIVE_UP and time.monotonic() - began > GIVE_UP and not task.done():
+                    raise TimeoutError(f"no answer within {GIVE_UP:g} s")
+            return task.result()
+        finally:
+            await stop(task)
+
+    def _is_away(self, why: str) -> None:
+        now = time.monotonic()
+        if not self._breaker.open:
+            self._breaker.open = True
+            self._opened_at = now
+        elif now - self._opened_at > HOPELESS:
+            self._breaker.end_statements()
+        self.dependency.is_down(why)
+
+    def _is_back(self) -> None:
+        breaker = self._breaker
+        if breaker.open:
+            if time.monotonic() - self._opened_at > HOPELESS:
+                breaker.epoch += 1
+            breaker.open = False
+        if self.reached:
+            self.dependency.is_up()
