@@ -4,10 +4,13 @@ import asyncio
 import gc
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from math import ceil
 from pathlib import Path
 from types import FrameType
@@ -25,9 +28,13 @@ from app.core.config import ConfigurationError, Settings
 from app.core.logging import configure_logging
 from app.core.sockets import BACKLOG, listen
 from app.core.storage import open_store
+from app.core.tasks import stop
 
-# Seconds that a worker has, after its open requests' time, for its lifespan's end.
-LIFESPAN_END = 5
+# Seconds that open requests have once it has to be quick.
+HURRY = 1.0
+
+# prometheus_client's own variable.
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 # A proxy keeps idle connections for up to a minute; who closes first must not be us, or a request
 # that is on its way meets a closed connection (502).
@@ -55,12 +62,16 @@ class ApiServer(Server):
         super().__init__(config)
         self._arbiter = arbiter
         self._shutdown_delay = shutdown_delay
+        self._hurried = False
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's own raises the signal again after the shutdown: its default action would
         # end the process before the interpreter's end, with another exit code than 0.
         self.should_exit = True
+        # A second SIGTERM is no sign of haste here: who signals a whole group of processes means
+        # the arbiter, too, which hands on its own.
+        self._hurried = self._hurried or sig != signal.SIGTERM
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -79,14 +90,43 @@ class ApiServer(Server):
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Unready; then accept nothing; then end the streams; then wait for open requests."""
+        # Here, where it is loaded already: it is none of the arbiter's.
+        from app.api.protocol import ProblemProtocol
+
         self.config.app.state.lifecycle.draining = True  # type: ignore[union-attr]
-        await asyncio.sleep(self._shutdown_delay)
+        for connection in self.server_state.connections:
+            if isinstance(connection, ProblemProtocol):
+                connection.answer_last()
+        loop = asyncio.get_running_loop()
+        accept_until = loop.time() + self._shutdown_delay
+        while not self._hurried and loop.time() < accept_until:
+            # A sign of life, and the date: an arbiter that stops nothing replaces who gives none.
+            await super().on_tick(0)
+            await asyncio.sleep(0.1)
         for server in self.servers:
             server.close()
+        # What has been sent to idle connections by now is read, and so they are idle no more.
+        await asyncio.sleep(0)
         # uvicorn waits for connections before it ends the lifespan, and a stream ends by itself
         # only with its job: so they are told first.
         self.lifespan.state["heavylift"].events.close()
         await super().shutdown(sockets)
+
+    @override
+    async def _wait_tasks_to_complete(self) -> None:
+        """Raises `TimeoutError` when it has to be quick, and is not."""
+        done = asyncio.ensure_future(super()._wait_tasks_to_complete())
+        hurried_for = 0.0
+        try:
+            while not done.done():
+                await asyncio.wait({done}, timeout=0.1)
+                await super().on_tick(0)
+                hurried_for += 0.1 * self._hurried
+                if hurried_for > HURRY:
+                    raise TimeoutError
+            done.result()
+        finally:
+            await stop(done)
 
 
 class ApiWorker(UvicornWorker):  # type: ignore[misc]
@@ -120,9 +160,27 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None
         )
-        await server.serve(sockets=self.sockets)
+        with self._signals():
+            await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Its own metrics, where it is the only worker."""
+        listener: socket.socket | None = self.app.worker_signals
+        if listener is None:
+            yield
+            return
+        from prometheus_client import REGISTRY
+
+        from app.core.signals import SignalServer
+
+        server = SignalServer(listener, REGISTRY).start()
+        try:
+            yield
+        finally:
+            server.close()
 
 
 class GunicornLog(Logger):  # type: ignore[misc]
@@ -150,9 +208,79 @@ def scratch_folder() -> str:
     return tempfile.gettempdir()
 
 
+class ApiArbiter(Arbiter):  # type: ignore[misc]
+    """A second SIGTERM hurries: gunicorn's own knows SIGINT and SIGQUIT for that."""
+
+    def __init__(self, app: BaseApplication) -> None:
+        self._terms = 0
+        super().__init__(app)
+
+    @override
+    def signal(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGTERM:
+            self._terms += 1
+        super().signal(signal.SIGQUIT if self._terms > 1 else sig, frame)
+
+    @override
+    def handle_term(self) -> None:
+        if self._terms > 1:
+            self.stop(False)
+        super().handle_term()
+
+
+def forget_gauges(_: Arbiter, worker: UvicornWorker) -> None:
+    """Of a process that is gone; its counts still count."""
+    if SHARED_METRICS in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def shared_metrics() -> Iterator[None]:
+    """Let several processes count together, in files in memory (no exemplars: it has none).
+
+    `prometheus_client` looks for the folder's name when it is first imported.
+    """
+    if "prometheus_client" in sys.modules:
+        raise RuntimeError("prometheus_client was imported before its processes' folder was made")
+    folder = tempfile.mkdtemp(prefix="heavylift-metrics-", dir=scratch_folder())
+    os.environ[SHARED_METRICS] = folder
+    maker = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == maker:  # and no worker, which leaves through here as well
+            del os.environ[SHARED_METRICS]
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def signals_of_all(listener: socket.socket) -> Iterator[None]:
+    """The arbiter's page: the sums over its workers."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from app.core.signals import SignalServer
+
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    maker = os.getpid()
+    server = SignalServer(listener, registry).start()
+    try:
+        yield
+    finally:
+        if os.getpid() == maker:
+            server.close()
+
+
 class ApiApplication(BaseApplication):  # type: ignore[misc]
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, signals: socket.socket | None
+    ) -> None:
         self.settings = settings
+        # For the one worker, whichever it is by now; several have their arbiter's.
+        self.worker_signals = signals if settings.api.processes == 1 else None
         # gunicorn makes a socket object of its own around the descriptor, and closes it.
         self._descriptor = listener.detach()
         super().__init__()
@@ -169,9 +297,10 @@ class ApiApplication(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "logger_class": GunicornLog,
             "timeout": STALLED,
-            "graceful_timeout": ceil(api.shutdown_delay + api.grace) + LIFESPAN_END,
+            "graceful_timeout": ceil(api.shutdown_delay + api.grace) + api.lifespan_end,
             "keepalive": KEEP_ALIVE,
             "forwarded_allow_ips": api.forwarded_allow_ips,
+            "child_exit": forget_gauges,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -205,11 +334,21 @@ def serve(settings: Settings, *, descriptor: int | None = None) -> int:
         except OSError as error:
             raise ConfigurationError(f"--fd {descriptor}: {error.strerror}") from None
     configure_logging(json=settings.environment == "production")
-    host, port = listener.getsockname()[:2]
-    structlog.get_logger().info("listening", host=host, port=port, pid=os.getpid())
     arbiter = os.getpid()
     try:
-        Arbiter(ApiApplication(settings, listener)).run()
+        with ExitStack() as stack:
+            together = settings.api.processes > 1 and settings.signals.port is not None
+            if together:
+                stack.enter_context(shared_metrics())
+            # Not before: it loads prometheus_client.
+            from app.core.signals import open_port
+
+            signals = open_port(settings.signals)
+            if together and signals is not None:
+                stack.enter_context(signals_of_all(signals))
+            host, port = listener.getsockname()[:2]
+            structlog.get_logger().info("listening", host=host, port=port, pid=os.getpid())
+            ApiArbiter(ApiApplication(settings, listener, signals)).run()
     except SystemExit as ended:
         if os.getpid() != arbiter:  # a worker, which gunicorn forked below this very call
             raise

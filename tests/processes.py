@@ -40,6 +40,7 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
         "HEAVYLIFT_DATABASE_URL": settings.database.url.get_secret_value(),
         "HEAVYLIFT_REDIS_URL": settings.redis.url.get_secret_value(),
         "HEAVYLIFT_STORAGE_URL": settings.storage.url,
+        "HEAVYLIFT_API_SHUTDOWN_DELAY": "0",
         **changes,
     }
 

@@ -4,8 +4,13 @@ from uuid import uuid4
 
 import structlog
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
+from app.api.health import Lifecycle
 from app.api.middleware import HEADER
 from app.api.problems import bad_request
 
@@ -13,6 +18,26 @@ log = structlog.get_logger(__name__)
 
 
 class ProblemProtocol(HttpToolsProtocol):
+    @property
+    def _draining(self) -> bool:
+        lifecycle: Lifecycle = self.config.app.state.lifecycle  # type: ignore[union-attr]
+        return lifecycle.draining
+
+    @override
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._draining:
+            self.answer_last()
+
+    def answer_last(self) -> None:
+        """Say `Connection: close` in the answer, if it has not begun: its client connects anew.
+
+        A connection that is closed without a word may be just when its client asks again.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_started:
+            cycle.keep_alive = False
+
     @override
     def send_400_response(self, msg: str) -> None:
         request_id = uuid4().hex

@@ -26,6 +26,7 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import (
@@ -324,8 +325,33 @@ class Api(Group):
     )
     grace: PositiveFloat = Field(20, description="Seconds that open requests have at shutdown.")
     shutdown_delay: NonNegativeFloat = Field(
-        0, description="Seconds it still accepts at shutdown, unready: a load balancer is late."
+        5, description="Seconds it still accepts at shutdown, unready: a load balancer is late."
     )
+    termination_grace: PositiveFloat = Field(
+        35,
+        validate_default=True,
+        description="Seconds from SIGTERM to SIGKILL that whoever runs it gives (Kubernetes: "
+        "terminationGracePeriodSeconds): the two above and 6 more, or more.",
+    )
+
+    # Seconds, after its open requests' time, for the end of what a process owns, and for its
+    # arbiter to see that it has ended.
+    lifespan_end: ClassVar[int] = 5
+    reaping: ClassVar[int] = 1
+
+    @field_validator("termination_grace")
+    @classmethod
+    def _fits(cls, seconds: float, info: ValidationInfo) -> float:
+        needed = {name: info.data.get(name, 0) for name in ("shutdown_delay", "grace")}
+        least = sum(needed.values()) + cls.lifespan_end + cls.reaping
+        if seconds < least:
+            sizes = " and ".join(
+                f"{PREFIX}API_{name.upper()} ({value:g})" for name, value in needed.items()
+            )
+            raise ValueError(
+                f"{seconds:g} s end it before {sizes} do: make it {least:g} or more, or those less"
+            )
+        return seconds
 
 
 class Log(Group):

@@ -334,6 +334,8 @@ class Stack:
             ours[f"{keys}_FILE"] = str(path)
         defaults = {
             f"{PREFIX}API_GRACE": str(API_GRACE),
+            # Nothing balances its load.
+            f"{PREFIX}API_SHUTDOWN_DELAY": "0",
             f"{PREFIX}NEWSLETTER_PAGE_URL": f"{self.base_url}/newsletter",
             f"{PREFIX}WORKER_SCRATCH": str(self._scratch),
         }

@@ -46,6 +46,13 @@ async def connect(served: ASGIApp, token: str | None = None) -> AsyncIterator[As
         yield client
 
 
+async def is_ready(client: AsyncClient) -> None:
+    """Until the process says so: it has reached its database then."""
+    with anyio.fail_after(10):
+        while (await client.get("/readyz")).status_code != 200:
+            await anyio.sleep(0.01)
+
+
 async def a_statement_waits(engine: Engine) -> None:
     """Until one does, for a lock that another transaction has."""
     waiting = text(

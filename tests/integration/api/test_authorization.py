@@ -16,7 +16,7 @@ from app.core.links import sign_link
 from app.jobs import load_kinds
 from app.main import create_app
 from app.services import ledger, newsletter
-from tests.integration.api.conftest import PASSWORD
+from tests.integration.api.conftest import PASSWORD, is_ready
 from tests.integration.api.kinds import KINDS
 from tests.integration.api.test_openapi import PROBLEM, operations
 from tests.ledger_view import KEEP
@@ -264,6 +264,9 @@ async def test_each_may_do_what_the_matrix_says_and_nothing_else(
     make_cast: MakeCast,
     make_ids: MakeIds,
 ) -> None:
+    if path == "/readyz":
+        await is_ready(anonymous)
+
     async def answer(cast: Cast, ids: dict[str, str]) -> tuple[int, str]:
         """Its status and, of a refusal, its words, which name no id."""
         url = path.format(**ids, kind="word.count")

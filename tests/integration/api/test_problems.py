@@ -17,7 +17,7 @@ from app.api.deps import SessionDep
 from app.api.problems import RequestTooLarge
 from app.core.config import Settings
 from app.main import create_app
-from tests.integration.api.conftest import connect, serving
+from tests.integration.api.conftest import connect, is_ready, serving
 from tests.integration.api.kinds import KINDS
 from tests.integration.listening import listening
 
@@ -407,9 +407,7 @@ async def test_without_a_database_it_is_unavailable(settings: Settings, clean: N
 
 
 async def test_a_process_that_drains_says_so(app: FastAPI, anonymous: AsyncClient) -> None:
-    async with asyncio.timeout(10):
-        while (await anonymous.get("/readyz")).status_code != 200:
-            await asyncio.sleep(0.01)
+    await is_ready(anonymous)
     app.state.lifecycle.draining = True
     check(await anonymous.get("/readyz"), 503, "unavailable")
     assert (await anonymous.get("/livez")).status_code == 200

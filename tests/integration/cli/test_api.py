@@ -19,9 +19,14 @@ from websockets.sync.client import connect
 
 from app.embedded.stack import command
 from tests.integration.cli.conftest import clean_environment, is_one_line, run_process
+from tests.processes import until
 
 # So long that a test whose process waits for an open stream or request ends at its own limit.
-GRACE = {"HEAVYLIFT_API_GRACE": "600"}
+GRACE = {
+    "HEAVYLIFT_API_GRACE": "600",
+    "HEAVYLIFT_API_SHUTDOWN_DELAY": "0",
+    "HEAVYLIFT_API_TERMINATION_GRACE": "2000",
+}
 LIMIT = 30
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -35,6 +40,11 @@ class Api:
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
 
+    def ready(self) -> bool:
+        with closing(self.connect()) as connection:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+
     def workers(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children()
 
@@ -43,7 +53,7 @@ class Api:
 def running(variables: Mapping[str, str], **more: str) -> Iterator[Api]:
     process = subprocess.Popen(
         command("api"),
-        env=clean_environment(**variables, **GRACE, **more),
+        env=clean_environment(**{**variables, **GRACE, **more}),
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -55,9 +65,7 @@ def running(variables: Mapping[str, str], **more: str) -> Iterator[Api]:
             found = re.search(r"port=(\d+)", line)
             assert found is not None
             api = Api(process, int(found[1]))
-            with closing(api.connect()) as connection:
-                connection.request("GET", "/readyz")
-                assert connection.getresponse().status == 200
+            until(api.ready, seconds=LIMIT, what="the API is ready")
             yield api
     finally:
         with suppress(ProcessLookupError):
@@ -179,12 +187,7 @@ def test_a_request_comes_from_where_its_proxy_says(
 def test_says_that_it_is_unready_while_it_still_accepts(variables: Mapping[str, str]) -> None:
     with running(variables, HEAVYLIFT_API_SHUTDOWN_DELAY="600") as api:
         api.process.terminate()
-        status = 200
-        while status == 200:
-            with closing(api.connect()) as connection:
-                connection.request("GET", "/readyz")
-                status = connection.getresponse().status
-        assert status == 503
+        until(lambda: not api.ready(), seconds=LIMIT, what="it is unready")
         with closing(api.connect()) as connection:
             connection.request("GET", "/livez")
             assert connection.getresponse().status == 200
@@ -197,9 +200,8 @@ def test_a_worker_that_dies_is_replaced_and_none_outlives_the_arbiter(
     with running(variables) as api:
         (first,) = api.workers()
         first.kill()
-        with closing(api.connect()) as connection:  # the socket is the arbiter's, too: it waits
-            connection.request("GET", "/readyz")
-            assert connection.getresponse().status == 200
+        # The socket is the arbiter's, too: who connects waits, and is not refused.
+        until(api.ready, seconds=LIMIT, what="another one is ready")
         (second,) = api.workers()
         assert second.pid != first.pid
         api.process.kill()
