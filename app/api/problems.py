@@ -240,10 +240,20 @@ def _allowed(connection: HTTPConnection) -> str:
 _NO_SUCH_TEXT = frozenset({"22021", "22P05"})
 
 
+# Classes of what PostgreSQL says that ends, or refuses, a connection: 08, one that broke; 53, too
+# many; 57P, the server is about to stop, or starts. SQLAlchemy has no type of its own for most.
+_AWAY = ("08", "53", "57P")
+
+
 async def _database_error(connection: HTTPConnection, error: DBAPIError) -> ProblemResponse:
-    if getattr(error.orig, "sqlstate", None) in _NO_SUCH_TEXT:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state in _NO_SUCH_TEXT:
         return of(connection.scope, InvalidInput("text here can't hold the character U+0000"))
-    if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+    if (
+        error.connection_invalidated
+        or state.startswith(_AWAY)
+        or isinstance(error, OperationalError | InterfaceError)
+    ):
         return await _unavailable(connection, error)
     raise error
 

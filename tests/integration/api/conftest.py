@@ -49,7 +49,7 @@ async def connect(served: ASGIApp, token: str | None = None) -> AsyncIterator[As
 async def is_ready(client: AsyncClient) -> None:
     """Until the process says so: it has reached its database then."""
     with anyio.fail_after(10):
-        while (await client.get("/readyz")).status_code != 200:
+        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
             await anyio.sleep(0.01)
 
 

@@ -1,0 +1,198 @@
+"""Readiness waits for the database and its schema once; the breaker spares everybody the wait."""
+
+import signal
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import pytest
+from alembic.script import ScriptDirectory
+from httpx2 import AsyncClient
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from app.core import config
+from app.core.breaker import Breaker, DatabaseAway
+from app.core.config import Settings
+from app.core.db import async_engine, direct_engine, pool_of
+from app.core.revisions import Revisions, read_revisions
+from app.embedded import EmbeddedPostgres
+from app.main import create_app
+from app.migrations import configuration, upgrade
+from app.services.database_watch import DatabaseWatch
+from tests.integration.api.conftest import connect, is_ready, serving
+from tests.integration.api.kinds import KINDS
+from tests.integration.listening import eventually
+from tests.servers import scratch_folder
+
+pytestmark = pytest.mark.anyio
+
+ONE = text("SELECT 1")
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[EmbeddedPostgres]:
+    """One that is not started yet."""
+    with scratch_folder() as folder:
+        server = EmbeddedPostgres(folder / "pg", durable=False)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def own_database(settings: Settings, own_postgres: EmbeddedPostgres) -> config.Database:
+    return settings.database.model_copy(update={"url": SecretStr(own_postgres.url())})
+
+
+@pytest.fixture
+async def watched(settings: Settings, own_database: config.Database) -> AsyncIterator[AsyncClient]:
+    """A client of an application whose database that is."""
+    app = create_app(settings.model_copy(update={"database": own_database}), KINDS)
+    async with serving(app) as served, connect(served) as client:
+        yield client
+
+
+async def says(client: AsyncClient, status: int, what: str) -> None:
+    with anyio.fail_after(30):
+        while True:
+            response = await client.get("/readyz")
+            if response.status_code == status and what in response.text:
+                return
+            await anyio.sleep(0.02)
+
+
+async def test_all_dependencies_are_shown(anonymous: AsyncClient) -> None:
+    await is_ready(anonymous)
+    body: dict[str, Any] = {}
+    states: dict[str, str] = {}
+    with anyio.fail_after(10):
+        while not states or "unknown" in states.values():
+            body = (await anonymous.get("/readyz")).json()
+            states = {name: one["state"] for name, one in body["dependencies"].items()}
+            await anyio.sleep(0.05)
+    assert body["status"] == "ok"
+    assert states == {"postgresql": "up", "redis": "up", "storage": "up"}
+
+
+@pytest.mark.slow
+async def test_a_process_comes_up_before_its_database(
+    watched: AsyncClient, own_postgres: EmbeddedPostgres, own_database: config.Database
+) -> None:
+    await says(watched, 503, "postgresql was not reached yet: ")
+    assert (await watched.get("/livez")).status_code == 200
+    assert (await watched.get("/startupz")).status_code == 200
+    await anyio.to_thread.run_sync(own_postgres.start)
+    await says(watched, 503, "the database has no schema yet: run `heavylift migrate`")
+    await anyio.to_thread.run_sync(upgrade, own_database, "0001")
+    await says(watched, 503, "the schema is at 0001, this needs ")
+    await anyio.to_thread.run_sync(upgrade, own_database)
+    await is_ready(watched)
+    # From now on it is away for all processes alike.
+    await anyio.to_thread.run_sync(own_postgres.stop)
+    await says(watched, 200, '"postgresql":{"state":"down"')
+    refused = await watched.post("/api/v1/auth/login", data={"username": "a", "password": "b"})
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    await anyio.to_thread.run_sync(own_postgres.start)
+    await says(watched, 200, '"postgresql":{"state":"up"')
+    answer = await watched.post("/api/v1/auth/login", data={"username": "a", "password": "b"})
+    assert answer.status_code == 401
+
+
+@pytest.mark.slow
+async def test_of_a_frozen_server_nobody_waits_for_long(
+    own_postgres: EmbeddedPostgres, own_database: config.Database
+) -> None:
+    await anyio.to_thread.run_sync(own_postgres.start)
+    await anyio.to_thread.run_sync(upgrade, own_database)
+    breaker = Breaker()
+    patient = own_database.model_copy(update={"statement_timeout": 600.0})
+    engine = async_engine(patient, breaker)
+    watch = DatabaseWatch(own_database, breaker, pool_of(engine))
+    ended: list[type[BaseException]] = []
+
+    async def ask() -> None:
+        try:
+            async with engine.connect() as connection:
+                await connection.execute(ONE)
+        except (DBAPIError, DatabaseAway, OSError) as error:
+            ended.append(type(error))
+
+    async with watch:
+        with anyio.fail_after(30):
+            await eventually(lambda: watch.reached)
+            await ask()
+            assert ended == []
+            own_postgres.signal_all(signal.SIGSTOP)
+            try:
+                # More than the pool has: some have a connection, some wait for one.
+                async with anyio.create_task_group() as asking:
+                    for _ in range(own_database.pool_size + 5):
+                        asking.start_soon(ask)
+                assert breaker.open
+                assert len(ended) == own_database.pool_size + 5
+                with pytest.raises(DatabaseAway):
+                    await engine.connect().start()
+            finally:
+                own_postgres.signal_all(signal.SIGCONT)
+            await eventually(lambda: not breaker.open)
+            ended.clear()
+            await ask()
+            assert ended == []
+    await engine.dispose()
+
+
+async def test_connections_of_before_an_outage_are_made_anew(settings: Settings) -> None:
+    breaker = Breaker()
+    engine = async_engine(settings.database, breaker)
+    which = text("SELECT pg_backend_pid()")
+
+    async def backend() -> int:
+        async with engine.connect() as connection:
+            pid: int = (await connection.execute(which)).scalar_one()
+        return pid
+
+    first = await backend()
+    assert await backend() == first
+    breaker.epoch += 1
+    second = await backend()
+    assert second != first
+    # One that the server has ended is noticed without asking it.
+    other = async_engine(settings.database)
+    async with other.connect() as connection:
+        await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": second})
+    await anyio.sleep(0.05)
+    assert await backend() != second
+    await other.dispose()
+    await engine.dispose()
+
+
+async def test_a_lock_that_is_waited_for_opens_no_breaker(settings: Settings) -> None:
+    breaker = Breaker()
+    engine = async_engine(settings.database, breaker)
+    async with DatabaseWatch(settings.database, breaker, pool_of(engine)) as watch:
+        await eventually(lambda: watch.reached)
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT pg_sleep(1.5)"))
+        assert not breaker.open
+        assert breaker.epoch == 0
+    await engine.dispose()
+
+
+def test_revisions_are_those_that_alembic_knows(settings: Settings) -> None:
+    scripts = ScriptDirectory.from_config(configuration(direct_engine(settings.database)))
+    revisions = read_revisions()
+    assert revisions.head == scripts.get_current_head()
+    assert revisions.known == {script.revision for script in scripts.walk_revisions()}
+
+
+@pytest.mark.parametrize(
+    ("current", "fault"),
+    [("2", None), ("3", None), ("1", "is at 1, this needs 2"), (None, "no schema yet")],
+)
+def test_a_schema_of_a_newer_code_is_good(current: str | None, fault: str | None) -> None:
+    found = Revisions(frozenset({"1", "2"}), "2").fault(current)
+    assert (found is None) if fault is None else (found is not None and fault in found)
