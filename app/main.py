@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
     """Raises `ConfigurationError`."""
     settings = settings or load_settings()
     kinds = load_kinds() if kinds is None else kinds
-    configure_logging(json=settings.environment == "production")
+    configure_logging(settings.log)
     configure_tracing("api")
     try:
         kinds.require_pools(settings.jobs.pools)

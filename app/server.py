@@ -25,7 +25,7 @@ from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
 from app.core.config import ConfigurationError, Settings
-from app.core.logging import configure_logging
+from app.core.logging import configure_logging, log_crashes
 from app.core.sockets import BACKLOG, listen
 from app.core.storage import open_store
 from app.core.tasks import stop
@@ -333,7 +333,8 @@ def serve(settings: Settings, *, descriptor: int | None = None) -> int:
             listener = socket.socket(fileno=descriptor)
         except OSError as error:
             raise ConfigurationError(f"--fd {descriptor}: {error.strerror}") from None
-    configure_logging(json=settings.environment == "production")
+    configure_logging(settings.log)
+    log_crashes()
     arbiter = os.getpid()
     try:
         with ExitStack() as stack:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.core.config import load_settings
-from app.core.logging import configure_logging
+from app.core.logging import configure_logging, log_crashes
 
 # Of what production must be told; neither signs anything.
 USED = ("database", "redis", "storage")
@@ -26,7 +26,8 @@ def worker(
     from worker.main import run_worker
 
     settings = load_settings(USED)
-    configure_logging(json=settings.environment == "production")
+    configure_logging(settings.log)
+    log_crashes()
     raise typer.Exit(run_worker(settings, pool, concurrency or settings.worker.concurrency))
 
 
@@ -35,5 +36,6 @@ def controller() -> None:
     from worker.controller.main import run_controller
 
     settings = load_settings(USED)
-    configure_logging(json=settings.environment == "production")
+    configure_logging(settings.log)
+    log_crashes()
     run_controller(settings)

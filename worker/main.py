@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 import structlog
 from billiard.pool import EX_RECYCLE
 from billiard.process import current_process
+from billiard.util import get_logger
 from celery import Task, signals
 from celery.exceptions import SecurityWarning
 from prometheus_client import REGISTRY
@@ -101,6 +102,8 @@ def signals_served(
 
 def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     """Run a worker until it is told to stop; returns its exit code."""
+    from celery.apps import worker as celery_worker
+
     identity = identify(settings, pool)
     configure_tracing("worker")
     listener = open_port(settings.signals)
@@ -125,6 +128,8 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         # What it says of each message and of killed children is said here, with the job's id.
         logging.getLogger("celery").setLevel(logging.WARNING)
         logging.getLogger("celery.worker.request").setLevel(logging.CRITICAL)
+        # Of children that end: past all handlers, to stderr, if it is left as it is.
+        get_logger().propagate = True
 
     def child_started(**_: Any) -> None:
         nonlocal executor
@@ -177,6 +182,10 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     signals.worker_process_shutdown.connect(child_leaves, weak=False)
     signals.worker_ready.connect(parent_ready, weak=False)
     signals.worker_shutting_down.connect(parent_told_to_stop, weak=False)
+
+    # It prints past all logging, from a signal's handler, which must take no lock to log itself.
+    # That it drains is said by the parent's watch.
+    celery_worker.safe_say = lambda *_: None
 
     worker = celery.Worker(
         pool_cls="prefork",

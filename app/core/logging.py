@@ -1,13 +1,17 @@
 """Logs to stdout: one JSON object a line, or coloured text for a terminal."""
 
+import json
 import logging
 import os
 import sys
 import threading
+from types import TracebackType
+from typing import Any
 
 import structlog
 from structlog.typing import Processor
 
+from app.core.config import Log
 from app.core.masking import loggable
 
 
@@ -41,10 +45,20 @@ class Lines:
     debug = info = warning = error = critical = msg
 
 
-def configure_logging(*, json: bool) -> None:
+# One encoder: json.dumps makes one for each line.
+_json = json.JSONEncoder(default=repr).encode
+
+
+def _serialize(line: Any, **_: Any) -> str:
+    return _json(line)
+
+
+def configure_logging(settings: Log) -> None:
     """Once in a process; later calls change nothing."""
     if structlog.is_configured():
         return
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    text = sys.stdout.isatty() if settings.format is None else settings.format == "text"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -52,24 +66,29 @@ def configure_logging(*, json: bool) -> None:
     ]
     # Tracebacks without local variables: those hold passwords, and printing them took 2.7 s.
     render: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if json
-        else [
+        [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
             )
+        ]
+        if text
+        else [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_serialize),
         ]
     )
     lines = Lines()
     # A logger of structlog's kind, not the standard library's: 68 us less for each line.
     structlog.configure(
         processors=[*shared, *render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     # What libraries and servers say through the standard library, in the same form.
     handler = logging.StreamHandler(lines)
+    # Here as well: what a library's own logger lets through does not ask the root's level.
+    handler.setLevel(level)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -78,4 +97,30 @@ def configure_logging(*, json: bool) -> None:
     )
     root = logging.getLogger()
     root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    root.setLevel(level)
+    logging.captureWarnings(True)
+
+
+def log_crashes() -> None:
+    """What nobody caught, in this process and its children, is a line like any other."""
+    log = structlog.get_logger()
+
+    def process(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, traceback)
+        else:
+            log.critical("crashed", exc_info=(kind, error, traceback))
+
+    def thread(crash: threading.ExceptHookArgs) -> None:
+        if crash.exc_value is not None and not isinstance(crash.exc_value, SystemExit):
+            name = None if crash.thread is None else crash.thread.name
+            log.critical("thread crashed", thread=name, exc_info=crash.exc_value)
+
+    def unraisable(crash: Any) -> None:
+        log.error(crash.err_msg or "ignored exception", exc_info=crash.exc_value)
+
+    sys.excepthook = process
+    threading.excepthook = thread
+    sys.unraisablehook = unraisable

@@ -336,6 +336,8 @@ class Stack:
             f"{PREFIX}API_GRACE": str(API_GRACE),
             # Nothing balances its load.
             f"{PREFIX}API_SHUTDOWN_DELAY": "0",
+            # Its reader is a person, also behind the pipe that the parts' lines come through.
+            f"{PREFIX}LOG_FORMAT": "text",
             f"{PREFIX}NEWSLETTER_PAGE_URL": f"{self.base_url}/newsletter",
             f"{PREFIX}WORKER_SCRATCH": str(self._scratch),
         }

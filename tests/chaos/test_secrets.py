@@ -488,6 +488,7 @@ async def test_no_line_and_no_answer_carries_what_it_must_not(
     async with mail_server(received, authenticator=authenticate, auth_require_tls=False) as place:
         variables = {
             "HEAVYLIFT_ENVIRONMENT": mode,
+            "HEAVYLIFT_LOG_FORMAT": "json" if mode == "production" else "text",
             "HEAVYLIFT_DATABASE_URL": stack.postgres.url().replace(
                 "postgres@", f"postgres:{DATABASE_PASSWORD}@"
             ),

@@ -12,9 +12,10 @@ FORKS = 50
 FORK_WHILE_THREADS_LOG = f"""
 import logging, os, signal, sys, threading, time
 import structlog
+from app.core.config import Log
 from app.core.logging import configure_logging
 
-configure_logging(json=True)
+configure_logging(Log(format="json"))
 log = structlog.get_logger()
 over = threading.Event()
 
@@ -63,3 +64,66 @@ def test_a_child_forked_while_threads_log_can_log(buffering: list[str]) -> None:
     # All lines are whole: those of the threads, of the children, and of the standard library.
     events = [json.loads(line)["event"] for line in forking.stdout.splitlines()]
     assert events.count("child") == events.count("child's library") == FORKS
+
+
+UNCAUGHT = """
+import logging, sys, threading, warnings
+import structlog
+from app.core.config import Log
+from app.core.logging import configure_logging, log_crashes
+
+configure_logging(Log(level="{level}"))
+log_crashes()
+log = structlog.get_logger()
+for say in (log, logging.getLogger("library")):
+    say.debug("a debug line")
+    say.info("an info line")
+    say.warning("a warning line")
+    say.error("an error line")
+chatty = logging.getLogger("chatty")
+chatty.setLevel(logging.DEBUG)
+chatty.info("an info line")
+warnings.warn("old fashioned")
+thread = threading.Thread(target=lambda: 1 / 0, name="divides")
+thread.start()
+thread.join()
+
+class Falls:
+    def __del__(self):
+        raise KeyError("fell")
+
+Falls()
+raise ValueError("the end\\nof it")
+"""
+
+
+def printed(level: str, **environment: str) -> list[dict[str, str]]:
+    """What a process has said on stdout and stderr together."""
+    dying = subprocess.run(
+        [sys.executable, "-W", "default", "-c", UNCAUGHT.format(level=level)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert dying.returncode == 1
+    return [json.loads(line) for line in dying.stdout.splitlines()]
+
+
+def test_what_nobody_caught_is_a_line_too() -> None:
+    lines = {line["event"]: line for line in printed("info")}
+    assert "ValueError: the end" in lines["crashed"]["exception"]
+    assert lines["crashed"]["level"] == "critical"
+    assert lines["thread crashed"]["thread"] == "divides"
+    assert "ZeroDivisionError" in lines["thread crashed"]["exception"]
+    assert any("old fashioned" in event for event in lines)
+    assert any("KeyError" in line.get("exception", "") for line in lines.values())
+
+
+@pytest.mark.parametrize(("level", "said"), [("debug", 4), ("info", 3), ("error", 1)])
+def test_the_level_is_that_of_libraries_too(level: str, said: int) -> None:
+    events = [line["event"] for line in printed(level)]
+    # Of ours, of a library, and of a library that sets a level of its own.
+    expected = 2 * said + (level != "error")
+    assert len([event for event in events if event.endswith(" line")]) == expected

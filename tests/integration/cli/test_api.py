@@ -62,7 +62,7 @@ def running(variables: Mapping[str, str], **more: str) -> Iterator[Api]:
         assert process.stdout is not None
         with process.stdout:
             line = next(line for line in process.stdout if "listening" in line)
-            found = re.search(r"port=(\d+)", line)
+            found = re.search(r"\bport\W+(\d+)", line)
             assert found is not None
             api = Api(process, int(found[1]))
             until(api.ready, seconds=LIMIT, what="the API is ready")

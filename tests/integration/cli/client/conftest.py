@@ -33,7 +33,7 @@ def url(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with parts(settings, tmp_path_factory.mktemp("api")) as running:
         api = running.start("api", HEAVYLIFT_API_PORT="0", HEAVYLIFT_FILES_MAX_BYTES="1000000")
         found = until(
-            lambda: re.search(r"port=(\d+)", api.output), seconds=60, what="the API listens"
+            lambda: re.search(r"\bport\W+(\d+)", api.output), seconds=60, what="the API listens"
         )
         yield f"http://127.0.0.1:{found[1]}"
 
