@@ -15,7 +15,7 @@ UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-slow observe-test lint types fmt lock clean
+.PHONY: help demo up test test-slow observe-test bench-observability lint types fmt lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ test-slow: $(READY) ## Slow tests: killed workers, frozen databases, a million r
 
 observe-test: $(READY) ## The signals of a whole run: with a real Prometheus, and a receiver of traces
 	@$(BIN)/python -m pytest -m observe
+
+bench-observability: $(READY) ## What traces, metrics and logs cost a request: 60% of a bare one at most
+	@$(BIN)/python -m bench.observability
 
 lint: $(READY) ## ruff and the import contracts
 	@$(BIN)/ruff check .

@@ -1,33 +1,45 @@
-"""What every request gets, whatever becomes of it: ids, a span, metrics, a line, an answer."""
+"""What every request gets, whatever becomes of it: an id, a trace, its metrics, one log line, and
+an answer if it crashes.
 
+Names and attributes are those of the OpenTelemetry semantic conventions for HTTP servers. What a
+request cost is known when the last of its response is out, not after its background tasks. So a
+stream of events lasts as long as its client stays, in its span and in its own route's duration.
+A WebSocket has a span and a line, and is no HTTP request any more: it is in no metric.
+"""
+
+import random
 import re
 import time
-from functools import lru_cache
-from uuid import uuid4
 
 import structlog
-from opentelemetry import context as trace_context
+from fastapi.telemetry._api import _RequestTelemetry
+from opentelemetry import context as contexts
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode
-from prometheus_client import Gauge, Histogram
+from opentelemetry.trace import StatusCode
+from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from app.api import problems
 from app.api.metrics import ACTIVE_REQUESTS, REQUEST_DURATION
-from app.core.telemetry import W3C, trace_id, tracer
+from app.core import telemetry
+from app.core.masking import loggable
 
 log = structlog.get_logger(__name__)
 
 HEADER = "X-Request-Id"
+REQUEST_ID = HEADER.lower().encode()
 
 # A caller's id is taken as it is, if it can neither break a log line nor flood it.
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
-# Probes come every few seconds and say nothing: no line, no span, no part in any latency.
-PROBES = frozenset({"/livez", "/readyz", "/startupz"})
+# Probes come every few seconds and say nothing: no line, no span, and no place in the metrics,
+# whose rates they would lift and whose durations they would lower.
+QUIET = frozenset({"/livez", "/readyz", "/startupz"})
+
+# Who hangs up before there is an answer gets none: the status is nginx's for it.
+CLIENT_GONE = 499
 
 # The semantic conventions': a method that somebody made up makes no series.
 METHODS = frozenset(
@@ -35,121 +47,145 @@ METHODS = frozenset(
 )
 OTHER = "_OTHER"
 
-# No span of the caller's, and none that a task left behind in this context.
-ROOT = Context()
+# Paths that no route has are one: their label is empty, as the attribute would be missing.
+UNMATCHED = ""
+
+# Looking a child up costs more than counting in it. Methods, templates and statuses are few.
+_durations: dict[tuple[str, str, int], Histogram] = {}
+_active = {method: ACTIVE_REQUESTS.labels(method) for method in (*METHODS, OTHER)}
 
 
-@lru_cache(maxsize=32)
-def _active(method: str) -> Gauge:
-    return ACTIVE_REQUESTS.labels(method)
-
-
-# As many as there are routes, methods and statuses.
-@lru_cache(maxsize=4096)
-def _duration(method: str, route: str, status: int) -> Histogram:
-    return REQUEST_DURATION.labels(method, route, status)
-
-
-def _route(scope: Scope) -> str:
-    """The template of the path, with the prefixes of the routers that it is in; "" for none.
-
-    `scope["route"]` is the route as its own router has it, since FastAPI 0.137.
-    """
-    effective = scope.get("fastapi", {}).get("effective_route_context")
-    route = scope.get("route") if effective is None else effective
-    return getattr(route, "path_format", "")
+def new_id() -> str:
+    # Unique, not secret: a third of uuid4's time.
+    return f"{random.getrandbits(128):032x}"
 
 
 class _Exchange:
-    """A request and its answer, from the first to the last."""
+    """One request, or one WebSocket, and what is known of it by now."""
 
     __slots__ = (
-        "_begun",
-        "_finished",
-        "is_http",
-        "method",
-        "request_id",
-        "scope",
-        "span",
-        "status",
-    )
+        "begun", "complete", "crash", "finished", "id", "method", "outward", "quiet",
+        "routing", "scope", "span", "status", "trace_id", "watched",
+    )  # fmt: skip
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
         self.scope = scope
-        self.is_http = scope["type"] == "http"
-        method = scope["method"] if self.is_http else "WEBSOCKET"
-        self.method = method if method in METHODS or not self.is_http else OTHER
+        self.outward = send
+        self.begun = time.perf_counter()
         self.status = 0
-        self._finished = False
-        self._begun = time.perf_counter()
-        self.request_id = ""
+        self.crash: str | None = None
+        self.complete = self.finished = False
+        self.quiet = scope["path"] in QUIET
+        given = b""
         carrier = {}
         for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                self.request_id = value.decode("latin-1")
+            if name == REQUEST_ID:
+                given = value
             elif name in (b"traceparent", b"tracestate"):
                 carrier[name.decode()] = value.decode("latin-1")
-        if not SANE.fullmatch(self.request_id):
-            self.request_id = uuid4().hex
-        self.span = self._begin(W3C.extract(carrier, ROOT) if carrier else ROOT)
+        self.id = given.decode("latin-1")
+        if not SANE.fullmatch(self.id):
+            self.id = new_id()
+        # A WebSocket's scope has none, and its handshake is a GET.
+        method = scope.get("method", "GET")
+        self.method = method if method in METHODS else OTHER
+        # Its attributes come when it is over, and only if it is recorded.
+        self.span = (
+            telemetry.unrecorded()
+            if self.quiet
+            else telemetry.start_server_span(self._span_method, carrier)
+        )
+        context = self.span.get_span_context()
+        self.trace_id = telemetry.trace_id(context)
+        # Where the framework writes down which route it chose, mounts and prefixes with it (a
+        # route that was included knows its own part alone); its own telemetry stays out of the way.
+        self.routing = _RequestTelemetry(span=None, span_method=self.method, data=None)
+        scope["fastapi.telemetry"] = self.routing
+        state = scope.setdefault("state", {})
+        state["request_id"] = self.id
+        state["trace_id"] = self.trace_id
+        self.watched = None if self.quiet or scope["type"] != "http" else _active[self.method]
+        if self.watched is not None:
+            self.watched.inc()
 
-    def _begin(self, parent: Context) -> Span:
-        if self.is_http:
-            _active(self.method).inc()
-        span = tracer.start_span(self.method, parent, kind=SpanKind.SERVER)
-        if span.is_recording():
-            scope = self.scope
-            span.set_attributes({"url.path": scope["path"], "url.scheme": scope["scheme"]})
-            if self.is_http:
-                span.set_attribute("http.request.method", self.method)
-            if scope.get("server"):
-                host, port = scope["server"]
-                span.set_attribute("server.address", host)
-                if port is not None:
-                    span.set_attribute("server.port", port)
-        return span
+    @property
+    def _span_method(self) -> str:
+        return "HTTP" if self.method == OTHER else self.method
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.body":
+            await self.outward(message)
+            if not message.get("more_body", False):
+                self.complete = True
+                self.finish()
+            return
+        if kind in ("http.response.start", "websocket.http.response.start"):
+            self.status = message["status"]
+        elif kind == "websocket.accept":
+            self.status = 101
+        elif kind == "websocket.close":
+            # What was not accepted is refused, with a 403 (the ASGI specification).
+            self.status = message["code"] if self.status else 403
+        if kind != "websocket.close":
+            message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.id.encode())]
+        await self.outward(message)
 
     def finish(self) -> None:
-        """The response is out: what a background task does after it is none of the client's."""
-        if self._finished:
+        """Count it, end its span, and write its line: once."""
+        if self.finished:
             return
-        self._finished = True
-        seconds = time.perf_counter() - self._begun
-        route = _route(self.scope)
-        span = self.span
-        recorded = span.is_recording()
-        if self.is_http:
-            _active(self.method).dec()
-            exemplar = {"trace_id": trace_id(span.get_span_context())} if recorded else None
-            _duration(self.method, route, self.status).observe(seconds, exemplar)
+        self.finished = True
+        if self.quiet:
+            return
+        seconds = time.perf_counter() - self.begun
+        status = self.status = self.status or CLIENT_GONE
+        route = self.routing.route or UNMATCHED
+        recorded = self.span.is_recording()
+        if self.watched is not None:
+            self.watched.dec()
+            key = (self.method, route, status)
+            duration = _durations.get(key)
+            if duration is None:
+                duration = _durations[key] = REQUEST_DURATION.labels(*key)
+            # An exemplar is of a trace that can be looked up.
+            duration.observe(seconds, {"trace_id": self.trace_id} if recorded else None)
+        if recorded:
+            self._describe(route)
+            self.span.end()
+        websocket = self.scope["type"] == "websocket"
         log.info(
             "request",
-            method=self.scope.get("method", self.method),
+            method="WEBSOCKET" if websocket else self.scope["method"],
             path=self.scope["path"],
-            status=self.status,
+            route=route,
+            status=status,
             ms=round(seconds * 1000, 1),
         )
-        if recorded:
-            span.update_name(f"{self.method} {route}" if route else self.method)
-            span.set_attribute("http.response.status_code", self.status)
-            if route:
-                span.set_attribute("http.route", route)
-            if self.status >= 500:
-                span.set_attribute("error.type", str(self.status))
-                span.set_status(StatusCode.ERROR)
-        span.end()
 
-
-class _Probe(_Exchange):
-    """It gets its ids, and is in no signal."""
-
-    __slots__ = ()
-
-    def _begin(self, _: Context) -> Span:
-        return trace.INVALID_SPAN
-
-    def finish(self) -> None:
-        pass
+    def _describe(self, route: str) -> None:
+        scope = self.scope
+        # Not its query, nor who asks: those are people's.
+        attributes: dict[str, str | int] = {
+            "http.request.method": self.method,
+            "url.path": loggable(scope["path"]),
+            "url.scheme": scope.get("scheme", "http"),
+            "http.response.status_code": self.status,
+        }
+        if self.method == OTHER:
+            attributes["http.request.method_original"] = loggable(scope["method"][:20])
+        if route:
+            attributes["http.route"] = route
+            self.span.update_name(f"{self._span_method} {route}")
+        host, port = scope.get("server") or (None, None)
+        if host is not None:
+            attributes["server.address"] = host
+            if port is not None:
+                attributes["server.port"] = port
+        if self.crash is not None or (scope["type"] == "http" and self.status >= 500):
+            attributes["error.type"] = self.crash or str(self.status)
+            self.span.set_status(StatusCode.ERROR)
+        self.span.set_attributes(attributes)
 
 
 class RequestMiddleware:
@@ -162,51 +198,29 @@ class RequestMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        exchange = (_Probe if scope["path"] in PROBES else _Exchange)(scope)
-        trace_of = trace_id(exchange.span.get_span_context())
-        scope.setdefault("state", {}).update(request_id=exchange.request_id, trace_id=trace_of)
+        exchange = _Exchange(scope, send)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=exchange.request_id, trace_id=trace_of)
-        token = trace_context.attach(trace.set_span_in_context(exchange.span, ROOT))
+        structlog.contextvars.bind_contextvars(request_id=exchange.id, trace_id=exchange.trace_id)
+        token = contexts.attach(trace.set_span_in_context(exchange.span))
         try:
-            await self._answer(exchange, receive, send)
-        finally:
-            exchange.finish()
-            trace_context.detach(token)
-
-    async def _answer(self, exchange: _Exchange, receive: Receive, send: Send) -> None:
-        header = (b"x-request-id", exchange.request_id.encode())
-
-        async def send_with_id(message: Message) -> None:
-            match message["type"]:
-                case "http.response.body":
-                    await send(message)
-                    if not message.get("more_body", False):
-                        exchange.finish()
-                    return
-                case "http.response.start" | "websocket.http.response.start":
-                    exchange.status = message["status"]
-                    message["headers"] = [*message.get("headers", ()), header]
-                case "websocket.accept":
-                    exchange.status = 101
-                    message["headers"] = [*message.get("headers", ()), header]
-                case "websocket.close":
-                    # What was not accepted is refused, with a 403 (the ASGI specification).
-                    exchange.status = message["code"] if exchange.status else 403
-            await send(message)
-
-        scope = exchange.scope
-        try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, exchange.send)
         except (ClientDisconnect, WebSocketDisconnect):
             # Nobody is left to answer.
-            exchange.status = 499 if exchange.status in (0, 101) else exchange.status
+            if exchange.status in (0, 101):
+                exchange.status = CLIENT_GONE
         except Exception as error:
-            log.exception("request crashed", method=exchange.method, path=scope["path"])
-            exchange.span.set_attribute("exception.type", type(error).__name__)
+            exchange.crash = type(error).__qualname__
+            what = "background task crashed" if exchange.complete else "request crashed"
+            log.exception(what, method=scope.get("method", "WEBSOCKET"), path=scope["path"])
+            if exchange.complete:
+                # Answered already: nothing is missing that anybody waits for.
+                return
             if exchange.status not in (0, 101):
                 # Half a response is out: only a closed connection says that the rest is missing.
                 raise
             answer = problems.internal_error(scope)
             closed = WebSocketClose(*problems.close_of(answer.problem))
-            await (closed if exchange.status == 101 else answer)(scope, receive, send_with_id)
+            await (closed if exchange.status == 101 else answer)(scope, receive, exchange.send)
+        finally:
+            exchange.finish()
+            contexts.detach(token)

@@ -5,11 +5,13 @@ import logging
 import os
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from pydantic_core import PydanticSerializationError, to_json
+from structlog.typing import EventDict, Processor
 
 from app.core.config import Log
 from app.core.masking import loggable
@@ -45,11 +47,44 @@ class Lines:
     debug = info = warning = error = critical = msg
 
 
-# One encoder: json.dumps makes one for each line.
-_json = json.JSONEncoder(default=repr).encode
+_encode = json.JSONEncoder(default=repr).encode
 
 
-def _serialize(line: Any, **_: Any) -> str:
+def _json(line: EventDict) -> str:
+    """ASCII, whatever is in it. Pydantic's takes a quarter of the standard library's time."""
+    try:
+        text = to_json(line, fallback=repr).decode()
+    except (ValueError, PydanticSerializationError):
+        # Half a surrogate pair, or bytes that are no text.
+        return _encode(line)
+    return text if text.isascii() else _encode(line)
+
+
+# The second that it is, as it is written.
+_second = (0, "")
+
+
+def _now() -> str:
+    """ISO 8601, in UTC, to the microsecond: a quarter of the time of `datetime`'s own."""
+    global _second  # noqa: PLW0603 - replaced as a whole, so that threads need no lock
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    known, text = _second
+    if known != second:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _second = second, text
+    return f"{text}.{nanoseconds // 1000:06}Z"
+
+
+def _stamp(_: Any, method: str, line: EventDict) -> EventDict:
+    line["level"] = "warning" if method == "warn" else method
+    line["timestamp"] = _now()
+    return line
+
+
+def _render(logger: Any, method: str, line: EventDict) -> str:
+    # Tracebacks without local variables: those hold passwords, and printing them took 2.7 s.
+    if "exc_info" in line:
+        line = structlog.processors.format_exc_info(logger, method, line)
     return _json(line)
 
 
@@ -59,28 +94,18 @@ def configure_logging(settings: Log) -> None:
         return
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     text = sys.stdout.isatty() if settings.format is None else settings.format == "text"
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    # Tracebacks without local variables: those hold passwords, and printing them took 2.7 s.
-    render: list[Processor] = (
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
+    shared: list[Processor] = [structlog.contextvars.merge_contextvars, _stamp]
+    render: Processor = (
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if text
-        else [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_serialize),
-        ]
+        else _render
     )
     lines = Lines()
     # A logger of structlog's kind, not the standard library's: 68 us less for each line.
     structlog.configure(
-        processors=[*shared, *render],
+        processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
@@ -92,7 +117,7 @@ def configure_logging(settings: Log) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
     root = logging.getLogger()

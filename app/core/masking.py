@@ -50,13 +50,17 @@ UNLOGGABLE = re.compile(
 )
 
 
-# What all of it has, one or the other: to look for these takes a tenth of the expression's time.
-MARKS = ("hl_", "hlr_", "eyJ", "$argon2", "Failing row")
-
-
 def loggable(line: str) -> str:
     """Without the secrets that can be told by their looks: people put them in addresses, too."""
-    if not any(mark in line for mark in MARKS):
+    # What all of it has, one or the other: to look for these takes a hundredth of the expression's
+    # time.
+    if not (
+        "hl_" in line
+        or "hlr_" in line
+        or "eyJ" in line
+        or "$argon2" in line
+        or "Failing row" in line
+    ):
         return line
     return UNLOGGABLE.sub(lambda found: f"{found['shown'] or found['row'] or ''}{MASK}", line)
 

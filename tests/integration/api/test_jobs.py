@@ -206,7 +206,8 @@ async def test_the_callers_trace_is_kept(
     with engine.connect() as connection:
         found = connection.execute(text("SELECT traceparent FROM jobs")).scalar_one()
     version, trace, span, flags = found.split("-")
-    assert (version, flags) == ("00", "00"), "nothing is exported here"
+    assert version == "00"
+    assert int(flags, 16) & 1 == 0, "nothing is exported here"
     assert (trace == header[3:35]) is kept
     assert span != header[36:52], "the submit's own"
 

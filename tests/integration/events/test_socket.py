@@ -363,6 +363,7 @@ async def test_one_line_in_the_log_and_no_token_in_it(
         "method": "WEBSOCKET",
         "path": f"/api/v1/jobs/{worker.job_id}/events",
         "request_id": request_id,
+        "route": "/api/v1/jobs/{job_id}/events",
         "status": 1000,
         "user_id": str(owner),
     }

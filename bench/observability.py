@@ -1,0 +1,210 @@
+"""What tracing at 10 %, metrics and logs together cost a request, in CPU time.
+
+A bare FastAPI application that returns a model, and the same behind `RequestMiddleware`, served by
+uvicorn's protocol on uvloop as `heavylift api` does, but from memory: no kernel's network. In turns
+and in one process, for machines differ, and one machine from minute to minute. Spans go
+to a receiver in another process; what exporting them takes in this one is counted.
+
+    python -m bench.observability [rounds]
+"""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import redirect_stdout
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import uvloop
+from fastapi import FastAPI
+from pydantic import BaseModel
+from typing_extensions import override
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from app.api.middleware import RequestMiddleware
+from app.api.protocol import ProblemProtocol
+from app.core import telemetry
+from app.core.config import Log
+from app.core.logging import configure_logging
+
+# Of what a bare request takes, on top.
+LIMIT = 0.60
+
+ROUNDS = 15
+REQUESTS = 1500
+
+# As a browser or a client library sends it.
+REQUEST = (
+    "GET /api/v1/items/{number} HTTP/1.1\r\n"
+    "Host: api.example.com\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
+    "Accept: application/json\r\n"
+    "Accept-Encoding: gzip, deflate, br\r\n"
+    f"Authorization: Bearer {200 * 'x'}\r\n\r\n"
+)
+
+
+class Item(BaseModel):
+    id: int
+    title: str
+    description: str
+    tags: list[str]
+
+
+def application() -> FastAPI:
+    app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
+
+    @app.get("/api/v1/items/{item_id}")
+    async def get_item(item_id: int) -> Item:
+        return Item(id=item_id, title="An item", description="Of the usual length", tags=["a", "b"])
+
+    return app
+
+
+class Wire(asyncio.Transport):
+    """A connection that ends here: the server's own work is counted, and no kernel's."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 40000), "sockname": ("127.0.0.1", 8000)})
+        self.answered = asyncio.Event()
+        self.last = b""
+
+    @override
+    def write(self, data: Any) -> None:
+        self.last = bytes(data)
+        # The head comes first, and of so short a body all at once.
+        if self.last.startswith(b"{") or b"\r\n\r\n{" in self.last:
+            self.answered.set()
+
+    @override
+    def is_closing(self) -> bool:
+        return False
+
+    @override
+    def close(self) -> None:
+        pass
+
+    @override
+    def pause_reading(self) -> None:
+        pass
+
+    @override
+    def resume_reading(self) -> None:
+        pass
+
+
+class Served:
+    """An application behind uvicorn's protocol, as `heavylift api` serves it."""
+
+    def __init__(self, app: FastAPI) -> None:
+        config = Config(
+            app, http=ProblemProtocol, lifespan="off", log_config=None, access_log=False
+        )
+        config.load()
+        self._wire = Wire()
+        self._protocol = ProblemProtocol(config, ServerState(), {})
+        self._protocol.connection_made(self._wire)
+
+    async def requests(self, count: int) -> None:
+        for number in range(count):
+            self._wire.answered.clear()
+            self._protocol.data_received(REQUEST.format(number=number).encode())
+            await self._wire.answered.wait()
+        assert b'"id":%d,' % (count - 1) in self._wire.last  # noqa: S101
+
+
+async def cost(served: Served) -> float:
+    """Microseconds of this process's CPU for one request."""
+    gc.collect()
+    began = time.process_time()
+    await served.requests(REQUESTS)
+    return (time.process_time() - began) / REQUESTS * 1e6
+
+
+async def measure(rounds: int) -> list[tuple[float, float]]:
+    app = application()
+    app.add_middleware(RequestMiddleware)
+    bare, observed = Served(application()), Served(app)
+    for side in (bare, observed):
+        await side.requests(REQUESTS)
+    # As the server does when it has started.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    pairs = []
+    for number in range(rounds):
+        if number % 2:
+            with_signals = await cost(observed)
+            pairs.append((await cost(bare), with_signals))
+        else:
+            without = await cost(bare)
+            pairs.append((without, await cost(observed)))
+    return pairs
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def receive() -> None:
+    """The other process: it takes spans for as long as it has a stdin."""
+    server = HTTPServer(("127.0.0.1", 0), _Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_port, flush=True)  # noqa: T201
+    while os.read(0, 1 << 16):
+        pass
+
+
+def main() -> int:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    receiver = subprocess.Popen(
+        [sys.executable, "-c", "from bench.observability import receive; receive()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert receiver.stdin is not None  # noqa: S101
+    assert receiver.stdout is not None  # noqa: S101
+    port = int(receiver.stdout.readline())
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        del os.environ[name]
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{port}"
+    # As with the network: the kernel's part of a write is none of ours.
+    telemetry.configure_tracing("bench")
+    # As with the network: the kernel's part of a write is none of ours.
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        configure_logging(Log(format="json"))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            pairs = runner.run(measure(rounds))
+    receiver.stdin.close()
+    receiver.wait()
+
+    bare, observed = (median(side) for side in zip(*pairs, strict=True))
+    share = median(one / other - 1 for other, one in pairs)
+    for what, took in (
+        ("bare FastAPI, a model", f"{bare:6.1f} us"),
+        ("with traces (10 %), metrics, logs", f"{observed:6.1f} us"),
+        ("on top, median of the rounds' own", f"{share:6.0%}"),
+        ("at most", f"{LIMIT:6.0%}"),
+    ):
+        print(f"{what:<36}{took}")  # noqa: T201
+    return int(share > LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
