@@ -10,6 +10,8 @@ A WebSocket has a span and a line, and is no HTTP request any more: it is in no 
 import random
 import re
 import time
+from contextvars import ContextVar
+from typing import Any
 
 import structlog
 from fastapi.telemetry._api import _RequestTelemetry
@@ -31,6 +33,11 @@ log = structlog.get_logger(__name__)
 HEADER = "X-Request-Id"
 REQUEST_ID = HEADER.lower().encode()
 
+# Messages that carry headers; one that accepts a WebSocket has no status, and is a 101.
+STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
+
+HEARD = frozenset({REQUEST_ID, b"traceparent", b"tracestate"})
+
 # A caller's id is taken as it is, if it can neither break a log line nor flood it.
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
@@ -50,6 +57,17 @@ OTHER = "_OTHER"
 # Paths that no route has are one: their label is empty, as the attribute would be missing.
 UNMATCHED = ""
 
+
+def _log_variable(name: str) -> ContextVar[str]:
+    """The one that structlog's `bind_contextvars` would look up by its name each time."""
+    token = structlog.contextvars.bind_contextvars(**{name: ""})[name]
+    variable: ContextVar[str] = token.var
+    variable.reset(token)
+    return variable
+
+
+_REQUEST, _TRACE = _log_variable("request_id"), _log_variable("trace_id")
+
 # Looking a child up costs more than counting in it. Methods, templates and statuses are few.
 _durations: dict[tuple[str, str, int], Histogram] = {}
 _active = {method: ACTIVE_REQUESTS.labels(method) for method in (*METHODS, OTHER)}
@@ -64,12 +82,13 @@ class _Exchange:
     """One request, or one WebSocket, and what is known of it by now."""
 
     __slots__ = (
-        "begun", "complete", "crash", "finished", "id", "method", "outward", "quiet",
+        "begun", "complete", "crash", "finished", "id", "log", "method", "outward", "quiet",
         "routing", "scope", "span", "status", "trace_id", "watched",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, log: Any) -> None:
         self.scope = scope
+        self.log = log
         self.outward = send
         self.begun = time.perf_counter()
         self.status = 0
@@ -79,12 +98,13 @@ class _Exchange:
         given = b""
         carrier = {}
         for name, value in scope["headers"]:
-            if name == REQUEST_ID:
-                given = value
-            elif name in (b"traceparent", b"tracestate"):
-                carrier[name.decode()] = value.decode("latin-1")
+            if name in HEARD:
+                if name == REQUEST_ID:
+                    given = value
+                else:
+                    carrier[name.decode()] = value.decode("latin-1")
         self.id = given.decode("latin-1")
-        if not SANE.fullmatch(self.id):
+        if not given or not SANE.fullmatch(self.id):
             self.id = new_id()
         # A WebSocket's scope has none, and its handshake is a GET.
         method = scope.get("method", "GET")
@@ -120,15 +140,12 @@ class _Exchange:
                 self.complete = True
                 self.finish()
             return
-        if kind in ("http.response.start", "websocket.http.response.start"):
-            self.status = message["status"]
-        elif kind == "websocket.accept":
-            self.status = 101
+        if kind in STARTS:
+            self.status = message.get("status", 101)
+            message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.id.encode())]
         elif kind == "websocket.close":
             # What was not accepted is refused, with a 403 (the ASGI specification).
             self.status = message["code"] if self.status else 403
-        if kind != "websocket.close":
-            message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.id.encode())]
         await self.outward(message)
 
     def finish(self) -> None:
@@ -154,7 +171,7 @@ class _Exchange:
             self._describe(route)
             self.span.end()
         websocket = self.scope["type"] == "websocket"
-        log.info(
+        self.log.info(
             "request",
             method="WEBSOCKET" if websocket else self.scope["method"],
             path=self.scope["path"],
@@ -193,14 +210,17 @@ class RequestMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        # Once, where it would otherwise be with each line.
+        self.log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send)
+        exchange = _Exchange(scope, send, self.log)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=exchange.id, trace_id=exchange.trace_id)
+        _REQUEST.set(exchange.id)
+        _TRACE.set(exchange.trace_id)
         token = contexts.attach(trace.set_span_in_context(exchange.span))
         try:
             await self.app(scope, receive, exchange.send)

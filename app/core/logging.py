@@ -42,7 +42,10 @@ class Lines:
             sys.stdout.flush()
 
     def msg(self, message: str) -> None:
-        self.write(f"{message}\n")
+        line = f"{loggable(message)}\n"
+        with self._lock:
+            sys.stdout.write(line)
+            sys.stdout.flush()
 
     debug = info = warning = error = critical = msg
 
@@ -76,7 +79,7 @@ def _now() -> str:
 
 
 def _stamp(_: Any, method: str, line: EventDict) -> EventDict:
-    line["level"] = "warning" if method == "warn" else method
+    line["level"] = method
     line["timestamp"] = _now()
     return line
 

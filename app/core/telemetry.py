@@ -207,6 +207,12 @@ def _within(seconds: float, step: Any) -> None:
     thread.join(seconds)
 
 
+def flush() -> None:
+    """Export what there is, for `FLUSH_WITHIN` at most."""
+    if _batches is not None:
+        _within(FLUSH_WITHIN, _batches.force_flush)
+
+
 def stop_tracing() -> None:
     """Export what there is, for `FLUSH_WITHIN` at most; what a process does before it exits."""
     if _batches is not None:
