@@ -304,7 +304,13 @@ def trace_statements(engine: Engine) -> None:
         if statement.startswith("BEGIN"):
             return
         short = summary(statement)
-        attributes = {**constant, "db.query.summary": short, "db.query.text": statement}
+        attributes = {
+            **constant,
+            "db.operation.name": short.split(" ", 1)[0],
+            "db.query.summary": short,
+            # All values are parameters, and those are not here.
+            "db.query.text": statement,
+        }
         context.heavylift_span = tracer.start_span(
             short, kind=SpanKind.CLIENT, attributes=attributes
         )
@@ -320,6 +326,10 @@ def trace_statements(engine: Engine) -> None:
         span = getattr(error.execution_context, "heavylift_span", None)
         if span is not None:
             # Not its message: that may quote a row.
-            span.set_attribute("error.type", type(error.original_exception).__name__)
+            cause = error.original_exception
+            state = getattr(cause, "sqlstate", None)
+            if state is not None:
+                span.set_attribute("db.response.status_code", state)
+            span.set_attribute("error.type", state or type(cause).__name__)
             span.set_status(StatusCode.ERROR)
             span.end()
