@@ -10,6 +10,8 @@ import re
 import stat
 import subprocess
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -30,6 +32,7 @@ from tests.chaos.conftest import Stack
 from tests.integration.cli.conftest import clean_environment
 from tests.integration.newsletter.conftest import PAGE, token
 from tests.integration.newsletter.test_mail import Received, mail_server
+from tests.otlp import OtlpReceiver
 from tests.processes import environment
 
 pytestmark = pytest.mark.anyio
@@ -434,6 +437,12 @@ class System:
         return {**found, "heavylift": "\n".join(self.said)}
 
 
+@asynccontextmanager
+async def receiving() -> AsyncIterator[OtlpReceiver]:
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
 async def everybody_lives(
     system: System, witness: Witness, received: Received
 ) -> tuple[list[str], list[str]]:
@@ -477,6 +486,7 @@ WRITTEN = {
     "postgres": ("violates check constraint",),
     "redis": ("Server initialized",),
     "heavylift": ("***", "logged in", EVE),
+    "spans": ("POST /api/v1/auth/login", "run test.nap", "INSERT users", "***"),
 }
 
 
@@ -485,8 +495,13 @@ async def test_no_line_and_no_answer_carries_what_it_must_not(
     stack: Stack, tmp_path: Path, mode: str
 ) -> None:
     witness, received = Witness(stack), Received()
-    async with mail_server(received, authenticator=authenticate, auth_require_tls=False) as place:
+    async with (
+        mail_server(received, authenticator=authenticate, auth_require_tls=False) as place,
+        receiving() as collector,
+    ):
         variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_TRACES_SAMPLER": "always_on",
             "HEAVYLIFT_ENVIRONMENT": mode,
             "HEAVYLIFT_LOG_FORMAT": "json" if mode == "production" else "text",
             "HEAVYLIFT_DATABASE_URL": stack.postgres.url().replace(
@@ -501,9 +516,11 @@ async def test_no_line_and_no_answer_carries_what_it_must_not(
         }
         system = System(stack, tmp_path, variables)
         misplaced, links = await everybody_lives(system, witness, received)
-    stack.parts.stop()
+        stack.parts.stop()
 
     logs = system.logs()
+    # What spans say is read as a log's lines are.
+    logs["spans"] = "\n".join(map(repr, collector.spans))
     for log, texts in WRITTEN.items():
         assert [text for text in texts if text not in logs[log]] == [], logs[log]
     assert logs["api"].startswith("{") == (mode == "production")
