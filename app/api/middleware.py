@@ -113,7 +113,7 @@ class _Exchange:
         self.span = (
             telemetry.unrecorded()
             if self.quiet
-            else telemetry.start_server_span(self._span_method, carrier)
+            else telemetry.start_server_span(self.method, carrier)
         )
         context = self.span.get_span_context()
         self.trace_id = telemetry.trace_id(context)
@@ -127,10 +127,6 @@ class _Exchange:
         self.watched = None if self.quiet or scope["type"] != "http" else _active[self.method]
         if self.watched is not None:
             self.watched.inc()
-
-    @property
-    def _span_method(self) -> str:
-        return "HTTP" if self.method == OTHER else self.method
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
@@ -189,11 +185,14 @@ class _Exchange:
             "url.scheme": scope.get("scheme", "http"),
             "http.response.status_code": self.status,
         }
-        if self.method == OTHER:
+        name = self.method
+        if name == OTHER:
+            name = "HTTP"
             attributes["http.request.method_original"] = loggable(scope["method"][:20])
         if route:
             attributes["http.route"] = route
-            self.span.update_name(f"{self._span_method} {route}")
+            name = f"{name} {route}"
+        self.span.update_name(name)
         host, port = scope.get("server") or (None, None)
         if host is not None:
             attributes["server.address"] = host
