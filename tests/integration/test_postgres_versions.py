@@ -109,6 +109,7 @@ def live(connection: Connection, owner: UUID) -> None:
     connection.execute(text("UPDATE job_runs SET due_at = clock_timestamp()"))
     ledger.promote(connection, limit=9)
     attempt = claim(running)
+    assert ledger.origins(connection, [running])[running].traceparent == "00-1-2-01"
     asked = ledger.cancel(connection, running, keep=KEEP)
     assert asked is not None
     assert asked.state == JobState.RUNNING
