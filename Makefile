@@ -15,7 +15,7 @@ UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-slow observe-test bench-observability lint types fmt lock clean
+.PHONY: help demo up load test test-slow observe-test bench-observability lint types fmt lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ demo: $(READY) ## Run three heavy jobs on real input, with progress, and stop
 
 up: $(READY) ## Run the whole stack until Ctrl-C
 	@$(BIN)/heavylift up
+
+load: $(READY) ## A minute of load on a stack of its own, held against loadtests/slo.yaml
+	@$(BIN)/python -m loadtests
 
 test: $(READY) ## Quick tests, on a real PostgreSQL and Redis
 	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe"
@@ -72,4 +75,4 @@ lock: ## Resolve the dependencies anew
 	  --format requirements-txt --output-file requirements.lock
 
 clean: ## Remove what set-up and runs left behind
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) load-report .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,135 @@
+"""Runs Locust without its UI, and holds what it saw against the objectives: `make load`.
+
+Without `--host`, on a stack of its own, on this machine. What is not known here is Locust's:
+`python -m loadtests --host http://... --tags items`.
+"""
+
+import argparse
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from app.core.config import ConfigurationError
+from app.embedded import EmbeddedError
+from app.embedded.stack import Stack, command
+
+ROOT = Path(__file__).parent
+
+ADMIN = "loadtest-admin@example.com"
+
+# Everybody comes from one address.
+UNLIMITED = {
+    "HEAVYLIFT_AUTH_LOGINS_PER_ADDRESS": "100000/minute",
+    "HEAVYLIFT_AUTH_REGISTRATIONS_PER_ADDRESS": "100000/minute",
+}
+
+# Seconds beyond the run's own that Locust may take: to seed, to finish what is under way, to write.
+PATIENCE = 120
+
+
+def seconds(text: str) -> int:
+    count = int(text.removesuffix("s"))
+    if count < 1:
+        raise ValueError
+    return count
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="loadtests", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--host", help="Where it is up; without it, a stack is started here.")
+    parser.add_argument("--users", type=int, default=10)
+    parser.add_argument("--spawn-rate", type=float, default=5, help="Users a second.")
+    parser.add_argument("--run-time", type=seconds, default=60, help="Seconds: 60 or 60s.")
+    parser.add_argument("--report", type=Path, default=Path("load-report"), help="A folder.")
+    options, others = parser.parse_known_args(arguments)
+    # As Ctrl-C: all of it is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if options.host is not None:
+            return run(options, others, options.host, {})
+        return run_on_a_stack(options, others)
+    except (EmbeddedError, ConfigurationError) as error:
+        print(f"load test: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("load test: interrupted", file=sys.stderr)
+        return 130
+
+
+def run_on_a_stack(options: argparse.Namespace, others: Sequence[str]) -> int:
+    with tempfile.TemporaryDirectory(prefix="hl-load-") as scratch:
+        folder = Path(scratch)
+        # PostgreSQL's files belong to a user of its own where this one is root.
+        folder.chmod(0o755)
+        with Stack(folder / "stack", durable=False, settings=UNLIMITED) as stack:
+            if not stack.wait_ready():
+                print("load test: the stack did not start", file=sys.stderr)
+                return 2
+            password = secrets.token_urlsafe()
+            make_admin(stack.environment, password)
+            admin = {"LOADTEST_ADMIN_EMAIL": ADMIN, "LOADTEST_ADMIN_PASSWORD": password}
+            return run(options, others, stack.base_url, admin)
+
+
+def make_admin(environment: Mapping[str, str], password: str) -> None:
+    """The API makes no first admin. Raises `EmbeddedError`."""
+    made = subprocess.run(
+        command("user", "create", ADMIN, "--admin"),
+        env=environment,
+        input=f"{password}\n",
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        raise EmbeddedError(f"no admin: {made.stderr.strip()}")
+
+
+def run(
+    options: argparse.Namespace, others: Sequence[str], host: str, settings: Mapping[str, str]
+) -> int:
+    """Locust's exit code: 0, 1 where an objective is missed, 2 where it could not run."""
+    options.report.mkdir(parents=True, exist_ok=True)
+    report = options.report / "report.html"
+    report.unlink(missing_ok=True)
+    # A process of its own: Locust makes green threads of all that Python has.
+    locust = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "locust", "-f", str(ROOT), "--headless", "--only-summary"),
+            *("--host", host, "--users", str(options.users)),
+            *("--spawn-rate", str(options.spawn_rate), "--run-time", f"{options.run_time}s"),
+            *("--html", str(report), "--csv", str(options.report / "load"), *others),
+        ],
+        env={**os.environ, "PYTHONPATH": search_path(), **settings},
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        code = locust.wait(options.run_time + PATIENCE)
+    except subprocess.TimeoutExpired:
+        print(f"load test: Locust did not end in {PATIENCE} s", file=sys.stderr)
+        return 2
+    finally:
+        if locust.poll() is None:
+            locust.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                locust.wait(10)
+            locust.kill()
+            locust.wait()
+    if report.exists():
+        print(f"report: {report}")
+    return code
+
+
+def search_path() -> str:
+    """So that its process finds this package, wherever it is run."""
+    return os.pathsep.join(filter(None, (str(ROOT.parent), os.environ.get("PYTHONPATH"))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

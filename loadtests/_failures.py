@@ -1,0 +1,87 @@
+"""What can go wrong with a request, told apart: each has a line of its own in Locust's report.
+
+Texts are made of what is bounded (a status, a problem's type, a field's name), never of ids or
+what a server has written: Locust keeps a row for each text.
+"""
+
+import json
+import re
+
+PROBLEM = "application/problem+json"
+
+# The last part of a problem's type, as the API's document has it.
+_TYPE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,8}")
+_LONGEST_TYPE = 64
+
+
+class Failure(Exception):
+    """Ends the journey that it happens in; it has been counted then."""
+
+    what: str
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"{self.what}: {detail}")
+
+    def __repr__(self) -> str:
+        """What Locust shows and compares, and what its workers send to the master."""
+        return str(self)
+
+
+class Limited(Failure):
+    what = "refused by limits"
+
+
+class ProblemAnswer(Failure):
+    what = "problem"
+
+
+class WrongStatus(Failure):
+    what = "wrong status"
+
+
+class TimedOut(Failure):
+    what = "timeout"
+
+
+class NotConnected(Failure):
+    what = "connection"
+
+
+class WrongContent(Failure):
+    what = "wrong content"
+
+
+class JobFailed(Failure):
+    what = "job"
+
+
+class Unfinished(Failure):
+    what = "unfinished"
+
+
+def unreached(error: BaseException) -> Failure:
+    """Of a request that got no answer, or not all of it."""
+    # gevent's is none of Python's.
+    if isinstance(error, TimeoutError) or type(error).__name__ == "Timeout":
+        return TimedOut("no answer in time")
+    return NotConnected(type(error).__name__)
+
+
+def problem_type(body: bytes) -> str:
+    try:
+        uri = json.loads(body)["type"]
+        name = uri.rpartition("/")[2]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "without a type"
+    known = len(name) <= _LONGEST_TYPE and _TYPE.fullmatch(name)
+    return name if known else "of an unreadable type"
+
+
+def refused(status: int, content_type: str, body: bytes) -> Failure:
+    """Of an answer whose status is not the one that was to come."""
+    is_problem = content_type.partition(";")[0].strip().lower() == PROBLEM
+    if status == 429:
+        return Limited(f"429 {problem_type(body)}" if is_problem else "429, no problem document")
+    if is_problem:
+        return ProblemAnswer(f"{status} {problem_type(body)}")
+    return WrongStatus(f"{status}, no problem document")

@@ -1,0 +1,123 @@
+"""What all scenarios have in common.
+
+**How latency is counted.** Each user has a schedule: a journey begins every `period` seconds,
+however long the one before it took. A user whose journey took longer begins the next at once, and
+goes on so until it is back on its schedule; no start is ever left out, or moved. An answer's time
+counts from when its request *would have been sent* had the user been on schedule: what its journey
+began too late is added to each of the journey's requests. So a server that stands still for 2 s
+gets 2 s, 1 s, ... into the statistics for every start that fell due meanwhile, as real users would
+have felt it, and not one slow request per user (which is "coordinated omission": the load
+generator waits politely with the server). The same goes for a generator that is itself too slow:
+its report says so, in latencies.
+
+**What is counted.** A request is a success only when it has the very status and content that the
+scenario wants. All else is a failure of one kind (`loadtests._failures`), with its time; the
+journey ends there. A request that is cut off when the run ends is one as well: those are waited
+for (`--stop-timeout`, at least LOADTEST_TIMEOUT).
+
+Names in the statistics are `<scenario> <route template>`. Beside requests there are `JOB`, from a
+submit's intended start until the user knows the job to be done, and `QUEUE`, from its acceptance
+to its start by the server's own times.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import wraps
+from itertools import cycle
+from typing import Any, ClassVar, TypeVar
+
+import gevent
+from locust import FastHttpUser, tag, task
+from locust.env import Environment
+from locust.exception import StopUser
+from typing_extensions import override
+
+from loadtests import _hooks
+from loadtests._failures import Failure
+from loadtests._mix import MIX
+from loadtests._seeding import Seeded
+from loadtests._session import Account, Session
+from loadtests._settings import load_settings
+
+User = TypeVar("User", bound="Scenario")
+
+_hooks.listen()
+
+
+class Scenario(FastHttpUser):
+    abstract = True
+
+    makes_jobs: ClassVar[bool] = False
+    for_admins: ClassVar[bool] = False
+
+    period: ClassVar[float]
+
+    _seeded: ClassVar[Iterator[Seeded]] = iter(())
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if share := MIX.get(cls.__name__):
+            cls.weight, cls.period = share
+
+    @staticmethod
+    def share_out(seeded: list[Seeded]) -> None:
+        """Users get these accounts, in turn."""
+        Scenario._seeded = cycle(seeded)
+
+    def __init__(self, environment: Environment) -> None:
+        self.settings = load_settings()
+        self.network_timeout = self.connection_timeout = self.settings.timeout
+        super().__init__(environment)
+        self.api = Session(self.client, scenario=type(self).__name__, late=lambda: self.late)
+        self.late = 0.0
+        self._every = self.period / self.settings.rate
+        self._due = 0.0
+
+    @override
+    def on_start(self) -> None:
+        seeded = next(self._seeded, None)
+        if seeded is None:
+            raise StopUser("there are no accounts")  # why, has been said
+        self.seeded = seeded
+        # Users that come together do not all begin together.
+        first = random.uniform(0, self._every)  # noqa: S311
+        self._due = time.perf_counter() + first
+        gevent.sleep(first)
+
+    def begin(self) -> None:
+        self.late = max(0.0, time.perf_counter() - self._due)
+
+    @override
+    def wait_time(self) -> float:
+        self._due += self._every
+        return max(0.0, self._due - time.perf_counter())
+
+    @property
+    def account(self) -> Account:
+        return self.seeded.account
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header of whoever is logged in, as this user."""
+        return self.api.bearer(self.account)
+
+
+def journey(
+    *tags: str, weight: int = 1
+) -> Callable[[Callable[[User], None]], Callable[[User], None]]:
+    """What a user does at each of its starts; the tags are for `--tags`."""
+
+    def decorate(steps: Callable[[User], None]) -> Callable[[User], None]:
+        @wraps(steps)
+        def run(user: User) -> None:
+            user.begin()
+            # It has been counted, and what would come next makes no sense.
+            with suppress(Failure):
+                steps(user)
+
+        weighted: Callable[[User], None] = task(weight)(tag(*tags)(run))
+        return weighted
+
+    return decorate
