@@ -61,6 +61,8 @@ class Unfinished(Failure):
 
 def unreached(error: BaseException) -> Failure:
     """Of a request that got no answer, or not all of it."""
+    # What Locust's client wraps in a `RetriesExceeded`, though it makes no retries.
+    error = getattr(error, "original", None) or error
     # gevent's is none of Python's.
     if isinstance(error, TimeoutError) or type(error).__name__ == "Timeout":
         return TimedOut("no answer in time")

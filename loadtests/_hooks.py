@@ -128,13 +128,13 @@ def _say(**_: Any) -> None:
     """Last of all, below Locust's own tables."""
     if _Verdict.lines is not None:
         met = all(line.met for line in _Verdict.lines)
-        print(f"\n{table(_Verdict.lines)}\n\n{'PASSED' if met else 'FAILED'}", flush=True)  # noqa: T201
+        print(f"\n{table(_Verdict.lines)}\n\n{'PASSED' if met else 'FAILED'}", flush=True)
 
 
 def _say_in_ui(environment: Environment, **_: Any) -> None:
     if environment.web_ui is not None:
         lines = judge(load_slo(load_settings().slo), _seen(environment))
-        print(f"\n{table(lines)}", flush=True)  # noqa: T201
+        print(f"\n{table(lines)}", flush=True)
 
 
 def _seen(environment: Environment) -> Run:

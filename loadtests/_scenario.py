@@ -74,6 +74,7 @@ class Scenario(FastHttpUser):
         self.late = 0.0
         self._every = self.period / self.settings.rate
         self._due = 0.0
+        self._asked_to_stop = False
 
     @override
     def on_start(self) -> None:
@@ -86,7 +87,16 @@ class Scenario(FastHttpUser):
         self._due = time.perf_counter() + first
         gevent.sleep(first)
 
+    @override
+    def stop(self, force: bool = False) -> bool:
+        self._asked_to_stop = True
+        stopped: bool = super().stop(force)
+        return stopped
+
     def begin(self) -> None:
+        # Locust kills a user that waits, but one whose wait is over by then has sent a request yet.
+        if self._asked_to_stop:
+            raise StopUser
         self.late = max(0.0, time.perf_counter() - self._due)
 
     @override

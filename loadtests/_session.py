@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from gevent import GreenletExit
+from geventhttpclient.client import HTTPClient, HTTPClientPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
+from geventhttpclient.url import URL
 from locust.contrib.fasthttp import (
     FastHttpSession,
     LocustBadStatusCode,
@@ -99,12 +101,26 @@ def read(model: type[Read], content: bytes | str) -> Read:
         raise WrongContent(f"{model.__name__}.{field}: {first['type']}") from None
 
 
+class _OneTry(HTTPClientPool):
+    """Clients that send a request once.
+
+    As they come, they send one without a body again, some ten times, when its connection is closed
+    before an answer: a server that drops requests would look like one that does not.
+    """
+
+    def get_client(self, url: str | URL) -> HTTPClient:
+        client = super().get_client(url)
+        client._connection_pool.size = -1  # it makes this many tries and two
+        return client
+
+
 class Session:
     """`late` says how many seconds after its intended start a request is sent."""
 
     def __init__(
         self, client: FastHttpSession, *, scenario: str, late: Callable[[], float] = lambda: 0.0
     ) -> None:
+        client.client.clientpool = _OneTry(**client.client.clientpool.client_args)
         self._client = client
         self._scenario = scenario
         self._late = late
@@ -147,7 +163,6 @@ class Session:
         """
         late = self._late()
         began = time.perf_counter()
-        # An answer to a user comes as late as the request was sent, and as long as it took then.
         extra: dict[str, Any] = {} if body is None else {"data": body}
         try:
             response = self._client.request(
@@ -173,7 +188,11 @@ class Session:
             except Failure as failure:
                 failed = failure
                 response.failure(failure)
-            else:
+            finally:
+                if response._response is not None:
+                    # A stream that was not read to its end would keep its place in the pool.
+                    response.release()
+            if failed is None:
                 # Whatever Locust thinks of the status: it is the one that was to come.
                 response.success()
         if failed is not None:

@@ -55,7 +55,7 @@ class LoadSettings(BaseSettings):
     @model_validator(mode="after")
     def _whole_admin(self) -> Self:
         if (self.admin_email is None) != (self.admin_password is None):
-            raise ValueError("ADMIN_EMAIL and ADMIN_PASSWORD: set both or none")
+            raise ValueError(f"{PREFIX}ADMIN_EMAIL and {PREFIX}ADMIN_PASSWORD: set both or none")
         return self
 
 
@@ -72,6 +72,6 @@ def load_settings() -> LoadSettings:
         return LoadSettings()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        variable = PREFIX + "_".join(map(str, first["loc"])).upper()
+        field = "_".join(map(str, first["loc"])).upper()
         reason = first["msg"].removeprefix("Value error, ")
-        raise BadSetup(f"{variable}{': ' if first['loc'] else ''}{reason}") from None
+        raise BadSetup(f"{PREFIX}{field}: {reason}" if field else reason) from None

@@ -1,0 +1,153 @@
+"""`python -m loadtests` and Locust itself, against a real API with real workers."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.core.config import Settings
+from app.embedded.stack import free_port
+from loadtests.__main__ import ROOT, UNLIMITED
+from tests.processes import HEAVYLIFT, Parts, environment, parts, until
+
+pytestmark = pytest.mark.slow
+
+ADMIN, PASSWORD = "admin@example.com", "an admin's password"
+
+# Two cores bear more, and others may be at work on them.
+USERS, SECONDS = 8, 15
+
+
+@pytest.fixture
+def running(settings: Settings, clean: None, tmp_path: Path) -> Iterator[Parts]:
+    with parts(settings, tmp_path) as running:
+        running.controller()
+        running.worker(concurrency=2)
+        subprocess.run(
+            [*HEAVYLIFT, "user", "create", ADMIN, "--admin"],
+            env=environment(settings),
+            input=f"{PASSWORD}\n",
+            text=True,
+            check=True,
+        )
+        yield running
+
+
+@contextmanager
+def stalled_api(settings: Settings, log: Path) -> Iterator[int]:
+    port = free_port(0)
+    with log.open("wb") as output:
+        api = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "--factory", "tests.load.stalled:create"),
+                *("--port", str(port)),
+            ],
+            env=environment(settings, **UNLIMITED),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until(lambda: accepts(port), seconds=60, what=log.read_text())
+        yield port
+    finally:
+        api.send_signal(signal.SIGTERM)
+        api.wait(30)
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def load(settings: Settings, port: int, folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and all that was said."""
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "loadtests", "--host", f"http://127.0.0.1:{port}"),
+            *("--users", str(USERS), "--run-time", f"{SECONDS}s", "--report", str(folder)),
+            *arguments,
+        ],
+        env=environment(
+            settings,
+            LOADTEST_ADMIN_EMAIL=ADMIN,
+            LOADTEST_ADMIN_PASSWORD=PASSWORD,
+            LOADTEST_ACCOUNTS="2",
+            LOADTEST_ITEMS="30",
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return ran.returncode, ran.stdout
+
+
+def verdict(said: str) -> dict[str, bool]:
+    rows = re.findall(r"^(\S.*?)  +\S.*?  (ok|MISSED)$", said, re.MULTILINE)
+    return {what: word == "ok" for what, word in rows}
+
+
+def test_it_passes_and_a_stall_in_one_handler_fails_it(
+    running: Parts, settings: Settings, tmp_path: Path
+) -> None:
+    port = running.api(**UNLIMITED)
+    code, said = load(settings, port, tmp_path / "good")
+    assert (code, said.splitlines()[-3:-1]) == (0, ["", "PASSED"]), said
+    met = verdict(said)
+    assert len(met) == 14, said
+    assert all(met.values())
+    report = (tmp_path / "good" / "report.html").read_text()
+    assert "BrowseAndEdit /api/v1/items/{item_id}" in report
+    # No id makes a row of its own.
+    assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7", report)
+
+    # On what the first run has left: seeding finds it.
+    with stalled_api(settings, tmp_path / "stalled.log") as port:
+        code, said = load(settings, port, tmp_path / "stalled")
+    assert code == 1, said
+    assert "\nFAILED\n" in said
+    met = verdict(said)
+    assert not met["BrowseAndEdit p95"]
+    assert met["BrowseAndEdit errors"], said
+    assert (tmp_path / "stalled" / "report.html").exists()
+
+
+def test_distributed(running: Parts, settings: Settings, tmp_path: Path) -> None:
+    port = running.api(**UNLIMITED)
+    code, said = load(settings, port, tmp_path, "--processes", "2", "--tags", "read", "poll")
+    assert code == 0, said
+    assert verdict(said).keys() >= {"BrowseAndEdit p95", "PollJob p95", "queue wait p95"}
+    assert "FollowJob" not in verdict(said)
+
+
+def test_nobody_answers(settings: Settings, tmp_path: Path) -> None:
+    code, said = load(settings, free_port(0), tmp_path)
+    assert code == 2
+    assert "connection: ConnectionRefusedError" in said
+
+
+def test_a_bad_setting_ends_it_with_one_line(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            str(ROOT),
+            "--headless",
+            "--host",
+            "http://x.invalid",
+        ],
+        env={"LOADTEST_RATE": "0", "PYTHONPATH": str(ROOT.parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 2
+    said = [line for line in ran.stderr.splitlines() if not line.startswith("[")]
+    assert said == ["load test: LOADTEST_RATE: Input should be greater than 0"]
