@@ -79,8 +79,8 @@ class Scenario(FastHttpUser):
     @override
     def on_start(self) -> None:
         seeded = next(self._seeded, None)
-        if seeded is None:
-            raise StopUser("there are no accounts")  # why, has been said
+        if seeded is None or (self.for_admins and self.settings.admin_email is None):
+            raise StopUser("there is no account")  # why, has been said
         self.seeded = seeded
         # Users that come together do not all begin together.
         first = random.uniform(0, self._every)  # noqa: S311

@@ -42,6 +42,8 @@ ANSWERS: dict[str, tuple[int, str, bytes]] = {
 EVENTS = b"data: 1\n\n: ping\n\nretry: 500\n\ndata: 2\n\n"
 
 SAID = {
+    # First, and not read to its end: the rest come over the same connection.
+    "no-stream": "wrong content: no stream of events",
     "good": "None",
     "limited": "refused by limits: 429 too-many-requests",
     "limited-by-a-proxy": "refused by limits: 429, no problem document",
@@ -59,7 +61,6 @@ SAID = {
     "stream": "None",
     "stream-cut-off": "connection: HTTPParseError",
     "stream-silent": "timeout: no answer in time",
-    "no-stream": "wrong content: no stream of events",
     "nobody": "connection: ConnectionRefusedError",
 }
 
