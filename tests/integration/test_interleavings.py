@@ -23,6 +23,8 @@ from app.services import ledger
 from app.services.ledger import Beat, Claim, Submission
 from tests.ledger_view import KEEP
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 5
 
 # How long a statement that waits for nobody may take before it counts as waiting (seconds). Taken
@@ -309,7 +311,6 @@ def test_one_terminal_state_of_every_two(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=interleavings())
-@pytest.mark.slow
 def test_one_terminal_state_whatever_the_order(
     engines: Engine, clean: None, start: str, steps: list[tuple[str, int, Operation]]
 ) -> None:

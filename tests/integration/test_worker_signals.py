@@ -99,6 +99,7 @@ def test_it_is_alive_before_it_starts_and_ready_once_it_has_beaten(told: Told) -
     assert told.parent.wedged() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thread", ["watch", "scribe"])
 def test_a_thread_that_never_comes_back_is_told(
     told: Told, stick: Callable[[object, str, str], Stuck], thread: str
@@ -116,6 +117,7 @@ def test_a_thread_that_never_comes_back_is_told(
         child.die()
 
 
+@pytest.mark.slow
 def test_a_ledger_that_does_not_answer_is_down_and_the_parent_well(
     told: Told, stick: Callable[[object, str, str], Stuck]
 ) -> None:

@@ -144,6 +144,7 @@ def told(*arguments: str) -> list[tuple[str, str, float]]:
     return [tuple(entry) for entry in json.loads(asked.stdout)]
 
 
+@pytest.mark.slow
 def test_failures_are_told_apart() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobodys = f"http://127.0.0.1:{closed.getsockname()[1]}"

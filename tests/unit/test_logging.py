@@ -48,6 +48,7 @@ for thread in threads:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffering", [[], ["-u"]])
 def test_a_child_forked_while_threads_log_can_log(buffering: list[str]) -> None:
     # Later versions of Python warn of every fork of a process with threads.
@@ -121,6 +122,7 @@ def test_what_nobody_caught_is_a_line_too() -> None:
     assert any("KeyError" in line.get("exception", "") for line in lines.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "said"), [("debug", 4), ("info", 3), ("error", 1)])
 def test_the_level_is_that_of_libraries_too(level: str, said: int) -> None:
     events = [line["event"] for line in printed(level)]

@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from app.core import telemetry
 from app.core.config import Settings
 from app.main import create_app
-from tests.integration.api.conftest import connect, serving
+from tests.integration.api.conftest import connect, is_ready, serving
 from tests.integration.api.kinds import KINDS
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +135,7 @@ async def test_what_a_client_makes_up_makes_no_series(anonymous: AsyncClient) ->
 
 
 async def test_probes_are_in_no_signal(anonymous: AsyncClient, spans: InMemorySpanExporter) -> None:
+    await is_ready(anonymous)
     before = counted()
     with structlog.testing.capture_logs() as logs:
         for probe in ("/livez", "/readyz", "/startupz"):
@@ -289,6 +290,7 @@ async def test_requests_at_once_keep_their_own_ids(
         async with anyio.create_task_group() as tasks:
             for number in range(10):
                 tasks.start_soon(ask, number)
-    pairs = {(line["request_id"], line["trace_id"]) for line in logs}
+    lines = [line for line in logs if line["event"] == "request"]
+    pairs = {(line["request_id"], line["trace_id"]) for line in lines}
     assert {request for request, _ in pairs} == {f"r-{number}" for number in range(10)}
     assert len({trace for _, trace in pairs}) == len(pairs) == 10

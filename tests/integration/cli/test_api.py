@@ -86,9 +86,8 @@ def post(
     return answer
 
 
-@pytest.mark.parametrize(
-    "sig", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_stops_at_a_signal(variables: Mapping[str, str], sig: signal.Signals) -> None:
     with running(variables) as api:
         workers = api.workers()
@@ -208,6 +207,7 @@ def test_a_worker_that_dies_is_replaced_and_none_outlives_the_arbiter(
         second.wait(LIMIT)
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_line(variables: Mapping[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
