@@ -14,14 +14,10 @@ import pytest
 from app.core.config import Settings
 from app.embedded.stack import free_port
 from loadtests.__main__ import ROOT, UNLIMITED
-from tests.processes import HEAVYLIFT, Parts, environment, parts, until
+from tests.load.runs import load, make_admin, verdict
+from tests.processes import Parts, environment, parts, until
 
 pytestmark = pytest.mark.slow
-
-ADMIN, PASSWORD = "admin@example.com", "an admin's password"
-
-# Little, so that what else is at work on two cores does not count; each journey at least once.
-USERS, SECONDS = 8, 20
 
 
 @pytest.fixture
@@ -29,13 +25,7 @@ def running(settings: Settings, clean: None, tmp_path: Path) -> Iterator[Parts]:
     with parts(settings, tmp_path) as running:
         running.controller()
         running.worker(concurrency=2)
-        subprocess.run(
-            [*HEAVYLIFT, "user", "create", ADMIN, "--admin"],
-            env=environment(settings),
-            input=f"{PASSWORD}\n",
-            text=True,
-            check=True,
-        )
+        make_admin(settings)
         yield running
 
 
@@ -65,48 +55,11 @@ def accepts(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def load(settings: Settings, port: int, folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code and all that was said."""
-    ran = subprocess.run(
-        [
-            *(sys.executable, "-m", "loadtests", "--host", f"http://127.0.0.1:{port}"),
-            *(
-                "--users",
-                str(USERS),
-                "--spawn-rate",
-                "2",
-                "--run-time",
-                f"{SECONDS}s",
-                "--report",
-                str(folder),
-            ),
-            *arguments,
-        ],
-        env=environment(
-            settings,
-            LOADTEST_ADMIN_EMAIL=ADMIN,
-            LOADTEST_ADMIN_PASSWORD=PASSWORD,
-            LOADTEST_ACCOUNTS="2",
-            LOADTEST_ITEMS="30",
-            LOADTEST_RATE="0.4",
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return ran.returncode, ran.stdout
-
-
-def verdict(said: str) -> dict[str, bool]:
-    rows = re.findall(r"^(\S.*?)  +\S.*?  (ok|MISSED)$", said, re.MULTILINE)
-    return {what: word == "ok" for what, word in rows}
-
-
 def test_it_passes_and_a_stall_in_one_handler_fails_it(
     running: Parts, settings: Settings, tmp_path: Path
 ) -> None:
     port = running.api(**UNLIMITED)
-    code, said = load(settings, port, tmp_path / "good")
+    code, said = load(settings, f"http://127.0.0.1:{port}", tmp_path / "good")
     assert (code, said.splitlines()[-3:-1]) == (0, ["", "PASSED"]), said
     met = verdict(said)
     assert len(met) == 14, said
@@ -118,7 +71,7 @@ def test_it_passes_and_a_stall_in_one_handler_fails_it(
 
     # On what the first run has left: seeding finds it.
     with stalled_api(settings, tmp_path / "stalled.log") as port:
-        code, said = load(settings, port, tmp_path / "stalled")
+        code, said = load(settings, f"http://127.0.0.1:{port}", tmp_path / "stalled")
     assert code == 1, said
     assert "\nFAILED\n" in said
     met = verdict(said)
@@ -129,14 +82,16 @@ def test_it_passes_and_a_stall_in_one_handler_fails_it(
 
 def test_distributed(running: Parts, settings: Settings, tmp_path: Path) -> None:
     port = running.api(**UNLIMITED)
-    code, said = load(settings, port, tmp_path, "--processes", "2", "--tags", "read", "poll")
+    code, said = load(
+        settings, f"http://127.0.0.1:{port}", tmp_path, "--processes", "2", "--tags", "read", "poll"
+    )
     assert code == 0, said
     assert verdict(said).keys() >= {"BrowseAndEdit p95", "PollJob p95", "queue wait p95"}
     assert "FollowJob" not in verdict(said)
 
 
 def test_nobody_answers(settings: Settings, tmp_path: Path) -> None:
-    code, said = load(settings, free_port(8001), tmp_path)
+    code, said = load(settings, f"http://127.0.0.1:{free_port(8001)}", tmp_path)
     assert code == 2
     assert "connection: ConnectionRefusedError" in said
 

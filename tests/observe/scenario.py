@@ -25,6 +25,12 @@ JOBS = 200
 # Two of the pool that the jobs are for, so that one goes on while the other is started again.
 SECOND = "worker-cpu-2"
 
+# Jobs at once, of each.
+SLOTS = 2
+
+# Seconds: long enough to be killed in the middle.
+LONG = 5
+
 # Seconds. A killed worker's jobs come back after a lease, and a failed one's after its backoff.
 PATIENCE = 180
 
@@ -71,8 +77,7 @@ class Script:
                     soon = datetime.now(UTC) + timedelta(seconds=3)
                     self.submit("test.nap", 0.1, not_before=soon.isoformat())
                 case _:
-                    # Some are long enough to be killed in the middle.
-                    self.submit("test.nap", 3 if 130 < number <= 140 else 0.15)
+                    self.submit("test.nap", LONG if 130 < number <= 140 else 0.15)
             match number:
                 case 40:
                     self.restart("worker-cpu")
@@ -84,8 +89,8 @@ class Script:
                     self.stack.start_one("api")
                     assert self.stack.wait_ready()
                 case 140:
-                    self.restart("worker-io")
                     self.kill_while_busy()
+                    self.restart("worker-io")
 
     def restart(self, name: str) -> None:
         self.stack.stop_one(name)
@@ -93,22 +98,31 @@ class Script:
 
     def kill_while_busy(self) -> None:
         """Kill a worker with its children; its supervisor starts another."""
-        until(self._held_by_second, seconds=PATIENCE, what=f"{SECOND} runs a job")
+        until(self._middle_of_naps, seconds=PATIENCE, what=f"{SECOND} is in the middle of two jobs")
         os.kill(self.stack.pid(SECOND), signal.SIGKILL)
         # The ledger does not know yet: what is in the dead one's name stays so for a lease.
-        self.killed = self._held_by_second()
+        self.killed = {str(row["id"]) for row in self._held_by_second()}
 
-    def _held_by_second(self) -> set[str]:
+    def _middle_of_naps(self) -> bool:
+        """What ends in the moment of the kill may have said so already, or not."""
+        held = self._held_by_second()
+        return len(held) == SLOTS and all(
+            row["nap"] == LONG and 0.5 < row["age"] < LONG - 1.5 for row in held
+        )
+
+    def _held_by_second(self) -> list[dict[str, Any]]:
         """It was started last."""
-        held = rows(
+        return rows(
             self.stack,
             """
-            SELECT job_id FROM job_runs WHERE state = 'running' AND worker_id = (
+            SELECT jobs.id, (spec ->> 'seconds')::float AS nap,
+                extract(epoch FROM clock_timestamp() - run.started_at)::float AS age
+            FROM job_runs run JOIN jobs ON jobs.id = run.job_id
+            WHERE run.state = 'running' AND worker_id = (
                 SELECT id FROM workers WHERE pool = 'cpu' ORDER BY started_at DESC LIMIT 1
             )
             """,
         )
-        return {str(row["job_id"]) for row in held}
 
     def ended(self) -> bool:
         return not rows(self.stack, "SELECT FROM job_runs LIMIT 1")
@@ -172,7 +186,7 @@ def run(folder: Path) -> Evidence:
             OTEL_TRACES_SAMPLER="parentbased_always_on",
             HEAVYLIFT_LOG_FORMAT="json",
         )
-        parts = [*all_parts(concurrency=2), replace(worker("cpu", 2), name=SECOND)]
+        parts = [*all_parts(concurrency=SLOTS), replace(worker("cpu", SLOTS), name=SECOND)]
         stack = Stack(folder, parts=parts, durable=False, sink=sink, observe=True)
         with environment, stack:
             assert stack.wait_ready()
