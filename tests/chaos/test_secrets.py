@@ -157,6 +157,15 @@ async def log_in(client: httpx2.AsyncClient, email: str, password: str) -> dict[
     return tokens
 
 
+async def answered(client: httpx2.AsyncClient, url: str) -> None:
+    """The database is back, and the process knows."""
+    with anyio.fail_after(20):
+        while True:
+            if (await client.get(url)).status_code != 503:
+                return
+            await anyio.sleep(0.05)
+
+
 async def refused(status: int, sent: Any) -> None:
     answer = await sent
     assert answer.status_code == status, answer.text
@@ -374,6 +383,7 @@ async def it_breaks(client: httpx2.AsyncClient, witness: Witness) -> None:
     await refused(503, client.post(f"{AUTH}/login", data=eves))
     await refused(503, client.get(ME, headers={"X-API-Key": f"hl_{'0' * 12}_{'x' * 43}"}))
     witness.stack.postgres.start()
+    await answered(client, ME)
     witness.stack.redis.stop()
     await refused(401, client.post(f"{AUTH}/login", data={**eves, "password": WRONG_PASSWORD}))
     witness.stack.redis.start()
@@ -476,7 +486,7 @@ async def everybody_lives(
 WRITTEN = {
     "api": (
         "request crashed",
-        "a dependency is away",
+        "dependency is away",
         "mail sent",
         "used again",
         "no HTTP request",

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from app.embedded.stack import command
+from tests.balancer import answers_ready
 from tests.processes import KINDS, until
 from tests.servers import scratch_folder
 
@@ -170,9 +171,8 @@ def test_what_is_killed_is_started_again_and_said(up: Callable[..., Up]) -> None
         one.said(rf"heavylift +\| {name} was killed by SIGKILL; starting it again in 0\.5 s")
         assert one.part(*arguments).pid != victim.pid
     one.said(r"^worker-cpu +\| .*\bready\b", times=2)
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
-        connection.request("GET", "/readyz")
-        assert connection.getresponse().status == 200
+    # The API that was started again has yet to reach the database that was, too.
+    until(lambda: answers_ready("127.0.0.1", port), seconds=PATIENCE, what="it is ready")
     assert one.interrupt() == 0
     assert gone(one)
 
