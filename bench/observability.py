@@ -28,6 +28,7 @@ from typing_extensions import override
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from app.api.health import Lifecycle
 from app.api.middleware import RequestMiddleware
 from app.api.protocol import ProblemProtocol
 from app.core import telemetry
@@ -62,6 +63,8 @@ class Item(BaseModel):
 
 def application() -> FastAPI:
     app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
+    # The protocol asks it whether the process is on its way out.
+    app.state.lifecycle = Lifecycle()
 
     @app.get("/api/v1/items/{item_id}")
     async def get_item(item_id: int) -> Item:
@@ -188,7 +191,6 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         del os.environ[name]
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{port}"
-    # As with the network: the kernel's part of a write is none of ours.
     telemetry.configure_tracing("bench")
     # As with the network: the kernel's part of a write is none of ours.
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):

@@ -86,9 +86,10 @@ def test_all_processes_are_replaced_and_no_user_sees_it(
                 until(balancer.all_ready, seconds=60, what="it is ready again")
             workers = [replace(old, worker) for old in workers]
             controllers = [replace(old, controller) for old in controllers]
-            assert time.monotonic() - began < SECONDS, "the load ended before the last was replaced"
             assert not loaded.done(), loaded.result()[1]
+            print(f"all were replaced within {time.monotonic() - began:.0f} s")  # noqa: T201
             code, said = loaded.result()
+            print(said[-1500:])  # noqa: T201
         assert code == 0, said
         met = verdict(said)
         assert len(met) == 14, said

@@ -14,7 +14,7 @@ from tests.servers import scratch_folder
 DOCUMENT = Path(__file__).parents[2] / "docs" / "signals.md"
 
 # | `name` | type | `label`, … | process | what it says |
-ROW = re.compile(r"^\| `([a-z_]+)` \| (\w+) \| ([^|]*) \| ([^|]*) \| [^|]+ \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z_]+)` \| (\w+) \|([^|]*)\| ([^|]*) \| [^|]+ \|$", re.MULTILINE)
 
 PARTS = {"API": "api", "controller": "controller", "worker": "worker"}
 
