@@ -128,8 +128,10 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         # What it says of each message and of killed children is said here, with the job's id.
         logging.getLogger("celery").setLevel(logging.WARNING)
         logging.getLogger("celery.worker.request").setLevel(logging.CRITICAL)
-        # Of children that end: past all handlers, to stderr, if it is left as it is.
+        # Of children that end: past all handlers, to stderr, if it is left as it is. Of those that
+        # begin, and of each block of shared memory, it would tell nobody anything.
         get_logger().propagate = True
+        get_logger().setLevel(logging.WARNING)
 
     def child_started(**_: Any) -> None:
         nonlocal executor

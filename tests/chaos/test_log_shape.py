@@ -69,6 +69,8 @@ def test_every_line_is_an_object_and_says_whose_trace_it_is_in(stack: Stack) -> 
     events = {entry["event"] for entry in entries}
     assert {"ready", "request", "attempt ended", "child killed", "job raised"} <= events
     assert {"draining", "listening"} <= events
+    # What billiard says of each child and each block of shared memory.
+    assert not [event for event in events if "calling self.run()" in event or "mmap" in event]
     of_jobs = [entry for entry in entries if "job_id" in entry]
     of_requests = [entry for entry in entries if "request_id" in entry]
     assert of_jobs

@@ -20,7 +20,7 @@ from tests.processes import Part, parts, until
 pytestmark = pytest.mark.slow
 
 # All six are replaced within it, on a machine that does something else as well.
-SECONDS = 120
+SECONDS = 75
 
 # Of how fast it is nothing is said here, only that all of it is right.
 STRICT = {
