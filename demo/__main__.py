@@ -28,8 +28,9 @@ LOG_LINES = 8
 def main() -> int:
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
-    # As Ctrl-C: all of it is stopped and the folder removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As Ctrl-C: all of it is stopped and the folder removed. By SIGINT's handler: asyncio's own
+    # cancels what runs; what another raises comes out of whichever task is at work.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with tempfile.TemporaryDirectory(prefix="hl-demo-") as scratch:
             folder = Path(scratch)

@@ -6,7 +6,9 @@ Without `--host`, on a stack of its own, on this machine. What is not known here
 
 import argparse
 import os
+import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from app.core.config import ConfigurationError
 from app.embedded import EmbeddedError
-from app.embedded.stack import Stack, command
+from app.embedded.stack import Stack, command, log_files
 
 ROOT = Path(__file__).parent
 
@@ -34,19 +36,30 @@ PATIENCE = 120
 
 
 def seconds(text: str) -> int:
-    count = int(text.removesuffix("s"))
-    if count < 1:
-        raise ValueError
+    """As Locust has it: 90, 90s, 5m or 1h30m."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    hours, minutes, rest = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    if not (count := (hours * 60 + minutes) * 60 + rest):
+        raise argparse.ArgumentTypeError(f"{text!r}: write 90s, 5m or 1h30m")
     return count
+
+
+def folder(text: str) -> Path:
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
+    return path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="loadtests", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--host", help="Where it is up; without it, a stack is started here.")
-    parser.add_argument("--users", type=int, default=10)
-    parser.add_argument("--spawn-rate", type=float, default=5, help="Users a second.")
-    parser.add_argument("--run-time", type=seconds, default=60, help="Seconds: 60 or 60s.")
-    parser.add_argument("--report", type=Path, default=Path("load-report"), help="A folder.")
+    parser.add_argument("-H", "--host", help="Where it is up; without it, a stack is started here.")
+    parser.add_argument("-u", "--users", type=int, default=10)
+    parser.add_argument("-r", "--spawn-rate", type=float, default=5, help="Users a second.")
+    parser.add_argument("-t", "--run-time", type=seconds, default="60s", help="90s, 5m or 1h30m.")
+    parser.add_argument("--report", type=folder, default="load-report", help="A folder.")
     options, others = parser.parse_known_args(arguments)
     # As Ctrl-C: all of it is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -64,12 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_on_a_stack(options: argparse.Namespace, others: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="hl-load-") as scratch:
-        folder = Path(scratch)
         # PostgreSQL's files belong to a user of its own where this one is root.
-        folder.chmod(0o755)
-        with Stack(folder / "stack", durable=False, settings=UNLIMITED) as stack:
+        Path(scratch).chmod(0o755)
+        logs = options.report / "logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        sink = log_files(logs)
+        with Stack(Path(scratch) / "stack", durable=False, settings=UNLIMITED, sink=sink) as stack:
             if not stack.wait_ready():
-                print("load test: the stack did not start", file=sys.stderr)
+                print(f"load test: the stack did not start: see {logs}", file=sys.stderr)
                 return 2
             password = secrets.token_urlsafe()
             make_admin(stack.environment, password)
@@ -95,7 +110,6 @@ def run(
     options: argparse.Namespace, others: Sequence[str], host: str, settings: Mapping[str, str]
 ) -> int:
     """Locust's exit code: 0, 1 where an objective is missed, 2 where it could not run."""
-    options.report.mkdir(parents=True, exist_ok=True)
     report = options.report / "report.html"
     report.unlink(missing_ok=True)
     # A process of its own: Locust makes green threads of all that Python has.

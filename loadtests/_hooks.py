@@ -90,6 +90,8 @@ def _has_tasks(user_class: Any, environment: Environment) -> bool:
 def _seed(environment: Environment, **_: Any) -> None:
     _Verdict.started = True
     _Verdict.lines = None
+    # Of a run before, in the UI.
+    environment.process_exit_code = None
     runner = environment.runner
     if isinstance(runner, MasterRunner) or _Seeds.host == environment.host:
         return
@@ -102,9 +104,12 @@ def _seed_at(environment: Environment) -> bool:
     """Whether it could be done."""
     from loadtests._scenario import Scenario
 
-    host, runner = environment.host or "", environment.runner
+    runner = environment.runner
+    host = environment.host = (environment.host or "").rstrip("/")
     worker = runner.worker_index if isinstance(runner, LocalRunner | WorkerRunner) else 0
     try:
+        if not host.startswith(("http://", "https://")):
+            raise BadSetup("--host: write it as http://localhost:8000")
         Scenario.share_out(seed(host, load_settings(), worker))
     except BadSetup as error:
         _refuse(error)

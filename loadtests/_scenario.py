@@ -80,7 +80,9 @@ class Scenario(FastHttpUser):
     def on_start(self) -> None:
         seeded = next(self._seeded, None)
         if seeded is None or (self.for_admins and self.settings.admin_email is None):
-            raise StopUser("there is no account")  # why, has been said
+            # Why, has been said. Raised here, Locust would tell of it with a traceback.
+            self._asked_to_stop = True
+            return
         self.seeded = seeded
         # Users that come together do not all begin together.
         first = random.uniform(0, self._every)  # noqa: S311

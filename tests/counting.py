@@ -1,13 +1,11 @@
 """What counters must say, counted from the ledger itself; and what a controller's page says."""
 
-import re
-
 import httpx2
 from sqlalchemy import text
 
 from tests.exposition import Exposition
 from tests.ledger_view import View
-from tests.processes import Part, until
+from tests.processes import Part
 
 # Of a ledger that has forgotten none of its jobs.
 TRUTH = {
@@ -57,14 +55,7 @@ class Signals:
     """A process's port of metrics and probes."""
 
     def __init__(self, part: Part) -> None:
-        line = until(
-            lambda: re.search(r"^.*\bsignals\b.*$", part.output, re.MULTILINE),
-            seconds=60,
-            what="its signals",
-        )
-        port = re.search(r"\bport\W+(\d+)", line[0])
-        assert port is not None, line[0]
-        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{port[1]}", timeout=30)
+        self.client = httpx2.Client(base_url=part.signals(), timeout=30)
 
     def metrics(self) -> Exposition:
         return Exposition(self.client.get("/metrics").raise_for_status().text)

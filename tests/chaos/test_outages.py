@@ -199,4 +199,4 @@ def test_outages_under_load_move_no_probe_and_cost_no_job_anything(stack: Stack)
     assert {said for heard in probes.heard.values() for said in heard} == {200}, probes.heard
     assert "worker lost" not in controller.output
     assert all("child killed" not in worker.output for worker in workers)
-    assert value(address, 'heavylift_worker_heartbeats_late_total{pool="cpu"}') == 1
+    assert value(address, 'heavylift_worker_heartbeats_late_total{pool="cpu"}') >= 1

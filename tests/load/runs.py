@@ -11,7 +11,7 @@ from tests.processes import HEAVYLIFT, environment
 ADMIN, PASSWORD = "admin@example.com", "an admin's password"
 
 # Little, so that what else is at work on two cores does not count; each journey at least once.
-USERS, SECONDS = 8, 20
+USERS, SECONDS = 10, 20
 
 
 def make_admin(settings: Settings) -> None:
@@ -42,12 +42,14 @@ def load(
         ],
         env=environment(
             settings,
-            LOADTEST_ADMIN_EMAIL=ADMIN,
-            LOADTEST_ADMIN_PASSWORD=PASSWORD,
-            LOADTEST_ACCOUNTS="2",
-            LOADTEST_ITEMS="30",
-            LOADTEST_RATE="0.4",
-            **variables,
+            **{
+                "LOADTEST_ADMIN_EMAIL": ADMIN,
+                "LOADTEST_ADMIN_PASSWORD": PASSWORD,
+                "LOADTEST_ACCOUNTS": "2",
+                "LOADTEST_ITEMS": "30",
+                "LOADTEST_RATE": "0.4",
+                **variables,
+            },
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -3,7 +3,9 @@
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,11 @@ PARTS = {"API": "api", "controller": "controller", "worker": "worker"}
 OTHERS = re.compile(r"up|scrape_.*|python_.*|process_.*|.*_created")
 
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
+
+# What is said of one attempt and of nothing else.
+OF_ATTEMPTS = frozenset(
+    {"attempt ended", "attempt failed", "child died", "child killed", "job raised", "worker lost"}
+)
 
 pytestmark = pytest.mark.observe
 
@@ -90,6 +97,7 @@ def test_what_failed_was_tried_again_and_says_so(evidence: Evidence) -> None:
     for job in failing:
         trace = found[job["traceparent"].split("-")[1]]
         runs = [span for span in trace if span.name.startswith("run ")]
+        assert len(runs) > 1
         assert {span.status for span in runs} == {"ERROR"}
         assert job["outcome"] == "failed"
 
@@ -127,14 +135,35 @@ def test_every_metric_of_the_table_is_scraped_and_none_is_missing_from_it(
         assert evidence.types.get(name, evidence.types.get(name.removesuffix("_total"))) == kind
 
 
-def test_every_line_is_json_and_says_whose_trace_it_is_in(evidence: Evidence) -> None:
-    traced = 0
-    for part, lines in evidence.lines.items():
-        if part == "heavylift":
-            continue  # the supervisor's, for a person
-        for line in lines:
-            entry = json.loads(line)
-            if "request_id" in entry or "job_id" in entry:
-                assert re.fullmatch("[0-9a-f]{32}", entry.get("trace_id", "")), (part, line)
-                traced += 1
-    assert traced > len(evidence.jobs)
+def lines(evidence: Evidence) -> Iterator[tuple[str, dict[str, Any]]]:
+    for part, written in evidence.lines.items():
+        if part != "heavylift":  # the supervisor's, for a person
+            yield from ((part, json.loads(line)) for line in written)
+
+
+def test_every_line_of_an_attempt_says_whose_it_is_and_in_which_trace(evidence: Evidence) -> None:
+    traces = {str(job["id"]): job["traceparent"].split("-")[1] for job in evidence.jobs}
+    told = set()
+    for part, line in lines(evidence):
+        if "job_id" in line:
+            assert line["trace_id"] == traces[line["job_id"]], (part, line)
+            told.add((line["job_id"], line["attempt"]))
+        else:
+            assert line["event"] not in OF_ATTEMPTS, (part, line)
+    # Of each attempt at least how it ended.
+    assert told >= {
+        (str(job["id"]), attempt)
+        for job in evidence.jobs
+        for attempt in range(1, job["attempt"] + 1)
+    }
+
+
+def test_every_line_of_a_request_says_whose_it_is_and_in_which_trace(evidence: Evidence) -> None:
+    recorded = {span.trace_id for span in evidence.spans}
+    requests = [
+        line for _, line in lines(evidence) if "request_id" in line or line["event"] == "request"
+    ]
+    assert len(requests) > len(evidence.jobs)
+    for line in requests:
+        assert line["request_id"], line
+        assert line["trace_id"] in recorded, line
