@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from app.core.config import ConfigurationError, Settings
 from app.core.signals import SignalServer, open_port, probe
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.jobs import KindRegistry, load_kinds
+from app.services.schema import wait_for_schema
 from worker.celery import HEADER, TASK, create_celery, queue_name, watch_broker
 from worker.executor import Executor
 from worker.identity import Identity
@@ -98,6 +100,26 @@ def signals_served(
         yield
     finally:
         server.close()
+
+
+def schema_is_there(settings: Settings, parent: Parent) -> bool:
+    """Wait for it; False when told to stop before. Celery's own handlers come later."""
+    told: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: told.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        return wait_for_schema(settings.database, waiting=parent.wait, stopped=lambda: bool(told))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def work(worker: Any, settings: Settings, parent: Parent) -> None:
+    if schema_is_there(settings, parent):
+        worker.start()
+        parent.stop()
 
 
 def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
@@ -204,8 +226,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     try:
         # Already now: Celery waits for Redis before it says that it is ready.
         with signals_served(listener, parent, metrics):
-            worker.start()
-            parent.stop()
+            work(worker, settings, parent)
             stop_tracing()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

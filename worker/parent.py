@@ -122,6 +122,7 @@ class Parent:
         self.beats = 0
         self.late_beats = 0
         self._beaten: float | None = None
+        self._waiting: str | None = None
         self._looked = time.monotonic()
         self._turned = self._looked
         self._asked: float | None = None
@@ -175,7 +176,13 @@ class Parent:
         """Why it takes no jobs; nothing outside of this process changes it once it has beaten."""
         if self._drain_signals:
             return "draining"
-        return "not registered with the ledger yet" if self._beaten is None else None
+        if self._beaten is None:
+            return self._waiting or "not registered with the ledger yet"
+        return None
+
+    def wait(self, why: str) -> None:
+        """It has not started yet, for this reason."""
+        self._waiting = why
 
     # --- called by Celery's thread
 

@@ -42,6 +42,7 @@ from typing_extensions import override
 
 from app.core.environment import CLIENT_VARIABLES
 from app.core.mendable import Mendable
+from app.core.secret_file import SecretFile
 
 PREFIX = "HEAVYLIFT_"
 
@@ -67,6 +68,9 @@ def _postgresql(url: SecretStr) -> SecretStr:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgresql)]
+
+# Read anew for each connection, where they are files: passwords change while processes run.
+FOLLOWED = frozenset({("database", "url"), ("database", "direct_url")})
 
 
 def _rate(rate: str) -> str:
@@ -443,8 +447,12 @@ class _SecretFiles(PydanticBaseSettingsSource):
             group, _, name = (
                 variable.removeprefix(PREFIX).removesuffix("_FILE").lower().partition("_")
             )
+            content: str | SecretStr
             try:
-                content = Path(path).read_text().rstrip("\n")
+                if (group, name) in FOLLOWED:
+                    content = SecretFile(Path(path), _postgresql)
+                else:
+                    content = Path(path).read_text().rstrip("\n")
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not text"
                 raise ConfigurationError(f"{variable}: can't read {path}: {reason}") from error

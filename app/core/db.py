@@ -12,6 +12,7 @@ allow, and other applications in the same database would get too.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from sqlalchemy import (
     URL,
     AsyncAdaptedQueuePool,
     Connection,
+    Dialect,
     Engine,
     NullPool,
     PoolProxiedConnection,
@@ -41,6 +43,18 @@ IDLE_IN_TRANSACTION = 10
 def _url(database: Database, driver: str, *, direct: bool = False) -> URL:
     secret = (database.direct_url or database.url) if direct else database.url
     return make_url(secret.get_secret_value()).set(drivername=f"postgresql+{driver}")
+
+
+def _follow(engine: Engine, url: Callable[[], tuple[URL, dict[str, Any]]]) -> None:
+    """Each connection of the engine is made with the URL of that moment."""
+
+    @event.listens_for(engine, "do_connect")
+    def as_it_is_now(dialect: Dialect, _: object, __: object, parameters: dict[str, Any]) -> None:
+        now, others = url()
+        _, arguments = dialect.create_connect_args(now)
+        for name in ("host", "port", "user", "password", "database", "dbname"):
+            parameters.pop(name, None)
+        parameters.update(arguments, **others)
 
 
 def _without_options(url: URL) -> tuple[URL, str]:
@@ -163,6 +177,12 @@ def async_engine(database: Database, breaker: Breaker | None = None) -> AsyncEng
             "command_timeout": database.statement_timeout,
         },
     )
+
+    def now() -> tuple[URL, dict[str, Any]]:
+        url, dsn = _without_options(_url(database, "asyncpg"))
+        return url, {"dsn": dsn}
+
+    _follow(engine.sync_engine, now)
     if breaker is not None:
         _guard(engine, breaker)
     return engine
@@ -201,6 +221,7 @@ def sync_engine(
             "tcp_user_timeout": 20_000,
         },
     )
+    _follow(engine, lambda: (_url(database, "psycopg"), {}))
     start = f"BEGIN; {IDLE_LIMIT}"
     if lock_timeout is not None:
         start += _set_local("lock_timeout", lock_timeout)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 
 from app.core.config import Database
@@ -26,6 +27,13 @@ def configuration(engine: Engine) -> Config:
 def upgrade(database: Database, revision: str = "head") -> None:
     """Raises `sqlalchemy.exc.OperationalError` when a lock could not be had; run it again."""
     command.upgrade(configuration(direct_engine(database)), revision)
+
+
+def current(database: Database) -> str | None:
+    """The schema's revision. Raises `sqlalchemy.exc.OperationalError`."""
+    with direct_engine(database).connect() as connection:
+        revision: str | None = MigrationContext.configure(connection).get_current_revision()
+        return revision
 
 
 def downgrade(database: Database, revision: str) -> None:

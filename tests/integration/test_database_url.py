@@ -1,12 +1,15 @@
 """One URL for both drivers, with all that libpq lets stand in it."""
 
 import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import quote
+from uuid import uuid4
 
 import anyio.to_thread
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, make_url, text
 
 from app.core.config import Database, Settings
 from app.core.db import async_engine, sync_engine
@@ -64,3 +67,47 @@ async def test_without_the_tls_that_it_asks_for_nothing_is_sent() -> None:
                 pass
         await engine.dispose()
         assert await anyio.to_thread.run_sync(said.result) == [SSL_REQUEST, b""]
+
+
+@pytest.fixture
+def roles(engine: Engine) -> Iterator[tuple[str, str]]:
+    """Two that may log in."""
+    names = f"first_{uuid4().hex[:8]}", f"second_{uuid4().hex[:8]}"
+    with engine.begin() as connection:
+        for name in names:
+            connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'"))
+    yield names
+    with engine.begin() as connection:
+        for name in names:
+            connection.execute(text(f"DROP ROLE {name}"))
+
+
+async def test_a_new_connection_is_made_with_what_the_file_has_by_now(
+    settings: Settings, roles: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_url(settings.database.url.get_secret_value())
+    file = tmp_path / "url"
+
+    def give(role: str) -> None:
+        file.write_text(url.set(username=role, password=role).render_as_string(False))
+
+    first, second = roles
+    give(first)
+    monkeypatch.setenv("HEAVYLIFT_DATABASE_URL_FILE", str(file))
+    database = Settings().database
+    api, worker = async_engine(database), sync_engine(database, connections=2)
+    who = text("SELECT current_user")
+    try:
+        async with api.connect() as one:
+            with worker.connect() as another:
+                assert (await one.scalar(who), another.scalar(who)) == (first, first)
+                give(second)
+                # These two live on; the next are the other's.
+                assert (await one.scalar(who), another.scalar(who)) == (first, first)
+                async with api.connect() as new:
+                    assert await new.scalar(who) == second
+                with worker.connect() as new_too:
+                    assert new_too.scalar(who) == second
+    finally:
+        await api.dispose()
+        worker.dispose()

@@ -35,6 +35,12 @@ class Health:
         self._looked_at = clock()
         self._reached = reached
         self._draining = False
+        self._waiting: str | None = None
+
+    def wait(self, why: str | None) -> None:
+        """Nothing runs yet, for this reason."""
+        self._waiting = why
+        self.tick()
 
     def tick(self) -> None:
         """The main thread is there."""
@@ -47,7 +53,7 @@ class Health:
         silent = self._clock() - self._looked_at
         if silent > SILENT:
             return f"the main thread has not been heard for {silent:.0f} s"
-        if self._draining:
+        if self._draining or self._waiting is not None:
             return None
         for loop in self._loops:
             if not loop.alive:
@@ -60,5 +66,7 @@ class Health:
     def readyz(self) -> str | None:
         if self._draining:
             return "draining"
+        if self._waiting is not None:
+            return self._waiting
         # Once it has, it has: an outage that all share makes none of them unready.
         return None if self._reached() else "the ledger has not been read yet"

@@ -18,6 +18,7 @@ from app.core.signals import SignalServer, open_port, page, probe
 from app.core.storage import open_store
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.services.ledger import Retention
+from app.services.schema import wait_for_schema
 from worker.announce import Announcer
 from worker.controller import erase, measure, rescue
 from worker.controller.dispatch import Dispatch, Redispatch, Schedule, register_pools
@@ -174,14 +175,17 @@ def run_controller(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
-    listener = threading.Thread(
-        target=listen, args=(settings, dispatching.wake, stopped), name="hints", daemon=True
-    )
-    listener.start()
-    for loop in loops:
-        loop.start()
+    health.wait("starting")
     signals = None if port is None else serve_signals(port, metrics, health)
-    log.info("ready", pools=list(pools), database_connections=CONNECTIONS)
+    if wait_for_schema(settings.database, waiting=health.wait, stopped=lambda: bool(stopping)):
+        listener = threading.Thread(
+            target=listen, args=(settings, dispatching.wake, stopped), name="hints", daemon=True
+        )
+        listener.start()
+        for loop in loops:
+            loop.start()
+        health.wait(None)
+        log.info("ready", pools=list(pools), database_connections=CONNECTIONS)
     while not stopping:
         health.tick()
         time.sleep(TICK)

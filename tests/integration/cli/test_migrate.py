@@ -1,12 +1,13 @@
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from app import migrations
-from tests.integration.cli.conftest import Run, is_one_line
+from tests.integration.cli.conftest import Run, is_one_line, run_process
 from tests.servers import POSTGRES
 
 
@@ -72,3 +73,30 @@ def test_an_unknown_revision_is_one_line(run: Run, empty_database: str) -> None:
     assert outcome.code == 2
     assert is_one_line(outcome.err)
     assert "9999" in outcome.err
+
+
+def test_a_database_that_is_ahead_stays_as_it_is(run: Run, empty_database: str) -> None:
+    assert run("migrate", HEAVYLIFT_DATABASE_URL=empty_database).code == 0
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        outcome = run("migrate", HEAVYLIFT_DATABASE_URL=empty_database)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert outcome.out.startswith("the database is at 9999, ahead of ")
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        assert row == ("9999",)
+
+
+def test_waits_for_a_database_that_is_away(run: Run, empty_database: str) -> None:
+    nobodys = "postgresql://127.0.0.1:1/heavylift"
+    outcome = run("migrate", "--wait", "1.5", HEAVYLIFT_DATABASE_URL=nobodys)
+    assert outcome.code == 1
+    assert is_one_line(outcome.err)
+    assert "can't reach the database" in outcome.err
+
+
+def test_two_at_once_both_succeed(run: Run, empty_database: str) -> None:
+    def migrate(_: int) -> int:
+        return run_process("migrate", HEAVYLIFT_DATABASE_URL=empty_database).code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(migrate, range(2))) == [0, 0]
