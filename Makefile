@@ -15,7 +15,7 @@ UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up load test test-slow observe-test bench-observability lint types fmt lock clean
+.PHONY: help demo up load test test-slow chart-test observe-test bench-observability lint types fmt lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,11 +45,14 @@ load: $(READY) ## A minute of load on a stack of its own, held against loadtests
 	@$(BIN)/python -m loadtests
 
 test: $(READY) ## Quick tests, on a real PostgreSQL and Redis
-	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe"
+	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe and not chart"
 
 test-slow: $(READY) ## Slow tests: killed workers, frozen databases, a million rows
 	@$(BIN)/python -m pytest -n 4 -m chaos
 	@$(BIN)/python -m pytest -m "slow and not chaos"
+
+chart-test: $(READY) ## The Helm chart as it renders, against Kubernetes' schemas; needs helm, helm3, kube-score
+	@$(BIN)/python -m pytest -n auto -m chart
 
 observe-test: $(READY) ## The signals of a whole run: with a real Prometheus, and a receiver of traces
 	@$(BIN)/python -m pytest -m observe

@@ -1,0 +1,192 @@
+{{- define "heavylift.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Room for the longest suffix that a component adds. */}}
+{{- define "heavylift.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "heavylift.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "heavylift.tag" -}}
+{{- .Values.image.tag | default .Chart.AppVersion -}}
+{{- end -}}
+
+{{/* Of one of our images: (list $ "worker"). */}}
+{{- define "heavylift.image" -}}
+{{- $root := index . 0 -}}
+{{- with $root.Values.image -}}
+{{- printf "%s/%s/%s:%s" .registry .repository (index $ 1) (include "heavylift.tag" $root) | trimPrefix "/" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a Service and a policy find a component's pods by: (list $ "api"). */}}
+{{- define "heavylift.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "heavylift.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{- define "heavylift.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "heavylift.selector" . }}
+app.kubernetes.io/version: {{ include "heavylift.tag" $root | quote }}
+app.kubernetes.io/part-of: heavylift
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Ports, the same in every pod. */}}
+{{- define "heavylift.signalsPort" -}}9464{{- end -}}
+{{- define "heavylift.apiPort" -}}8000{{- end -}}
+
+{{/* --- pools ----------------------------------------------------------------------------------- */}}
+
+{{/* One pool's values over what all have, as JSON: (list $ "cpu"). */}}
+{{- define "heavylift.pool" -}}
+{{- $root := index . 0 -}}{{- $name := index . 1 -}}
+{{- $own := index $root.Values.workers $name -}}
+{{- $pool := mustMergeOverwrite (deepCopy $root.Values.workerDefaults) (deepCopy $own) -}}
+{{- /* A job that is cancelled or out of time has 5 s to notice, and what it wrote has to get out. */ -}}
+{{- $needed := add $pool.jobTimeout 20 -}}
+{{- $grace := $pool.terminationGracePeriodSeconds | default (ternary 60 $needed $pool.interruptible) | int -}}
+{{- if and (lt $grace (int $needed)) (not $pool.interruptible) -}}
+{{- fail (printf "workers.%s.terminationGracePeriodSeconds: %d s end a job before its timeout (jobTimeout: %d) does: make it %d or more, or say workers.%s.interruptible" $name $grace (int $pool.jobTimeout) (int $needed) $name) -}}
+{{- end -}}
+{{- $_ := set $pool "terminationGracePeriodSeconds" $grace -}}
+{{- toJson $pool -}}
+{{- end -}}
+
+{{/* Names of the pools, sorted, comma-separated. */}}
+{{- define "heavylift.pools" -}}
+{{- $names := list -}}
+{{- range $name, $pool := .Values.workers -}}
+{{- if not (kindIs "invalid" $pool) -}}{{- $names = append $names $name -}}{{- end -}}
+{{- end -}}
+{{- if not $names -}}{{- fail "workers: there is no pool; a map of pools by their names, workers.cpu at least" -}}{{- end -}}
+{{- $names | sortAlpha | join "," -}}
+{{- end -}}
+
+{{/* --- secrets --------------------------------------------------------------------------------- */}}
+
+{{- define "heavylift.authSecret" -}}
+{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "heavylift.fullname" .)) -}}
+{{- end -}}
+
+{{- define "heavylift.databaseSecret" -}}
+{{- if .Values.postgresql.enabled -}}{{ include "heavylift.fullname" . }}-postgresql
+{{- else -}}{{ .Values.postgresql.external.existingSecret | default (printf "%s-database" (include "heavylift.fullname" .)) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "heavylift.redisSecret" -}}
+{{- if .Values.redis.enabled -}}{{ include "heavylift.fullname" . }}-redis
+{{- else -}}{{ .Values.redis.external.existingSecret | default (printf "%s-broker" (include "heavylift.fullname" .)) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "heavylift.storageSecret" -}}
+{{- if .Values.s3.enabled -}}{{ include "heavylift.fullname" . }}-s3
+{{- else -}}{{ .Values.s3.external.existingSecret }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+A value of a Secret that this chart makes: what is there stays, else it is random.
+(list $ "name of the Secret" "key" length)
+*/}}
+{{- define "heavylift.generated" -}}
+{{- $root := index . 0 -}}{{- $key := index . 2 -}}
+{{- $memory := printf "generated %s %s" (index . 1) $key -}}
+{{- if not (hasKey $root.Values $memory) -}}
+{{- $known := (lookup "v1" "Secret" $root.Release.Namespace (index . 1)).data | default dict -}}
+{{- $value := hasKey $known $key | ternary (index $known $key | default "" | b64dec) (randAlphaNum (index . 3 | int)) -}}
+{{- $_ := set $root.Values $memory $value -}}
+{{- end -}}
+{{- index $root.Values $memory -}}
+{{- end -}}
+
+{{- define "heavylift.signingKeys" -}}
+{{- printf "first:%s" (include "heavylift.generated" (list . (include "heavylift.authSecret" .) "signing-keys" 48)) | replace "first:first:" "first:" -}}
+{{- end -}}
+
+{{- define "heavylift.redisPassword" -}}
+{{- include "heavylift.generated" (list . (include "heavylift.redisSecret" .) "password" 32) -}}
+{{- end -}}
+
+{{/* Of what processes read once: another one starts them anew. */}}
+{{- define "heavylift.checksum.auth" -}}
+{{- if and .Values.secrets.make (not .Values.auth.existingSecret) -}}{{ include "heavylift.signingKeys" . | sha256sum | trunc 16 }}
+{{- else -}}{{ include "heavylift.checksum.known" (list . (include "heavylift.authSecret" .)) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "heavylift.checksum.redis" -}}
+{{- if and .Values.secrets.make .Values.redis.enabled -}}{{ include "heavylift.redisPassword" . | sha256sum | trunc 16 }}
+{{- else if .Values.redis.external.url -}}{{ .Values.redis.external.url | sha256sum | trunc 16 }}
+{{- else -}}{{ include "heavylift.checksum.known" (list . (include "heavylift.redisSecret" .)) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "heavylift.checksum.known" -}}
+{{- $root := index . 0 -}}
+{{- (lookup "v1" "Secret" $root.Release.Namespace (index . 1)).data | default dict | toJson | sha256sum | trunc 16 -}}
+{{- end -}}
+
+{{/* --- variables ------------------------------------------------------------------------------- */}}
+
+{{- define "heavylift.storageUrl" -}}
+{{- if .Values.s3.enabled -}}s3://heavylift/files
+{{- else -}}{{ required "s3.external.url: say where files go (s3://bucket/prefix), or leave s3.enabled" .Values.s3.external.url }}
+{{- end -}}
+{{- end -}}
+
+{{/* HEAVYLIFT_* of a component as a map in JSON: the chart's, then everybody's, then its own. */}}
+{{- define "heavylift.settings" -}}
+{{- $root := index . 0 -}}{{- $own := index . 1 -}}{{- $chart := index . 2 -}}
+{{- $given := merge (dict) (deepCopy ($own.settings | default dict)) (deepCopy $root.Values.settings) -}}
+{{- range $name, $_ := $given -}}
+{{- if hasKey $chart $name -}}
+{{- fail (printf "settings.%s: the chart sets it itself, from values that say so: see `helm show values`" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson (merge $chart $given) -}}
+{{- end -}}
+
+{{/* Of a setting, quoted; a whole number is one, however large. */}}
+{{- define "heavylift.text" -}}
+{{- if and (kindIs "float64" .) (eq (float64 .) (floor .)) -}}{{ int64 . | quote }}{{- else -}}{{ . | toString | quote }}{{- end -}}
+{{- end -}}
+
+{{/* As a container's `env`: (list $ component's values, the chart's settings for it). */}}
+{{- define "heavylift.env" -}}
+{{- $root := index . 0 -}}{{- $values := index . 1 -}}
+{{- range $name, $value := include "heavylift.settings" . | fromJson }}
+- name: {{ $name }}
+  value: {{ include "heavylift.text" $value }}
+{{- end }}
+{{- if $root.Values.telemetry.otlpEndpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ $root.Values.telemetry.otlpEndpoint | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ $root.Values.telemetry.samplingRatio | quote }}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: k8s.namespace.name={{ $root.Release.Namespace }},k8s.pod.name=$(POD_NAME)
+{{- end }}
+{{- with concat ($root.Values.env | default list) ($values.env | default list) }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

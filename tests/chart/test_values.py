@@ -1,0 +1,288 @@
+"""What a value changes, and what a bad one is told."""
+
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import (
+    PRODUCTION,
+    Manifest,
+    Refused,
+    by_name,
+    container,
+    env,
+    pod_of,
+    render,
+)
+from tests.chart.value_sets import EXTERNAL, VALUE_SETS
+
+pytestmark = pytest.mark.chart
+
+# Nothing random in them.
+STABLE = {"secrets": {"make": False}}
+
+
+def rendered(**values: Any) -> dict[str, Manifest]:
+    return by_name(render(values={**STABLE, **values}))
+
+
+def changed(**values: Any) -> dict[str, set[str]]:
+    """Names of manifests that the values bring, take away or change."""
+    before, after = rendered(), rendered(**values)
+    return {
+        "new": after.keys() - before.keys(),
+        "gone": before.keys() - after.keys(),
+        "changed": {one for one in before.keys() & after.keys() if before[one] != after[one]},
+    }
+
+
+WORKERS = {"Deployment/heavylift-worker-cpu", "Deployment/heavylift-worker-io"}
+
+
+@pytest.mark.parametrize(
+    ("values", "difference"),
+    [
+        ({"api": {"replicas": 3}}, {"changed": {"Deployment/heavylift-api"}}),
+        (
+            {"api": {"autoscaling": {"enabled": True}}},
+            {
+                "new": {"HorizontalPodAutoscaler/heavylift-api"},
+                "changed": {"Deployment/heavylift-api"},
+            },
+        ),
+        (
+            {"keda": {"enabled": True}},
+            {
+                "new": {"ScaledObject/heavylift-worker-cpu", "ScaledObject/heavylift-worker-io"},
+                "changed": WORKERS,
+            },
+        ),
+        (
+            {"workers": {"gpu": {}}},
+            {
+                "new": {
+                    "Deployment/heavylift-worker-gpu",
+                    "NetworkPolicy/heavylift-worker-gpu",
+                    "PodDisruptionBudget/heavylift-worker-gpu",
+                },
+                # They all know the pools there are.
+                "changed": {
+                    "Deployment/heavylift-api",
+                    "Deployment/heavylift-controller",
+                    *WORKERS,
+                },
+            },
+        ),
+        (
+            {"workers": {"cpu": {"concurrency": 4}}},
+            {"changed": {"Deployment/heavylift-worker-cpu"}},
+        ),
+        (
+            {"controller": {"paused": True}},
+            {"changed": {"Deployment/heavylift-controller"}},
+        ),
+        (
+            {"controller": {"markPods": False}},
+            {
+                "gone": {"Role/heavylift-controller", "RoleBinding/heavylift-controller"},
+                "changed": {
+                    "Deployment/heavylift-controller",
+                    "NetworkPolicy/heavylift-controller",
+                },
+            },
+        ),
+        ({"ingress": {"enabled": False}}, {"gone": {"Ingress/heavylift"}}),
+        (
+            {"monitoring": {"operator": {"enabled": True}}},
+            {"new": {"ServiceMonitor/heavylift-controller", "PodMonitor/heavylift"}},
+        ),
+        (
+            {"loadtest": {"enabled": True}},
+            {
+                "new": {"Job/heavylift-loadtest-1", "NetworkPolicy/heavylift-loadtest"},
+                # Its users come from one address.
+                "changed": {"Deployment/heavylift-api"},
+            },
+        ),
+    ],
+)
+def test_a_value_changes_what_it_says_and_nothing_else(
+    values: dict[str, Any], difference: dict[str, set[str]]
+) -> None:
+    nothing: dict[str, set[str]] = {"new": set(), "gone": set(), "changed": set()}
+    found = changed(**values)
+    assert found == {**nothing, **difference}
+
+
+@pytest.mark.parametrize("server", ["postgresql", "redis", "s3"])
+def test_a_bundled_server_is_off_by_one_value(server: str) -> None:
+    found = changed(**{server: EXTERNAL[server]})
+    name = f"heavylift-{server}"
+    assert found["gone"] >= {f"StatefulSet/{name}", f"Service/{name}", f"NetworkPolicy/{name}"}
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_pod_is_restricted(name: str) -> None:
+    """Kubernetes' Pod Security Standard of that name, and what goes beyond it."""
+    files, values = VALUE_SETS[name]
+    for manifest in render(*files, values=values):
+        pod = pod_of(manifest)
+        if pod is None:
+            continue
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & spec.keys()
+        assert all("hostPath" not in volume for volume in spec["volumes"])
+        # The API server's token is the controller's alone.
+        marks = manifest["metadata"]["name"].endswith("-controller")
+        assert spec["automountServiceAccountToken"] is marks
+        one = container(manifest)
+        assert one["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert one["resources"]["requests"].keys() >= {"cpu", "memory"} or "gpu" in str(manifest)
+        assert "memory" in one["resources"]["limits"]
+        assert "preStop" not in str(one)
+
+
+def test_secrets_are_files_and_whoever_needs_none_has_none() -> None:
+    manifests = rendered(loadtest={"enabled": True})
+    keys = {
+        name
+        for name, one in manifests.items()
+        if pod_of(one) is not None and "HEAVYLIFT_AUTH_SIGNING_KEYS_FILE" in env(one)
+    }
+    assert keys == {"Deployment/heavylift-api"}
+    for one in manifests.values():
+        if pod_of(one) is not None:
+            assert not {name for name in env(one) if name.endswith(("DATABASE_URL", "REDIS_URL"))}
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_a_disruption_budget_never_blocks_the_drain_of_one_replica(name: str) -> None:
+    files, values = VALUE_SETS[name]
+    budgets = [one for one in render(*files, values=values) if one["kind"] == "PodDisruptionBudget"]
+    assert len(budgets) >= 3
+    for budget in budgets:
+        assert "minAvailable" not in budget["spec"]
+        assert budget["spec"]["maxUnavailable"] != 0
+
+
+def test_grace_periods_fit_the_processes_own_limits() -> None:
+    manifests = rendered(workers={"cpu": {"jobTimeout": 3600}, "io": {"interruptible": True}})
+    cpu, io = (manifests[f"Deployment/heavylift-worker-{pool}"] for pool in ("cpu", "io"))
+    for one, grace in ((cpu, 3620), (io, 60)):
+        pod = pod_of(one)
+        assert pod is not None
+        assert pod["spec"]["terminationGracePeriodSeconds"] == grace
+        assert env(one)["HEAVYLIFT_WORKER_DRAIN"] == str(grace - 10)
+    api = manifests["Deployment/heavylift-api"]
+    pod = pod_of(api)
+    assert pod is not None
+    given = str(pod["spec"]["terminationGracePeriodSeconds"])
+    assert env(api)["HEAVYLIFT_API_TERMINATION_GRACE"] == given
+
+
+def test_a_scaled_pool_has_no_replicas_of_its_own_and_asks_for_its_demand() -> None:
+    manifests = rendered(keda={"enabled": True}, workers={"io": {"concurrency": 8}})
+    assert "replicas" not in manifests["Deployment/heavylift-worker-io"]["spec"]
+    (trigger,) = manifests["ScaledObject/heavylift-worker-io"]["spec"]["triggers"]
+    assert trigger == {
+        "type": "metrics-api",
+        "metadata": {
+            "url": "http://heavylift-controller.apps.svc:9464/demand",
+            "format": "prometheus",
+            "valueLocation": 'heavylift_pool_demand_slots{pool="io"}',
+            "targetValue": "8",
+        },
+    }
+    # Without demand nobody knows what is surplus: nothing is.
+    assert "fallback" not in manifests["ScaledObject/heavylift-worker-io"]["spec"]
+
+
+def test_settings_of_a_component_go_before_everybodys() -> None:
+    manifests = rendered(
+        settings={"HEAVYLIFT_LOG_LEVEL": "debug", "HEAVYLIFT_FILES_MAX_BYTES": 10**9},
+        api={"settings": {"HEAVYLIFT_LOG_LEVEL": "warning"}},
+    )
+    api, controller = (
+        env(manifests[f"Deployment/heavylift-{one}"]) for one in ("api", "controller")
+    )
+    assert (api["HEAVYLIFT_LOG_LEVEL"], controller["HEAVYLIFT_LOG_LEVEL"]) == ("warning", "debug")
+    assert api["HEAVYLIFT_FILES_MAX_BYTES"] == "1000000000"
+
+
+def test_a_migration_is_another_job_when_its_image_is_another() -> None:
+    def jobs(**values: Any) -> set[str]:
+        return {name for name in rendered(**values) if name.startswith("Job/heavylift-migrate")}
+
+    assert jobs() == jobs(api={"replicas": 5})
+    assert jobs() != jobs(image={"tag": "2.0.0"})
+
+
+def test_production_makes_no_secret_and_bundles_nothing() -> None:
+    kinds = {one["kind"] for one in render(PRODUCTION)}
+    assert not kinds & {"Secret", "StatefulSet"}
+    assert kinds >= {"HorizontalPodAutoscaler", "ScaledObject", "ServiceMonitor", "PodMonitor"}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replicaCount": 2}, "at '/replicaCount': value must be 'api.replicas'"),
+        (
+            {"workers": {"cpu": {"replicaCount": 2}}},
+            "at '/workers/cpu/replicaCount': value must be 'replicas'",
+        ),
+        (
+            {"workers": {"cpu": {"colour": "red"}}},
+            "at '/workers/cpu': additional properties 'colour' not allowed",
+        ),
+        ({"workers": {"CPU": {}}}, "at '/workers': additional properties 'CPU' not allowed"),
+        ({"ingress": {"hosts": ["a"]}}, "at '/ingress/hosts': value must be 'ingress.host'"),
+        ({"image": {"tag": "a/b"}}, "at '/image/tag': 'a/b' does not match"),
+        (
+            {"settings": {"LOG_LEVEL": "debug"}},
+            "at '/settings': additional properties 'LOG_LEVEL' not",
+        ),
+        (
+            {"settings": {"HEAVYLIFT_SIGNALS_PORT": 1}},
+            "settings.HEAVYLIFT_SIGNALS_PORT: the chart sets it itself",
+        ),
+        (
+            {"api": {"terminationGracePeriodSeconds": 20}},
+            (
+                "api.terminationGracePeriodSeconds: 20 s end it before shutdownDelay (5) and "
+                "requestGrace (20) do: make it 31 or more"
+            ),
+        ),
+        (
+            {"workers": {"cpu": {"terminationGracePeriodSeconds": 60}}},
+            (
+                "workers.cpu.terminationGracePeriodSeconds: 60 s end a job before its timeout "
+                "(jobTimeout: 600) does: make it 620 or more, or say workers.cpu.interruptible"
+            ),
+        ),
+        ({"workers": {"cpu": None, "io": None}}, "workers: there is no pool"),
+        ({"postgresql": {"enabled": False}}, "postgresql.external.url: where is the database?"),
+        ({"redis": {"enabled": False}}, "redis.external.url: where is Redis?"),
+        ({"s3": {"enabled": False}}, "s3.external.url: say where files go"),
+        (
+            {"postgresql": {"external": {"url": "mysql://a"}}},
+            "at '/postgresql/external/url': 'mysql://a' does not match",
+        ),
+    ],
+)
+def test_a_bad_value_is_told_by_its_name(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        render(values=values)
+    assert said in str(refused.value)
+
+
+def test_the_defaults_are_short_enough_to_read() -> None:
+    chart = PRODUCTION.parent
+    assert len((chart / "values.yaml").read_text().splitlines()) < 500
