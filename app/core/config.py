@@ -420,6 +420,9 @@ class Controller(Group):
         10_000,
         description="Jobs that a pool's demand is counted up to: what it may ever have of slots.",
     )
+    paused: bool = Field(
+        False, description="Dispatch nothing; all else goes on. For while a database is restored."
+    )
 
 
 class _Variables(EnvSettingsSource):

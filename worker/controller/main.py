@@ -26,7 +26,7 @@ from worker.controller.erase import Erase
 from worker.controller.health import PATIENCE, Health
 from worker.controller.loop import BACKOFF, Loop
 from worker.controller.measure import Count, Measure, PingRedis, known_kinds
-from worker.controller.metrics import LedgerMetrics
+from worker.controller.metrics import PAUSED, LedgerMetrics
 from worker.controller.publisher import Publisher
 from worker.controller.retain import retain
 
@@ -128,14 +128,18 @@ def run_controller(settings: Settings) -> None:
     dispatching = Loop(
         "dispatch", dispatch_turn, interval=settings.controller.poll, patience=PATIENCE
     )
+    redispatching = Loop(
+        "redispatch",
+        Redispatch(engine, publishers[1], pools, dispatching.wake).turn,
+        interval=REDISPATCH_INTERVAL,
+        patience=PATIENCE,
+    )
+    paused = settings.controller.paused
+    PAUSED.set(paused)
+    if paused:
+        log.warning("dispatch is paused", setting="HEAVYLIFT_CONTROLLER_PAUSED")
     loops = [
-        dispatching,
-        Loop(
-            "redispatch",
-            Redispatch(engine, publishers[1], pools, dispatching.wake).turn,
-            interval=REDISPATCH_INTERVAL,
-            patience=PATIENCE,
-        ),
+        *([] if paused else [dispatching, redispatching]),
         Loop(
             "schedule",
             Schedule(engine, announcer.change, dispatching.wake).turn,

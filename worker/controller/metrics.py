@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import Counter as PrometheusCounter
-from prometheus_client import Histogram
+from prometheus_client import Gauge, Histogram
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -37,6 +37,7 @@ TURN_FAILURES = PrometheusCounter(
     "Turns that ended in an error, and were tried again.",
     ["loop"],
 )
+PAUSED = Gauge("heavylift_dispatch_paused", "1 while this controller is set to dispatch nothing.")
 
 # What was read longer ago (seconds) says nothing of now: gauges go, counters stay.
 STALE = 15.0
