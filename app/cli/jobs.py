@@ -242,6 +242,29 @@ def cancel(job_id: JobId, as_json: Json = False) -> None:
 
 
 @jobs.command()
+def reconcile(
+    cancel: Annotated[
+        list[UUID] | None,
+        typer.Option(metavar="ID", help="Cancel this job instead of listing all. Repeatable."),
+    ] = None,
+    cancel_kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Cancel all jobs of this kind instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what a restored database would run, perhaps again, and cancel what must not be.
+
+    For operators, while HEAVYLIFT_CONTROLLER_PAUSED holds dispatch back. It goes to the database
+    that HEAVYLIFT_DATABASE_URL names, and to no server. Jobs with an attempt had begun before
+    their database was dumped.
+    """
+    # With it comes what the server's parts load, and the client's commands do without.
+    from app.cli.reconcile import reconcile as run
+
+    run(cancel, cancel_kind, as_json=as_json)
+
+
+@jobs.command()
 def result(
     job_id: JobId,
     output: Annotated[

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 from pydantic import SecretStr, ValidationError
-from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from app.cli.database import reached
 from app.core.config import ConfigurationError, Database, load_settings
 from app.core.db import async_engine
 from app.core.errors import DomainError
@@ -34,7 +34,8 @@ def create(
     """Create a user in the database; the password is asked for, or read from standard input."""
     settings = load_settings()
     new = _new_user(email, _password())
-    created = asyncio.run(_create(settings.database, new, is_admin=admin))
+    with reached():
+        created = asyncio.run(_create(settings.database, new, is_admin=admin))
     typer.echo(f"created {created.email}{', an admin' if admin else ''}: {created.id}")
 
 
@@ -62,12 +63,5 @@ async def _create(database: Database, new: UserCreate, *, is_admin: bool) -> Use
                 return await users.create(session, passwords, new, is_admin=is_admin)
     except DomainError as error:
         raise ConfigurationError(f"{error.title}: {error.detail}") from None
-    except ProgrammingError:
-        raise ConfigurationError(
-            "the database is not up to date: run `heavylift migrate` first"
-        ) from None
-    except (SQLAlchemyError, OSError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise ConfigurationError(f"can't reach the database: {reason}") from None
     finally:
         await engine.dispose()

@@ -611,6 +611,34 @@ def cancel(connection: Connection, job_id: UUID, *, keep: Retention) -> Change |
     )
 
 
+LEASE_OF = text(
+    """
+    SELECT attempt, lease_expires_at < clock_timestamp() AS expired FROM job_runs
+    WHERE job_id = :job_id FOR UPDATE
+    """
+)
+
+
+def cancel_lost(connection: Connection, job_id: UUID, *, keep: Retention) -> Change | None:
+    """Cancel as `cancel` does, and at once also what runs under a lease that has expired.
+
+    In a database that was restored nobody holds those of the dump any more. A worker that does,
+    after an outage, loses its lease by it, and what it still writes is refused.
+    """
+    run = connection.execute(LEASE_OF, {"job_id": job_id}).one_or_none()
+    if run is None or not run.expired:
+        return cancel(connection, job_id, keep=keep)
+    return finish(
+        connection,
+        job_id,
+        Outcome(JobState.CANCELLED),
+        attempt=run.attempt,
+        from_states=[JobState.RUNNING],
+        keep=keep,
+        ending="lost",
+    )
+
+
 # --- the controller's ---------------------------------------------------------------------------
 
 PROMOTE = text(

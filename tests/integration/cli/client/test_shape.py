@@ -77,7 +77,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 def test_every_command_speaks_json() -> None:
     found = dict(commands())
-    assert len(found) == 12
+    assert len(found) == 13
     for name, command in found.items():
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options, name
