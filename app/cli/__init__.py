@@ -20,6 +20,7 @@ BUILT_IN = [
     EntryPoint("login", "app.cli.login:login", GROUP),
     EntryPoint("logout", "app.cli.login:logout", GROUP),
     EntryPoint("migrate", "app.cli.migrate:migrate", GROUP),
+    EntryPoint("smoke", "app.cli.smoke:smoke", GROUP),
     EntryPoint("up", "app.cli.up:up", GROUP),
     EntryPoint("user", "app.cli.user:user", GROUP),
 ]
@@ -73,7 +74,7 @@ def heavylift(
     """Heavy work off the request path: the API, its workers, its controller, and their client.
 
     Settings come from HEAVYLIFT_* variables: `heavylift config` lists them. The client's commands
-    (login, jobs, files) need none: they go by HTTP to wherever `heavylift login` went.
+    (login, jobs, files, smoke) need none: they go by HTTP to wherever `heavylift login` went.
     """
 
 

@@ -164,5 +164,11 @@ class Registration(BaseModel):
     password: str = Field(repr=False)
 
 
+class Deletion(BaseModel):
+    """Of one's own account."""
+
+    password: str = Field(repr=False)
+
+
 class RefreshToken(BaseModel):
     refresh_token: str = Field(repr=False)

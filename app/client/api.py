@@ -11,6 +11,7 @@ import httpx2
 from pydantic import JsonValue, TypeAdapter
 
 from app.client.answers import (
+    Deletion,
     Event,
     File,
     Job,
@@ -89,6 +90,12 @@ class Client:
         sent = RefreshToken(refresh_token=refresh_token)
         await self._connection.ask("POST", "/auth/logout", sent=sent)
 
+    async def delete_account(self, password: str) -> None:
+        """One's own, and all that is one's own."""
+        # Asked twice, the second answer would be that nobody is logged in.
+        leave = Deletion(password=password)
+        await self._connection.ask("DELETE", "/users/me", sent=leave, again=Again.UNSENT)
+
     # Jobs
 
     async def kinds(self) -> Kinds:
@@ -136,9 +143,12 @@ class Client:
     async def result(self, job_id: UUID) -> Result:
         return self._read(Result, await self._connection.ask("GET", f"/jobs/{job_id}/result"))
 
-    def follow(self, job_id: UUID) -> AsyncGenerator[Event, None]:
-        """Every state that the server tells of, until the job has ended."""
-        return follow(self._connection, job_id)
+    def follow(self, job_id: UUID, *, streamed: bool = False) -> AsyncGenerator[Event, None]:
+        """Every state that the server tells of, until the job has ended.
+
+        Where streams tell nothing, the job is asked after instead, unless it is to be `streamed`.
+        """
+        return follow(self._connection, job_id, streamed=streamed)
 
     # Files
 

@@ -27,16 +27,18 @@ Moments = AsyncGenerator[Event | None, None]
 PATIENCE = 60
 
 
-async def follow(connection: Connection, job_id: UUID) -> AsyncGenerator[Event, None]:
+async def follow(
+    connection: Connection, job_id: UUID, *, streamed: bool = False
+) -> AsyncGenerator[Event, None]:
     """Every state that the server tells of, until the job has ended.
 
-    Raises `ClientError`.
+    By streams alone where it is to be `streamed`, however silent they are. Raises `ClientError`.
     """
     seen = 0
     silent = 0
     away_since: float | None = None
     while True:
-        streaming = silent < SILENT_STREAMS
+        streaming = streamed or silent < SILENT_STREAMS
         source = _streamed(connection, job_id, seen) if streaming else _asked(connection, job_id)
         silent += 1
         try:

@@ -1,4 +1,4 @@
-"""What is uploaded: a file, or whatever comes on standard input."""
+"""What is uploaded: a file, whatever comes on standard input, or bytes that are there already."""
 
 import os
 import stat
@@ -34,6 +34,13 @@ def file_body(path: Path | None) -> Body:
                 yield chunk
 
     return Body(opened, size=status.st_size, repeatable=True)
+
+
+def bytes_body(content: bytes) -> Body:
+    async def opened() -> AsyncIterator[bytes]:
+        yield content
+
+    return Body(opened, size=len(content), repeatable=True)
 
 
 async def _chunks(descriptor: int) -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ def test_says_its_version(run: Run) -> None:
 def test_lists_its_own_commands_and_those_of_other_packages(run: Run) -> None:
     outcome = run("--help")
     assert outcome.code == 0
-    for subcommand in ("api", "config", "controller", "migrate", "up", "worker"):
+    for subcommand in ("api", "config", "controller", "migrate", "smoke", "up", "worker"):
         assert f"\n  {subcommand} " in outcome.out
 
 

@@ -60,6 +60,7 @@ def test_what_is_sent_is_what_the_document_takes(schemas: dict[str, Any]) -> Non
     taken = schemas["ImageTransformSubmission"]["properties"].keys()
     assert answers.Submission.model_fields.keys() == taken
     assert answers.Registration.model_fields.keys() == schemas["UserCreate"]["properties"].keys()
+    assert answers.Deletion.model_fields.keys() == schemas["UserDeletion"]["properties"].keys()
 
 
 def test_the_states_are_the_servers() -> None:
@@ -86,7 +87,7 @@ def test_every_command_speaks_json() -> None:
 def test_its_commands_load_nothing_of_the_servers() -> None:
     code = """
 import json, sys
-import app.cli, app.cli.files, app.cli.jobs, app.cli.login
+import app.cli, app.cli.files, app.cli.jobs, app.cli.login, app.cli.smoke
 print(json.dumps(sorted(sys.modules)))
 """
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
@@ -132,6 +133,7 @@ def test_lazy_commands_are_completed_too() -> None:
         "login",
         "logout",
         "migrate",
+        "smoke",
         "up",
         "user",
         "worker",

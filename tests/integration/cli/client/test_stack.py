@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 class Person:
     def __init__(self, url: str, home: Path) -> None:
+        self.url = url
         self._home = home
         self._environment = clean_environment(
             HEAVYLIFT_CLIENT_URL=url, XDG_CONFIG_HOME=str(home / "config")
@@ -124,3 +125,14 @@ def test_ctrl_c_while_watching_then_cancel(ada: Person) -> None:
         *_, last = watching.stdout
         assert json.loads(last)["state"] == "cancelled"
         assert watching.wait() == 1
+
+
+def test_the_smoke_test_passes_and_leaves_nothing(
+    ada: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    somebody = Person(ada.url, tmp_path)
+    tried = somebody("smoke")
+    assert (tried.code, tried.err) == (0, "")
+    assert len(tried.out.splitlines()) == 8
+    assert list(tmp_path.iterdir()) == []
