@@ -423,6 +423,12 @@ class Controller(Group):
     paused: bool = Field(
         False, description="Dispatch nothing; all else goes on. For while a database is restored."
     )
+    mark_pods: bool = Field(
+        False,
+        description="Mark the workers' pods in this controller's Kubernetes namespace, so that "
+        "scale-in takes idle ones first. Needs the extra `kubernetes`, and a role that may get and "
+        "patch pods.",
+    )
 
 
 class _Variables(EnvSettingsSource):

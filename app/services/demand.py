@@ -84,3 +84,26 @@ def load(connection: Connection, pools: Sequence[str], *, limit: int) -> list[Po
     """Of each pool, its jobs counted no further than `limit`."""
     rows = connection.execute(LOAD, {"pools": list(pools), "limit": limit})
     return [PoolLoad(**row._mapping) for row in rows]
+
+
+# Not what workers say of themselves, which is as old as their last beat.
+BUSY_HOSTS = text(
+    """
+    WITH holding AS (
+        SELECT worker_id, count(*) AS busy FROM job_runs
+        WHERE pool = ANY(CAST(:pools AS text[])) AND dispatched_at IS NOT NULL
+          AND state = 'running'
+        GROUP BY worker_id
+    )
+    SELECT hostname, CAST(coalesce(sum(holding.busy), 0) AS bigint) AS busy
+    FROM workers LEFT JOIN holding ON holding.worker_id = workers.id
+    WHERE expires_at > clock_timestamp()
+    GROUP BY hostname
+    """
+)
+
+
+def busy_hosts(connection: Connection, pools: Sequence[str]) -> dict[str, int]:
+    """Of each live worker's host, draining ones too, the slots that have a job."""
+    rows = connection.execute(BUSY_HOSTS, {"pools": list(pools)})
+    return {row.hostname: row.busy for row in rows}

@@ -1,4 +1,4 @@
-"""The API and a worker's parent stay light: what only its children need is not even loaded."""
+"""The API, a worker's parent and a controller stay light: what they do not need is not loaded."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ def modules_of(program: str) -> set[str]:
     ("program", "unwanted"),
     [
         pytest.param(API, [*HEAVY, *WORKERS_OWN, "app.embedded"], id="api"),
-        pytest.param(PARENT, [*HEAVY, *HTTP, "app.embedded"], id="parent"),
+        pytest.param(PARENT, [*HEAVY, *HTTP, "app.embedded", "lightkube"], id="parent"),
     ],
 )
 def test_what_a_process_does_not_load(program: str, unwanted: list[str]) -> None:

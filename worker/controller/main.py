@@ -10,6 +10,7 @@ from types import FrameType
 import redis
 import structlog
 from prometheus_client import REGISTRY
+from sqlalchemy import Engine
 
 from app.core import channels
 from app.core.config import Settings
@@ -32,7 +33,8 @@ from worker.controller.retain import retain
 
 log = structlog.get_logger()
 
-# Connections to PostgreSQL: one for each loop but that which looks at Redis.
+# Connections to PostgreSQL: one for each loop but that which looks at Redis. One that marks pods
+# takes one more.
 CONNECTIONS = 8
 
 REGISTER_INTERVAL = 5.0
@@ -80,6 +82,21 @@ def serve_signals(port: socket.socket, metrics: LedgerMetrics, health: Health) -
     return SignalServer(port, REGISTRY, pages).start()
 
 
+def marking(settings: Settings, engine: Engine) -> list[Loop]:
+    """The loop that marks pods, where that is set and there is a cluster: nothing needs it."""
+    if not settings.controller.mark_pods:
+        return []
+    try:
+        # An extra, and 0.3 s to import.
+        from worker.controller import mark
+
+        turn = mark.Mark(engine, mark.connect(), settings.jobs.pools).turn
+    except Exception as error:
+        log.warning("pods are not marked", error=str(error))
+        return []
+    return [Loop("mark", turn, interval=mark.INTERVAL)]
+
+
 def wind_down(loops: Sequence[Loop], health: Health, stopping: Sequence[int]) -> None:
     """Let the loops finish their turns; a second signal waits for none, they are rolled back."""
     health.drain()
@@ -95,7 +112,8 @@ def run_controller(settings: Settings) -> None:
     # First: whoever can't have its port says so at once.
     port = open_port(settings.signals)
     configure_tracing("controller")
-    engine = sync_engine(settings.database, connections=CONNECTIONS)
+    connections = CONNECTIONS + (1 if settings.controller.mark_pods else 0)
+    engine = sync_engine(settings.database, connections=connections)
     announcer = Announcer(settings)
     store = open_store(settings.storage)
     pools = settings.jobs.pools
@@ -167,6 +185,7 @@ def run_controller(settings: Settings) -> None:
             interval=measure.MEASURE_INTERVAL,
         ),
         Loop("redis", ping.turn, interval=measure.REDIS_INTERVAL, patience=PATIENCE),
+        *marking(settings, engine),
     ]
     health = Health(loops, contact, lambda: metrics.shown)
 
@@ -189,7 +208,7 @@ def run_controller(settings: Settings) -> None:
         for loop in loops:
             loop.start()
         health.wait(None)
-        log.info("ready", pools=list(pools), database_connections=CONNECTIONS)
+        log.info("ready", pools=list(pools), database_connections=connections)
     while not stopping:
         health.tick()
         time.sleep(TICK)
