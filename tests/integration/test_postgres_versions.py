@@ -16,7 +16,7 @@ from app import migrations
 from app.core.config import Database
 from app.core.db import sync_engine
 from app.models.job import JobState
-from app.services import demand, ledger, tallies
+from app.services import demand, ledger, reconcile, tallies
 from app.services.ledger import Beat, Lease, Need, Outcome, Submission
 from tests.ledger_view import KEEP
 from tests.servers import BINARIES
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 WORKER = uuid4()
 STATEMENTS = {
     name: statement
-    for module in (ledger, tallies, demand)
+    for module in (ledger, tallies, demand, reconcile)
     for name, statement in vars(module).items()
     if isinstance(statement, TextClause)
 }
@@ -82,6 +82,7 @@ def live(connection: Connection, owner: UUID) -> None:
     assert tallies.count(connection, limit=99) > 0
     assert tallies.totals(connection)
     attempt = claim(job)
+    assert demand.busy_hosts(connection, ["cpu", "io"]) == {"host": 1}
     assert ledger.progress(connection, job, attempt, fraction=0.5, message="half") is not None
     output = ledger.reserve_output(
         connection,
@@ -123,6 +124,17 @@ def live(connection: Connection, owner: UUID) -> None:
     )
     assert ended is not None
     assert ended.state == JobState.CANCELLED
+
+    # Of a database that was restored: an attempt that nobody holds any more.
+    held = accept()
+    assert ledger.forfeit(connection, held, claim(held))
+    assert reconcile.unknown(connection, [held]) == []
+    assert reconcile.has_kind(connection, "a.b")
+    page = reconcile.unfinished(connection, after=UUID(int=0), limit=9)
+    assert [(found.id, found.attempt) for found in page.jobs] == [(held, 1)]
+    assert [found.state for found in reconcile.cancel(connection, page.jobs, keep=KEEP)] == [
+        JobState.CANCELLED
+    ]
 
 
 def test_every_statement_of_the_ledger_runs(make_database: Callable[[str], Database]) -> None:
