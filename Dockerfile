@@ -27,19 +27,19 @@ RUN sed -n '/^uv==/,/[^\\]$/p' requirements.lock > /tmp/uv.lock \
     && python -m venv /opt/uv \
     && pip --python /opt/uv/bin/python install --quiet --require-hashes --requirement /tmp/uv.lock
 COPY pyproject.toml uv.lock README.md LICENSE ./
-RUN uv sync --quiet --frozen --no-default-groups --no-install-project
+RUN uv sync --quiet --frozen --no-default-groups --no-install-project --extra kubernetes
 
 # What comes on top of these is a layer of its own: files changed since, below /added.
 FROM packages AS worker-packages
 RUN touch /since \
-    && uv sync --quiet --frozen --no-default-groups --no-install-project --extra worker \
+    && uv sync --quiet --frozen --no-default-groups --no-install-project --extra kubernetes --extra worker \
     && mkdir /added \
     && find /opt/heavylift -cnewer /since ! -type d -print0 \
     | tar --create --null --files-from - | tar --extract --directory /added
 
 FROM packages AS loadtest-packages
 RUN touch /since \
-    && uv sync --quiet --frozen --no-default-groups --no-install-project --extra load \
+    && uv sync --quiet --frozen --no-default-groups --no-install-project --extra kubernetes --extra load \
     && mkdir /added \
     && find /opt/heavylift -cnewer /since ! -type d -print0 \
     | tar --create --null --files-from - | tar --extract --directory /added
@@ -48,7 +48,7 @@ FROM packages AS project
 COPY app app
 COPY worker worker
 RUN touch /since \
-    && uv sync --quiet --frozen --no-default-groups --no-editable \
+    && uv sync --quiet --frozen --no-default-groups --no-editable --extra kubernetes \
     && mkdir /added \
     && find /opt/heavylift -cnewer /since ! -type d -print0 \
     | tar --create --null --files-from - | tar --extract --directory /added

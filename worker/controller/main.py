@@ -97,6 +97,14 @@ def marking(settings: Settings, engine: Engine) -> list[Loop]:
     return [Loop("mark", turn, interval=mark.INTERVAL)]
 
 
+def unless_paused(settings: Settings, dispatching: list[Loop]) -> list[Loop]:
+    PAUSED.set(settings.controller.paused)
+    if not settings.controller.paused:
+        return dispatching
+    log.warning("dispatch is paused", setting="HEAVYLIFT_CONTROLLER_PAUSED")
+    return []
+
+
 def wind_down(loops: Sequence[Loop], health: Health, stopping: Sequence[int]) -> None:
     """Let the loops finish their turns; a second signal waits for none, they are rolled back."""
     health.drain()
@@ -152,12 +160,8 @@ def run_controller(settings: Settings) -> None:
         interval=REDISPATCH_INTERVAL,
         patience=PATIENCE,
     )
-    paused = settings.controller.paused
-    PAUSED.set(paused)
-    if paused:
-        log.warning("dispatch is paused", setting="HEAVYLIFT_CONTROLLER_PAUSED")
     loops = [
-        *([] if paused else [dispatching, redispatching]),
+        *unless_paused(settings, [dispatching, redispatching]),
         Loop(
             "schedule",
             Schedule(engine, announcer.change, dispatching.wake).turn,

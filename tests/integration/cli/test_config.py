@@ -102,7 +102,7 @@ def test_production_starts_without_what_it_does_not_use(
         raise Started
 
     # The first that each does with them; logs would go on to a stream that is this test's only.
-    for target in ("app.server.serve", "app.cli.migrate.upgrade", "worker.cli.configure_logging"):
+    for target in ("app.server.serve", "app.cli.migrate.current", "worker.cli.configure_logging"):
         monkeypatch.setattr(target, start)
     needed = {name: PRODUCTION[name] for name in NEEDS[subcommand]}
     with pytest.raises(Started):
