@@ -1,5 +1,7 @@
 """All workers replaced, again and again, while jobs keep coming."""
 
+from uuid import UUID
+
 import pytest
 
 from tests.chaos.conftest import Stack
@@ -30,10 +32,19 @@ def test_rolling_restarts_under_load_cost_no_job_anything(stack: Stack, hurried:
     serving = [start(), start()]
     gone: list[Part] = []
     with steady(stack, *NAPS) as stream:
-        for _ in range(ROUNDS * len(serving)):
+        outlasting: list[UUID] = []
+        for number in range(ROUNDS * len(serving)):
             old = serving.pop(0)
             until(lambda old=old: "attempt ended" in old.output, seconds=60, what="it serves")  # type: ignore[misc]
             serving.append(start())
+            if number == 0:
+                # Of six slots, five: one at least is the old one's, and put back.
+                outlasting = [stack.ledger.submit(seconds=3 * DRAIN) for _ in range(5)]
+                until(
+                    lambda: all(stack.ledger.running(one, 1) for one in outlasting),
+                    seconds=60,
+                    what="all slots but one have a long job",
+                )
             old.terminate()
             if hurried:
                 until(lambda old=old: "draining" in old.output, seconds=20, what="draining")  # type: ignore[misc]
@@ -41,7 +52,7 @@ def test_rolling_restarts_under_load_cost_no_job_anything(stack: Stack, hurried:
             assert old.process.wait(60) == 0, old.output
             assert "Traceback" not in old.output
             gone.append(old)
-        jobs = stream.end()
+        jobs = [*stream.end(), *outlasting]
         until(lambda: stack.ledger.count("job_runs") == 0, seconds=120, what="all have ended")
     assert stack.ledger.succeeded(*jobs)
     assert stack.ledger.count("jobs WHERE tries <> 0") == 0
