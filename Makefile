@@ -14,8 +14,15 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 READY := $(VENV)/.ready
 
+# Images: how they are built, and how they get to the nodes where no registry is between.
+BUILD ?= docker build
+LOAD ?= @true
+IMAGES ?= docker.io/heavylift
+TAG ?= $(shell sed -n 's/^appVersion: //p' helm/heavylift/Chart.yaml)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo up load test test-slow chart-test observe-test bench-observability lint types fmt lock clean
+.PHONY: help demo up load images manifests test test-slow chart-test cluster-test observe-test \
+  bench-observability lint types fmt lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,8 +51,19 @@ up: $(READY) ## Run the whole stack until Ctrl-C
 load: $(READY) ## A minute of load on a stack of its own, held against loadtests/slo.yaml
 	@$(BIN)/python -m loadtests
 
+images: ## The images of the chart: make images BUILD="docker build" LOAD="kind load docker-image"
+	@for target in api worker loadtest; do \
+	  $(BUILD) --target $$target --tag $(IMAGES)/$$target:$(TAG) --build-arg VERSION=$(TAG) \
+	    --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) . || exit 1; \
+	done
+	$(LOAD) $(IMAGES)/api:$(TAG) $(IMAGES)/worker:$(TAG) $(IMAGES)/loadtest:$(TAG)
+
+manifests: ## What is rendered from the chart: k8s/, and the table of values in its README; needs helm, helm-docs
+	@k8s/render
+	@helm-docs --chart-search-root helm --sort-values-order file
+
 test: $(READY) ## Quick tests, on a real PostgreSQL and Redis
-	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe and not chart"
+	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe and not chart and not cluster"
 
 test-slow: $(READY) ## Slow tests: killed workers, frozen databases, a million rows
 	@$(BIN)/python -m pytest -n 4 -m chaos
@@ -53,6 +71,9 @@ test-slow: $(READY) ## Slow tests: killed workers, frozen databases, a million r
 
 chart-test: $(READY) ## The Helm chart as it renders, against Kubernetes' schemas; needs helm, helm3, kube-score
 	@$(BIN)/python -m pytest -n auto -m chart
+
+cluster-test: $(READY) ## All that is claimed of Kubernetes, on the cluster of KUBECONFIG; needs BUILD and LOAD, helm, kubectl
+	@BUILD="$(BUILD)" LOAD="$(LOAD)" IMAGES=$(IMAGES) TAG=$(TAG) $(BIN)/python -m pytest -m cluster
 
 observe-test: $(READY) ## The signals of a whole run: with a real Prometheus, and a receiver of traces
 	@$(BIN)/python -m pytest -m observe

@@ -13,9 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, from_url
 
 from app.core.config import ConfigurationError
 from app.embedded import EmbeddedError
@@ -44,7 +48,14 @@ def seconds(text: str) -> int:
     return count
 
 
-def folder(text: str) -> Path:
+def report(text: str) -> Path | ObjectStore:
+    if "://" in text:
+        try:
+            return from_url(text)
+        except (BaseError, ValueError):
+            raise argparse.ArgumentTypeError(
+                f"{text}: write s3://bucket/prefix, gs://…, az://… or a folder"
+            ) from None
     path = Path(text)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -59,20 +70,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-u", "--users", type=int, default=10)
     parser.add_argument("-r", "--spawn-rate", type=float, default=5, help="Users a second.")
     parser.add_argument("-t", "--run-time", type=seconds, default="60s", help="90s, 5m or 1h30m.")
-    parser.add_argument("--report", type=folder, default="load-report", help="A folder.")
+    parser.add_argument(
+        "--report",
+        type=report,
+        default="load-report",
+        help="A folder; or s3://bucket/prefix, by AWS_* in the environment.",
+    )
     options, others = parser.parse_known_args(arguments)
     # As Ctrl-C: all of it is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if options.host is not None:
-            return run(options, others, options.host, {})
-        return run_on_a_stack(options, others)
+        with local(options):
+            if options.host is not None:
+                return run(options, others, options.host, {})
+            return run_on_a_stack(options, others)
+    except BaseError as error:
+        print(f"load test: the report is lost: {type(error).__name__}", file=sys.stderr)
+        return 2
     except (EmbeddedError, ConfigurationError) as error:
         print(f"load test: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("load test: interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def local(options: argparse.Namespace) -> Iterator[None]:
+    """`options.report` is a folder meanwhile. Raises `BaseError` where it can't be stored."""
+    store = options.report
+    if isinstance(store, Path):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="hl-load-") as scratch:
+        options.report = Path(scratch)
+        try:
+            yield
+        finally:
+            for file in sorted(options.report.glob("*.*")):
+                obstore.put(store, file.name, file)
+                print(f"stored: {file.name}")
 
 
 def run_on_a_stack(options: argparse.Namespace, others: Sequence[str]) -> int:

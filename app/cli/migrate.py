@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.core.config import ConfigurationError, Database, load_settings
 from app.core.revisions import read_revisions
-from app.migrations import LOCK_TIMEOUT, current, upgrade
+from app.migrations import LOCK_TIMEOUT, WrongEncoding, current, upgrade
 
 # Seconds between two attempts.
 AGAIN_AFTER = 1.0
@@ -33,12 +33,12 @@ def migrate(
                 print(f"heavylift: {reason}", file=sys.stderr)  # noqa: T201
                 raise typer.Exit(1)
             time.sleep(AGAIN_AFTER)
-    except CommandError as error:
+    except (CommandError, WrongEncoding) as error:
         raise ConfigurationError(str(error)) from None
 
 
 def try_to_migrate(database: Database, revision: str) -> str | None:
-    """Why it is to be tried again; None when it is done. Raises `CommandError`."""
+    """Why it is to be tried again; None when it is done. Raises `CommandError`, `WrongEncoding`."""
     revisions = read_revisions()
     try:
         there = current(database)

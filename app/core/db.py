@@ -236,7 +236,10 @@ def sync_engine(
 
 def direct_engine(database: Database) -> Engine:
     """For migrations: past a pooler, one connection, closed when returned."""
-    url = _url(database, "psycopg", direct=True)
     return create_engine(
-        url, poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": 5}
+        _url(database, "psycopg", direct=True),
+        poolclass=NullPool,
+        hide_parameters=True,
+        # By default the database's own: of one that has none, every text would be bytes.
+        connect_args={"connect_timeout": 5, "client_encoding": "utf8"},
     )

@@ -17,6 +17,10 @@ LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "60s"
 
 
+class WrongEncoding(Exception):
+    """One line: what the database has."""
+
+
 def configuration(engine: Engine) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
@@ -30,8 +34,11 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
 
 def current(database: Database) -> str | None:
-    """The schema's revision. Raises `sqlalchemy.exc.OperationalError`."""
+    """The schema's revision. Raises `sqlalchemy.exc.OperationalError` and `WrongEncoding`."""
     with direct_engine(database).connect() as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+        if encoding != "UTF8":
+            raise WrongEncoding(f"the database's encoding is {encoding}: it has to be UTF8")
         revision: str | None = MigrationContext.configure(connection).get_current_revision()
         return revision
 

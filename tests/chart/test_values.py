@@ -1,10 +1,13 @@
 """What a value changes, and what a bad one is told."""
 
+import re
+import subprocess
 from typing import Any
 
 import pytest
 
 from tests.chart.rendering import (
+    CHART,
     PRODUCTION,
     Manifest,
     Refused,
@@ -12,6 +15,7 @@ from tests.chart.rendering import (
     container,
     env,
     pod_of,
+    program,
     render,
 )
 from tests.chart.value_sets import EXTERNAL, VALUE_SETS
@@ -216,6 +220,28 @@ def test_settings_of_a_component_go_before_everybodys() -> None:
     assert api["HEAVYLIFT_FILES_MAX_BYTES"] == "1000000000"
 
 
+def notes(*options: str) -> str:
+    ran = subprocess.run(
+        [program("helm"), "install", "heavylift", str(CHART), "--dry-run=client", *options],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stdout.partition("\nNOTES:\n")[2]
+
+
+def test_the_notes_have_the_next_three_commands_and_count_connections() -> None:
+    # 2 APIs with 11, 2 controllers with 9, a worker with 2 and one with 5: then one API and one
+    # controller more, each worker twice, and the migrations.
+    assert "up to 47 connections, and 75 during an upgrade" in notes()
+    few = "api.replicas=1,api.databasePoolSize=4,controller.replicas=1,controller.markPods=false"
+    assert "up to 20 connections, and 41 during an upgrade" in notes("--set", few)
+    # KEDA: 10 of each pool.
+    assert "up to 110 connections" in notes("--set", "keda.enabled=true")
+    for number, command in ((1, "rollout status"), (2, "helm test"), (3, "port-forward")):
+        assert re.search(rf"^  {number}\. .*:\n     .*{command}", notes(), re.MULTILINE)
+
+
 def test_a_migration_is_another_job_when_its_image_is_another() -> None:
     def jobs(**values: Any) -> set[str]:
         return {name for name in rendered(**values) if name.startswith("Job/heavylift-migrate")}
@@ -266,6 +292,10 @@ def test_production_makes_no_secret_and_bundles_nothing() -> None:
                 "workers.cpu.terminationGracePeriodSeconds: 60 s end a job before its timeout "
                 "(jobTimeout: 600) does: make it 620 or more, or say workers.cpu.interruptible"
             ),
+        ),
+        (
+            {"postgresql": {"maxConnections": 60}, "api": {"replicas": 4}},
+            "postgresql.maxConnections: 60 are too few for the 69 that these replicas may take",
         ),
         ({"workers": {"cpu": None, "io": None}}, "workers: there is no pool"),
         ({"postgresql": {"enabled": False}}, "postgresql.external.url: where is the database?"),

@@ -51,6 +51,12 @@ def brief(spec: Nap, job: JobContext) -> Done:
     return nap.run(spec, job)
 
 
+@job_kind("test.wait", pool="io", timeout=60)
+def wait(spec: Nap, job: JobContext) -> Done:
+    """A nap in the other pool."""
+    return nap.run(spec, job)
+
+
 @job_kind("test.spin", pool="cpu", timeout=4, max_tries=1)
 def spin(spec: Nap, job: JobContext) -> Done:
     """Hold the interpreter's lock in C and look up never, as a badly written extension does."""

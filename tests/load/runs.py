@@ -28,7 +28,7 @@ def make_admin(settings: Settings) -> None:
 def load(
     settings: Settings,
     host: str,
-    folder: Path,
+    report: Path | str,
     *arguments: str,
     seconds: int = SECONDS,
     **variables: str,
@@ -37,7 +37,7 @@ def load(
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "loadtests", "--host", host, "--users", str(USERS)),
-            *("--spawn-rate", "2", "--run-time", f"{seconds}s", "--report", str(folder)),
+            *("--spawn-rate", "2", "--run-time", f"{seconds}s", "--report", str(report)),
             *arguments,
         ],
         env=environment(

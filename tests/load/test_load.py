@@ -70,15 +70,18 @@ def test_it_passes_and_a_stall_in_one_handler_fails_it(
     # No id makes a row of its own.
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7", report)
 
-    # On what the first run has left: seeding finds it.
+    # On what the first run has left: seeding finds it. A store takes a verdict of either kind.
+    store = tmp_path / "stalled"
+    store.mkdir()
     with stalled_api(settings, tmp_path / "stalled.log") as port:
-        code, said = load(settings, f"http://127.0.0.1:{port}", tmp_path / "stalled")
+        code, said = load(settings, f"http://127.0.0.1:{port}", store.as_uri())
     assert code == 1, said
     assert "\nFAILED\n" in said
     met = verdict(said)
     assert not met["BrowseAndEdit p95"]
     assert met["BrowseAndEdit errors"], said
-    assert (tmp_path / "stalled" / "report.html").exists()
+    assert "BrowseAndEdit" in (store / "report.html").read_text()
+    assert (store / "load_stats.csv").exists()
 
 
 def test_without_a_host_it_has_a_stack_of_its_own(tmp_path: Path) -> None:
@@ -105,6 +108,7 @@ def test_without_a_host_it_has_a_stack_of_its_own(tmp_path: Path) -> None:
     [
         (["-t", "soon"], "argument -t/--run-time: 'soon': write 90s, 5m or 1h30m"),
         (["--report", "/dev/null"], "argument --report: /dev/null: File exists"),
+        (["--report", "s4://bucket"], "argument --report: s4://bucket: write s3://bucket/prefix"),
         (["-H", "localhost:8000"], "load test: --host: write it as http://localhost:8000"),
     ],
 )

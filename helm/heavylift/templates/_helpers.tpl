@@ -116,7 +116,8 @@ A value of a Secret that this chart makes: what is there stays, else it is rando
 {{- end -}}
 
 {{- define "heavylift.signingKeys" -}}
-{{- printf "first:%s" (include "heavylift.generated" (list . (include "heavylift.authSecret" .) "signing-keys" 48)) | replace "first:first:" "first:" -}}
+{{- $keys := include "heavylift.generated" (list . (include "heavylift.authSecret" .) "signing-keys" 48) -}}
+{{- ternary $keys (printf "first:%s" $keys) (contains ":" $keys) -}}
 {{- end -}}
 
 {{- define "heavylift.redisPassword" -}}

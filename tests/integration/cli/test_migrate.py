@@ -12,11 +12,18 @@ from tests.servers import POSTGRES
 
 
 @pytest.fixture
-def empty_database(test_worker: int) -> Iterator[str]:
+def encoding() -> str:
+    return "UTF8"
+
+
+@pytest.fixture
+def empty_database(test_worker: int, encoding: str) -> Iterator[str]:
     """A database's URL."""
     name = f"migrate_{test_worker}"
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    create = sql.SQL(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'"
+    ).format(sql.Identifier(name), encoding)
     with psycopg.connect(os.environ[POSTGRES], autocommit=True) as connection:
         connection.execute(drop)
         connection.execute(create)
@@ -73,6 +80,16 @@ def test_an_unknown_revision_is_one_line(run: Run, empty_database: str) -> None:
     assert outcome.code == 2
     assert is_one_line(outcome.err)
     assert "9999" in outcome.err
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_another_encoding_is_one_line(run: Run, encoding: str, empty_database: str) -> None:
+    """As a PostgreSQL without a locale makes it, in a container whose image sets none."""
+    outcome = run("migrate", "--wait", "60", HEAVYLIFT_DATABASE_URL=empty_database)
+    assert outcome.code == 2
+    assert is_one_line(outcome.err)
+    assert f"the database's encoding is {encoding}: it has to be UTF8" in outcome.err
+    assert not tables(empty_database)
 
 
 def test_a_database_that_is_ahead_stays_as_it_is(run: Run, empty_database: str) -> None:

@@ -1,0 +1,135 @@
+"""Those who use a release, through its ingress."""
+
+import asyncio
+import json
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from tests.cluster.release import Release
+from tests.cluster.table import Row
+from tests.open_loop import Client, Load, Request, percentile, request, steady_load
+from tests.processes import until
+
+API = "/api/v1"
+
+# Requests a second, a job among each ten: a third of what two cores serve beside a cluster.
+RATE = 15
+
+
+@dataclass(frozen=True)
+class User:
+    release: Release
+    url: str
+    id: str
+    token: str
+
+    def call(self, method: str, path: str, **content: Any) -> httpx2.Response:
+        """Raises `httpx2.HTTPStatusError` unless it went well."""
+        answer = httpx2.request(
+            method,
+            f"{self.url}{API}{path}",
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=30,
+            **content,
+        )
+        return answer.raise_for_status()
+
+    def submit(self, kind: str = "test.nap", **spec: Any) -> str:
+        job: str = self.call("POST", f"/jobs/{kind}", json={"spec": spec}).json()["id"]
+        return job
+
+    def job(self, job: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.call("GET", f"/jobs/{job}").json()
+        return found
+
+    def wait(self, *jobs: str, state: str = "succeeded", seconds: float = 180) -> None:
+        def all_there() -> bool:
+            states = {self.job(job)["state"] for job in jobs}
+            assert not states & ({"failed", "cancelled"} - {state}), states
+            return states == {state}
+
+        until(all_there, seconds=seconds, what=f"all are {state}")
+
+    # --- what the ledger has of them ----------------------------------------------------------
+
+    def unfinished(self) -> int:
+        return self.release.number(
+            f"SELECT count(*) FROM job_runs JOIN jobs ON id = job_id WHERE owner_id = '{self.id}'"
+        )
+
+    def tries(self) -> int:
+        """Spent by jobs that did not fail."""
+        return self.release.number(f"SELECT sum(tries) FROM jobs WHERE owner_id = '{self.id}'")
+
+    def ended(self, outcome: str = "succeeded") -> int:
+        return self.release.number(
+            f"SELECT count(*) FROM jobs WHERE owner_id = '{self.id}' AND outcome = '{outcome}'"
+        )
+
+
+def register(release: Release, url: str) -> User:
+    email, password = f"{secrets.token_hex(6)}@example.com", secrets.token_urlsafe()
+    with httpx2.Client(base_url=f"{url}{API}", timeout=30) as client:
+        made = client.post("/users", json={"email": email, "password": password})
+        made.raise_for_status()
+        form = {"username": email, "password": password}
+        token = client.post("/auth/login", data=form).raise_for_status().json()["access_token"]
+    return User(release, url, made.json()["id"], token)
+
+
+def requests_of(user: User, seconds: float) -> list[Request]:
+    """What they send in turn: reads, a record, a job of the pool `io`."""
+    spec = {"spec": {"seconds": seconds}}
+    return [
+        *(request("GET", f"{API}/items?limit=5", token=user.token) for _ in range(3)),
+        *(request("GET", f"{API}/users/me", token=user.token) for _ in range(3)),
+        *(request("GET", f"{API}/jobs?limit=5", token=user.token) for _ in range(2)),
+        request("POST", f"{API}/items", token=user.token, body=json.dumps({"title": "a record"})),
+        request("POST", f"{API}/jobs/test.wait", token=user.token, body=json.dumps(spec)),
+    ]
+
+
+@contextmanager
+def under_load(user: User, *, rate: float = RATE, seconds: float = 1) -> Iterator[Load]:
+    """Requests at a steady rate meanwhile, from a thread of its own; jobs take `seconds` each."""
+    load = Load()
+    stopped = threading.Event()
+    target = urlsplit(user.url)
+    asked = requests_of(user, seconds)
+
+    async def go_on() -> None:
+        client = Client(target.hostname or "", target.port or 80)
+        async with steady_load(client, lambda n: asked[n % len(asked)], rate=rate) as sent:
+            load.answers = sent.answers
+            while not stopped.is_set():
+                await asyncio.sleep(0.05)
+
+    thread = threading.Thread(target=asyncio.run, args=[go_on()], name="load")
+    thread.start()
+    try:
+        until(lambda: len(load.answers) > rate, seconds=30, what="the load has begun")
+        yield load
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def nothing_lost(user: User, load: Load, row: Row) -> None:
+    """What was accepted has succeeded, and no try was spent. Says it in the row."""
+    accepted = sum(one.status == 202 for one in load.answers)
+    until(lambda: user.unfinished() == 0, seconds=240, what="all have ended")
+    failed = load.failed()
+    row.saw(
+        f"{len(failed)} of {len(load.answers)} requests failed (p95 "
+        f"{percentile(load.answers, 0.95) * 1000:.0f} ms), {accepted} jobs accepted"
+    )
+    assert user.ended() == accepted
+    assert user.tries() == 0
+    row.saw("0 lost, 0 tries spent")
