@@ -10,12 +10,16 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+def section(title: str) -> str:
+    """What is below a heading, down to the next one."""
+    found = re.split(rf"^##+ {title}$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert len(found) == 2, f"the README has no section {title!r}"
+    return re.split(r"^##", found[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
 def files_of(title: str) -> dict[str, str]:
     """The files of a section, by the paths that their first lines name."""
-    _, heading, rest = (ROOT / "README.md").read_text().partition(f"\n### {title}\n")
-    assert heading, f"the README has no section {title!r}"
-    section = re.split(r"^##", rest, maxsplit=1, flags=re.MULTILINE)[0]
-    return dict(BLOCK.findall(section))
+    return dict(BLOCK.findall(section(title)))
 
 
 def lint(path: str, code: str) -> None:

@@ -220,6 +220,15 @@ def test_settings_of_a_component_go_before_everybodys() -> None:
     assert api["HEAVYLIFT_FILES_MAX_BYTES"] == "1000000000"
 
 
+def test_a_next_version_starts_no_bundled_server_anew() -> None:
+    """It would take the database away from those who are served meanwhile."""
+    before, after = rendered(), rendered(image={"tag": "2.0.0"})
+    servers = [name for name in before if name.startswith("StatefulSet/")]
+    assert len(servers) == 3
+    for name in servers:
+        assert before[name]["spec"] == after[name]["spec"]
+
+
 def notes(*options: str) -> str:
     ran = subprocess.run(
         [program("helm"), "install", "heavylift", str(CHART), "--dry-run=client", *options],

@@ -46,5 +46,11 @@ def apply(*manifests: Mapping[str, Any]) -> None:
 
 def namespace(name: str) -> dict[str, Any]:
     """One that takes no pod that could do more than ours."""
-    restricted = {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "warn")}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": restricted}}
+    restricted = {
+        f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "warn")
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": restricted},
+    }

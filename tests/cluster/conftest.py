@@ -1,4 +1,4 @@
-"""One release for most tests, in a namespace that takes restricted pods alone; a table at the end."""
+"""One release for most tests, in a namespace of restricted pods; a table when they have run."""
 
 import os
 import time

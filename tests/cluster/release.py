@@ -114,4 +114,3 @@ class Release:
 
 def _files(values: Sequence[Path]) -> list[str]:
     return [option for file in values for option in ("--values", str(file))]
-

@@ -17,7 +17,10 @@ The template of every pod, `metadata` and `spec`:
 metadata:
   labels:
     {{- include "heavylift.selector" (list $root .component) | nindent 4 }}
+    {{- if not .uid }}
+    {{- /* Ours: a bundled server does not start anew for each of our versions. */}}
     app.kubernetes.io/version: {{ include "heavylift.tag" $root | quote }}
+    {{- end }}
     {{- with $values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
