@@ -58,9 +58,8 @@ images: ## The images of the chart: make images BUILD="docker build" LOAD="kind 
 	done
 	$(LOAD) $(IMAGES)/api:$(TAG) $(IMAGES)/worker:$(TAG) $(IMAGES)/loadtest:$(TAG)
 
-manifests: ## What is rendered from the chart: k8s/, and the table of values in its README; needs helm, helm-docs
+manifests: ## Render k8s/ from the chart; needs helm
 	@k8s/render
-	@helm-docs --chart-search-root helm --sort-values-order file
 
 test: $(READY) ## Quick tests, on a real PostgreSQL and Redis
 	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe and not chart and not cluster"

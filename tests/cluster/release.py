@@ -33,9 +33,6 @@ class Release:
     def uninstall(self) -> None:
         self._helm("uninstall", self.name, "--wait", "--timeout", "5m")
 
-    def test(self) -> str:
-        return self._helm("test", self.name, "--logs", "--timeout", "5m")
-
     def _helm(self, *command: str) -> str:
         return run(program("helm"), "--namespace", self.namespace, *command).decode()
 
