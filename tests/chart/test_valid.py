@@ -105,6 +105,7 @@ def test_kube_score_finds_nothing_but_what_has_a_reason(name: str) -> None:
     scored = subprocess.run(
         command, input=template(*files, values=values), capture_output=True, text=True
     )
+    assert not scored.stderr
     found = [
         (one["object_name"], check["check"]["id"], check["comments"])
         for one in json.loads(scored.stdout)

@@ -1,5 +1,6 @@
 """What a value changes, and what a bad one is told."""
 
+import hashlib
 import re
 import subprocess
 from typing import Any
@@ -123,6 +124,30 @@ def test_a_bundled_server_is_off_by_one_value(server: str) -> None:
     found = changed(**{server: EXTERNAL[server]})
     name = f"heavylift-{server}"
     assert found["gone"] >= {f"StatefulSet/{name}", f"Service/{name}", f"NetworkPolicy/{name}"}
+
+
+def test_a_checksum_is_text_though_it_looks_like_a_number() -> None:
+    """Of 1,500 generated keys one does, and the API server refuses the pod."""
+    url = "redis://redis-2766:6379/0"
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    assert digest.isdecimal()
+    pod = pod_of(
+        rendered(redis={"enabled": False, "external": {"url": url}})["Deployment/heavylift-api"]
+    )
+    assert pod is not None
+    assert pod["metadata"]["annotations"]["checksum/redis"] == digest
+
+
+@pytest.mark.parametrize("name", ["123", "1e5", "true", "null"])
+def test_a_release_may_be_named_like_a_number(name: str) -> None:
+    for manifest in render(values=STABLE, name=name):
+        metadata = [manifest["metadata"]]
+        pod = pod_of(manifest)
+        if pod is not None:
+            metadata.append(pod["metadata"])
+        for one in metadata:
+            texts = {**one["labels"], **one.get("annotations", {})}
+            assert {type(value) for value in texts.values()} == {str}
 
 
 @pytest.mark.parametrize("name", VALUE_SETS)

@@ -27,7 +27,7 @@ metadata:
   annotations:
     kubectl.kubernetes.io/default-container: {{ .containerName | default .component }}
     {{- range .readOnce }}
-    checksum/{{ . }}: {{ include (printf "heavylift.checksum.%s" .) $root }}
+    checksum/{{ . }}: {{ include (printf "heavylift.checksum.%s" .) $root | quote }}
     {{- end }}
     {{- if and $root.Values.monitoring.annotations .metrics }}
     prometheus.io/scrape: "true"
