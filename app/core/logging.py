@@ -126,6 +126,8 @@ def configure_logging(settings: Log) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level)
+    # A line at info for each request that succeeds: the controllers look at pods all day.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.captureWarnings(True)
 
 

@@ -266,6 +266,8 @@ def test_a_controller_goes_on_without_an_api_server_and_marks_when_it_is_back(
             assert back.patched() == ["a"]
         controller.terminate()
         assert controller.process.wait(10) == 0
+        # Not a line for each look at a pod.
+        assert "HTTP Request" not in controller.output
 
 
 @pytest.mark.slow

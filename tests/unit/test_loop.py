@@ -2,6 +2,10 @@
 
 import threading
 
+import pytest
+import structlog
+
+from worker.controller import loop as module
 from worker.controller.loop import Loop
 
 # Nothing of these tests waits for a turn of its own accord.
@@ -40,3 +44,29 @@ def test_a_loop_that_always_has_more_to_do_stops_when_it_is_told_to() -> None:
     loop.stop()
     loop.join(10)
     assert not loop._thread.is_alive()
+
+
+def test_a_failure_is_told_once_though_turns_in_between_went_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF", (0.0,))
+    away, gone = OSError("away"), OSError("gone")
+    failures = [away, None, away, None, gone, away, None]
+    ended = threading.Event()
+
+    def turn() -> bool:
+        failure = failures.pop(0)
+        if not failures:
+            ended.set()
+            return False
+        if failure:
+            raise failure
+        return True
+
+    with structlog.testing.capture_logs() as logs:
+        loop = Loop("test", turn, interval=NEVER)
+        loop.start()
+        assert ended.wait(10)
+        loop.stop()
+        loop.join(10)
+    assert [line["exc_info"] for line in logs] == [away, gone]

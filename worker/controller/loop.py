@@ -13,6 +13,10 @@ log = structlog.get_logger()
 # Seconds, after a turn that failed: doubled up to the last.
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 
+# Seconds in which the same failure is told once, whatever went well in between: a loop that calls
+# on something only now and then fails only now and then.
+SPACING = 300.0
+
 
 class Loop:
     """Runs `turn` every `interval` seconds, and at once when woken or when it left more to do."""
@@ -62,6 +66,7 @@ class Loop:
 
     def _run(self) -> None:
         failures = 0
+        told: dict[str, float] = {}
         while not self._stopped.is_set():
             try:
                 more = self._timed_turn()
@@ -69,7 +74,9 @@ class Loop:
             except Exception as error:
                 self._failures.inc()
                 # A loop that ends is a controller that lies: whatever it was, it tries again.
-                if failures == 0:
+                told = {what: at for what, at in told.items() if time.monotonic() - at < SPACING}
+                if repr(error) not in told:
+                    told[repr(error)] = time.monotonic()
                     log.warning("turn failed", loop=self.name, exc_info=error)
                 self._stopped.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
                 failures += 1
