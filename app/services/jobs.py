@@ -39,6 +39,7 @@ from app.core.transaction import after_commit
 from app.jobs import KindRegistry
 from app.jobs.files import references
 from app.jobs.registry import AnyKind
+from app.jobs.submitted import as_submitted
 from app.models import File, Job, JobRun, Worker
 from app.models.file import FileState
 from app.models.job import TERMINAL, JobState
@@ -245,7 +246,7 @@ async def submit(
         kind=kind.name,
         pool=kind.pool,
         max_tries=kind.max_tries,
-        spec=submission.spec.model_dump_json(by_alias=True, round_trip=True),
+        spec=as_submitted(submission.spec),
         priority=submission.priority,
         not_before=submission.not_before,
         files=list(files),
