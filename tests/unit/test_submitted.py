@@ -44,9 +44,9 @@ class Spec(JobOptions):
     plain: Plain = Field(default_factory=Plain)
     constant: Plain = Plain(size=7)
     part: Part = Field(default_factory=Part)
-    parts: list[Part] = []
+    parts: tuple[Part, ...] = ()
     pair: tuple[Plain, Plain] | None = None
-    by_name: dict[str, Plain] = {}
+    by_name: dict[str, Plain] | None = None
     shape: Annotated[Square | Circle, Field(discriminator="shape")] | None = None
     names: Names = Names([])
     crop_to: int = Field(default=0, alias="cropTo")
