@@ -58,8 +58,9 @@ images: ## The images of the chart: make images BUILD="docker build" LOAD="kind 
 	done
 	$(LOAD) $(IMAGES)/api:$(TAG) $(IMAGES)/worker:$(TAG) $(IMAGES)/loadtest:$(TAG)
 
-manifests: ## Render k8s/ from the chart; needs helm
+manifests: ## Render k8s/ and the chart's table of values; needs helm, helm-docs
 	@k8s/render
+	@helm-docs --log-level error --chart-search-root helm --sort-values-order file
 
 test: $(READY) ## Quick tests, on a real PostgreSQL and Redis
 	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe and not chart and not cluster"
@@ -68,7 +69,7 @@ test-slow: $(READY) ## Slow tests: killed workers, frozen databases, a million r
 	@$(BIN)/python -m pytest -n 4 -m chaos
 	@$(BIN)/python -m pytest -m "slow and not chaos"
 
-chart-test: $(READY) ## The Helm chart as it renders, against Kubernetes' schemas; needs helm, helm3, kube-score
+chart-test: $(READY) ## The Helm chart as it renders, against Kubernetes' schemas; needs helm, helm3, helm-docs, kube-score, kustomize
 	@$(BIN)/python -m pytest -n auto -m chart
 
 cluster-test: $(READY) ## All that is claimed of Kubernetes, on the cluster of KUBECONFIG; needs BUILD and LOAD, helm, kubectl

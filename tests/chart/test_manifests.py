@@ -1,12 +1,15 @@
-"""The plain manifests are the chart's."""
+"""What `make manifests` renders is what there is, and the overlays build on it."""
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.chart.rendering import ROOT, program
+from tests.chart.rendering import CHART, ROOT, Manifest, by_name, pod_of, program
+from tests.chart.schemas import validate
 
 pytestmark = pytest.mark.chart
 
@@ -30,3 +33,71 @@ def test_they_are_what_the_chart_renders(tmp_path: Path) -> None:
     assert rendered == RENDERED
     for name in rendered:
         assert (tmp_path / name).read_text() == (ROOT / "k8s" / name).read_text(), name
+
+
+def test_the_readme_has_the_table_of_the_values() -> None:
+    command = [program("helm-docs"), "--log-level", "error", "--dry-run"]
+    command += ["--chart-search-root", "helm", "--sort-values-order", "file"]
+    made = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert made.strip() == (CHART / "README.md").read_text().strip()
+    assert "| workerDefaults.terminationGracePeriodSeconds | int |" in made
+
+
+def build(folder: str) -> list[Manifest]:
+    built = subprocess.run(
+        [program("kustomize"), "build", ROOT / "k8s" / folder], check=True, capture_output=True
+    )
+    return list(yaml.safe_load_all(built.stdout))
+
+
+def secrets_of(manifest: Manifest) -> Iterator[str]:
+    """That its pods do not start without."""
+    pod = pod_of(manifest)
+    if pod is None:
+        return
+    for volume in pod["spec"].get("volumes", []):
+        for source in (volume, *volume.get("projected", {}).get("sources", [])):
+            if "secret" in source:
+                yield source["secret"].get("secretName") or source["secret"]["name"]
+    for container in pod["spec"]["containers"]:
+        for variable in container.get("env", []):
+            if "secretKeyRef" in variable.get("valueFrom", {}):
+                yield variable["valueFrom"]["secretKeyRef"]["name"]
+        for source in container.get("envFrom", []):
+            yield source["secretRef"]["name"]
+
+
+@pytest.mark.parametrize("folder", ["overlays/dev", "overlays/production", "smoke"])
+def test_what_is_applied_is_valid(folder: str) -> None:
+    manifests = build(folder)
+    for manifest in manifests:
+        validate(manifest)
+        assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "heavylift"
+
+
+def test_for_a_laptop_nothing_is_missing() -> None:
+    manifests = build("overlays/dev")
+    there = {one["metadata"]["name"] for one in manifests if one["kind"] == "Secret"}
+    assert {name for manifest in manifests for name in secrets_of(manifest)} == there
+    assert {one["metadata"]["name"] for one in manifests if one["kind"] == "StatefulSet"} == {
+        "heavylift-postgresql",
+        "heavylift-redis",
+        "heavylift-s3",
+    }
+
+
+def test_for_production_only_the_secrets_are() -> None:
+    manifests = build("overlays/production")
+    found = by_name(manifests)
+    asked_for = {name for manifest in manifests for name in secrets_of(manifest)}
+    said = (ROOT / "k8s" / "overlays" / "production" / "kustomization.yaml").read_text()
+    assert asked_for == {f"heavylift-{one}" for one in ("auth", "database", "broker", "storage")}
+    assert all(name in said for name in asked_for)
+    assert not any(one["kind"] in ("Secret", "StatefulSet") for one in manifests)
+    for pool in ("cpu", "io"):
+        assert "replicas" not in found[f"Deployment/heavylift-worker-{pool}"]["spec"]
+        assert f"ScaledObject/heavylift-worker-{pool}" in found
+    assert found["Deployment/heavylift-api"]["spec"]["replicas"] == 3
+    (rule,) = found["Ingress/heavylift"]["spec"]["rules"]
+    assert rule["host"] == "heavylift.example.com"
+    assert "ServiceMonitor/heavylift-controller" in found
