@@ -119,6 +119,13 @@ def test_a_value_changes_what_it_says_and_nothing_else(
     assert found == {**nothing, **difference}
 
 
+def test_a_load_test_lifts_no_limit_that_was_set() -> None:
+    one, other = (f"HEAVYLIFT_AUTH_{what}_PER_ADDRESS" for what in ("LOGINS", "REGISTRATIONS"))
+    for given in ({"settings": {one: "9/minute"}}, {"api": {"settings": {one: "9/minute"}}}):
+        found = env(rendered(loadtest={"enabled": True}, **given)["Deployment/heavylift-api"])
+        assert (found[one], found[other]) == ("9/minute", "100000/minute")
+
+
 @pytest.mark.parametrize("server", ["postgresql", "redis", "s3"])
 def test_a_bundled_server_is_off_by_one_value(server: str) -> None:
     found = changed(**{server: EXTERNAL[server]})

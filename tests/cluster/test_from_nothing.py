@@ -7,6 +7,7 @@ from tests.chart.rendering import ROOT
 from tests.cluster.commands import kubectl, run
 from tests.cluster.release import Release
 from tests.cluster.table import Table
+from tests.processes import until
 from tests.readme import section
 
 
@@ -39,19 +40,28 @@ def test_the_readmes_commands(images: None, table: Table) -> None:
             kinds = (
                 "all,pvc,secret,configmap,serviceaccount,role,rolebinding,networkpolicy,ingress,pdb"
             )
-            left = {
-                f"{one['kind']}/{one['metadata']['name']}"
-                for one in release.get(kinds)["items"]
-                if one["metadata"]["name"] not in ("kube-root-ca.crt", "default")
-            }
+
+            def left() -> set[str]:
+                return {
+                    f"{one['kind']}/{one['metadata']['name']}"
+                    for one in release.get(kinds)["items"]
+                    if one["metadata"]["name"] not in ("kube-root-ca.crt", "default")
+                }
+
             servers = ("postgresql", "redis", "s3")
             secrets = {f"Secret/heavylift-{one}" for one in ("auth", *servers)}
             volumes = {f"PersistentVolumeClaim/data-heavylift-{one}-0" for one in servers}
-            assert left - {"Pod/heavylift-smoke"} == secrets | volumes
-            row.saw(f"left, as it says: {len(secrets)} Secrets, {len(volumes)} volumes")
-            release.kubectl(
-                "delete", "pvc,secret", "--selector", "app.kubernetes.io/instance=heavylift"
+            said_to_stay = {*secrets, *volumes, "Pod/heavylift-smoke"}
+            until(lambda: left() <= said_to_stay, seconds=120, what="its pods have ended")
+            assert left() == said_to_stay
+            row.saw(
+                f"left, as it says: {len(secrets)} Secrets, {len(volumes)} volumes, helm test's pod"
             )
+            release.kubectl(
+                *("delete", "pvc,secret,pod"),
+                *("--selector", "app.kubernetes.io/instance=heavylift"),
+            )
+            assert left() == set()
     finally:
         if "KEEP" not in os.environ:
             release.remove()
