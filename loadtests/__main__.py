@@ -27,6 +27,8 @@ from app.embedded.stack import Stack, command, log_files
 
 ROOT = Path(__file__).parent
 
+REPORT = "report.html"
+
 ADMIN = "loadtest-admin@example.com"
 
 # Everybody comes from one address.
@@ -101,15 +103,18 @@ def local(options: argparse.Namespace) -> Iterator[None]:
     store = options.report
     if isinstance(store, Path):
         yield
+        if (store / REPORT).exists():
+            print(f"report: {store / REPORT}")
         return
     with tempfile.TemporaryDirectory(prefix="hl-load-") as scratch:
         options.report = Path(scratch)
         try:
             yield
         finally:
-            for file in sorted(options.report.glob("*.*")):
+            files = sorted(options.report.glob("*.*"))
+            for file in files:
                 obstore.put(store, file.name, file)
-                print(f"stored: {file.name}")
+            print(f"stored: {', '.join(file.name for file in files)}")
 
 
 def run_on_a_stack(options: argparse.Namespace, others: Sequence[str]) -> int:
@@ -147,7 +152,7 @@ def run(
     options: argparse.Namespace, others: Sequence[str], host: str, settings: Mapping[str, str]
 ) -> int:
     """Locust's exit code: 0, 1 where an objective is missed, 2 where it could not run."""
-    report = options.report / "report.html"
+    report = options.report / REPORT
     report.unlink(missing_ok=True)
     # A process of its own: Locust makes green threads of all that Python has.
     locust = subprocess.Popen(
@@ -172,8 +177,6 @@ def run(
                 locust.wait(10)
             locust.kill()
             locust.wait()
-    if report.exists():
-        print(f"report: {report}")
     return code
 
 

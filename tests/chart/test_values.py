@@ -126,6 +126,27 @@ def test_a_load_test_lifts_no_limit_that_was_set() -> None:
         assert (found[one], found[other]) == ("9/minute", "100000/minute")
 
 
+def test_a_load_tests_accounts_have_a_password() -> None:
+    """The same ever after, since accounts stay: made with the release's other secrets."""
+    made = by_name(render(values={"loadtest": {"enabled": True}}))
+    (password,) = made["Secret/heavylift-loadtest"]["stringData"].values()
+    assert len(password) == 32
+
+    def source(**loadtest: Any) -> Any:
+        found = by_name(render(values={"loadtest": {"enabled": True, **loadtest}}))
+        assert ("Secret/heavylift-loadtest" in found) is ("existingSecret" not in loadtest)
+        (variable,) = (
+            one
+            for one in container(found["Job/heavylift-loadtest-1"])["env"]
+            if one["name"] == "LOADTEST_PASSWORD"
+        )
+        return variable.get("value") or variable["valueFrom"]["secretKeyRef"]["name"]
+
+    assert source() == "heavylift-loadtest"
+    assert source(existingSecret="mine") == "mine"
+    assert source(settings={"LOADTEST_PASSWORD": "said"}) == "said"
+
+
 @pytest.mark.parametrize("server", ["postgresql", "redis", "s3"])
 def test_a_bundled_server_is_off_by_one_value(server: str) -> None:
     found = changed(**{server: EXTERNAL[server]})

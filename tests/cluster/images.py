@@ -25,11 +25,11 @@ def make_images() -> None:
     assert build, "BUILD is not set: run `make cluster-test`"
     assert load, "LOAD is not set: run `make cluster-test`"
     made = []
-    for target in ("api", "worker"):
-        for tag, base, dockerfile in (
-            (KINDS, TAG, "Dockerfile"),
-            (NEXT, KINDS, "next/Dockerfile"),
-        ):
+    for targets, tag, base, dockerfile in (
+        (("api", "worker", "loadtest"), KINDS, TAG, "Dockerfile"),
+        (("api", "worker"), NEXT, KINDS, "next/Dockerfile"),
+    ):
+        for target in targets:
             image = name(target, tag)
             run(
                 *build,

@@ -100,6 +100,10 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{- define "heavylift.loadtestSecret" -}}
+{{- .Values.loadtest.existingSecret | default (printf "%s-loadtest" (include "heavylift.fullname" .)) -}}
+{{- end -}}
+
 {{/*
 A value of a Secret that this chart makes: what is there stays, else it is random.
 (list $ "name of the Secret" "key" length)
