@@ -7,7 +7,7 @@
 #
 #     FROM heavylift/worker:0.1.0
 #     USER 0
-#     RUN python -m pip --python /opt/heavylift/bin/python install wordy
+#     RUN pip --no-cache-dir --python /opt/heavylift/bin/python install wordy
 #     USER 10001
 ARG PYTHON=docker.io/library/python:3.13-slim-trixie
 

@@ -119,6 +119,64 @@ def test_a_value_changes_what_it_says_and_nothing_else(
     assert found == {**nothing, **difference}
 
 
+def test_a_variable_is_there_once_and_the_nearest_value_says_what_it_is() -> None:
+    """Helm 4 refuses duplicates: https://github.com/helm/helm/issues/31529"""
+    found = rendered(
+        telemetry={"otlpEndpoint": "http://collector:4318"},
+        env=[
+            {"name": "AWS_REGION", "value": "all"},
+            {"name": "OTEL_TRACES_SAMPLER", "value": "always_on"},
+        ],
+        api={"env": [{"name": "AWS_REGION", "value": "mine"}]},
+        loadtest={"enabled": True, "env": [{"name": "TZ", "value": "UTC"}]},
+    )
+    for name, region in (("api", "mine"), ("controller", "all"), ("worker-io", "all")):
+        deployment = found[f"Deployment/heavylift-{name}"]
+        names = [one["name"] for one in container(deployment)["env"]]
+        assert len(names) == len(set(names))
+        variables = env(deployment)
+        assert variables["AWS_REGION"] == region
+        assert variables["OTEL_TRACES_SAMPLER"] == "always_on"
+        # It is expanded where it stands before the one that names it.
+        assert names.index("POD_NAME") < names.index("OTEL_RESOURCE_ATTRIBUTES")
+    assert env(found["Job/heavylift-loadtest-1"])["TZ"] == "UTC"
+
+
+def test_keys_of_a_secret_are_those_of_ones_own() -> None:
+    """The chart's has one key, whatever `values-production.yaml` says of another."""
+    external = {**EXTERNAL["postgresql"]["external"], "urlKey": "uri", "directUrlKey": "direct"}
+    found = rendered(postgresql={"enabled": False, "external": external})
+    assert "HEAVYLIFT_DATABASE_DIRECT_URL_FILE" not in env(found["Deployment/heavylift-api"])
+    pod = pod_of(found["Deployment/heavylift-api"])
+    assert pod is not None
+    (volume,) = (one for one in pod["spec"]["volumes"] if one["name"] == "database")
+    assert volume["secret"]["items"] == [{"key": "url", "path": "url"}]
+
+
+def test_proxies_are_trusted_where_they_are_named() -> None:
+    name = "HEAVYLIFT_API_FORWARDED_ALLOW_IPS"
+    assert name not in env(rendered()["Deployment/heavylift-api"])
+    found = rendered(ingress={"trustedProxies": "10.1.0.0/16"})["Deployment/heavylift-api"]
+    assert env(found)[name] == "10.1.0.0/16"
+
+
+def test_a_long_tag_is_a_label_that_is_cut() -> None:
+    tag = f"feature-{'x' * 54}.{'y' * 20}"
+    for manifest in rendered(image={"tag": tag}).values():
+        version = manifest["metadata"]["labels"]["app.kubernetes.io/version"]
+        assert version == tag[:62]
+        assert re.fullmatch(r"[\w.-]{1,63}", version)
+
+
+def test_a_pools_name_fits_into_what_keda_makes_of_it() -> None:
+    pools = {"a-pool-of-16-abc": {}}
+    manifests = render(
+        values={**STABLE, "keda": {"enabled": True}, "workers": pools}, name="a" * 53
+    )
+    names = [one["metadata"]["name"] for one in manifests if one["kind"] == "ScaledObject"]
+    assert max(map(len, names)) <= 54
+
+
 def test_a_load_test_lifts_no_limit_that_was_set() -> None:
     one, other = (f"HEAVYLIFT_AUTH_{what}_PER_ADDRESS" for what in ("LOGINS", "REGISTRATIONS"))
     for given in ({"settings": {one: "9/minute"}}, {"api": {"settings": {one: "9/minute"}}}):
@@ -360,6 +418,18 @@ def test_production_makes_no_secret_and_bundles_nothing() -> None:
             "postgresql.maxConnections: 60 are too few for the 69 that these replicas may take",
         ),
         ({"workers": {"cpu": None, "io": None}}, "workers: there is no pool"),
+        (
+            {"api": {"autoscaling": {"enabled": True, "maxReplicas": 1}}},
+            "api.autoscaling: minReplicas (2) is more than maxReplicas (1)",
+        ),
+        (
+            {"workers": {"cpu": {"autoscaling": {"minReplicas": 20}}}},
+            "workers.cpu.autoscaling: minReplicas (20) is more than maxReplicas (10)",
+        ),
+        (
+            {"api": {"settings": {"HEAVYLIFT_STORAGE_URL": "s3://other"}}},
+            "settings.HEAVYLIFT_STORAGE_URL: the chart sets it itself",
+        ),
         ({"postgresql": {"enabled": False}}, "postgresql.external.url: where is the database?"),
         ({"redis": {"enabled": False}}, "redis.external.url: where is Redis?"),
         ({"s3": {"enabled": False}}, "s3.external.url: say where files go"),

@@ -89,7 +89,7 @@ VALUE_SETS: dict[str, tuple[list[Any], dict[str, Any]]] = {
             }
         },
     ),
-    "long names": ([], {"fullnameOverride": "a-name-that-is-as-long-as-it-may-be-here"}),
+    "long names": ([], {"fullnameOverride": "a-name-as-long-as-it-may-be-xy"}),
     "everywhere placed": (
         [],
         {

@@ -2,22 +2,30 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Room for the longest suffix that a component adds. */}}
+{{/*
+Room for what is added: KEDA takes a ScaledObject's name of 54 characters, and a pool's is up to 16 after
+`-worker-`. https://github.com/kedacore/keda/pull/7762
+*/}}
 {{- define "heavylift.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 30 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := include "heavylift.name" . -}}
 {{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 30 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 30 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "heavylift.tag" -}}
 {{- .Values.image.tag | default .Chart.AppVersion -}}
+{{- end -}}
+
+{{/* As a label has it: a tag may be longer. */}}
+{{- define "heavylift.version" -}}
+{{- include "heavylift.tag" . | trunc 63 | trimAll "-_." -}}
 {{- end -}}
 
 {{/* Of one of our images: (list $ "worker"). */}}
@@ -39,7 +47,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "heavylift.labels" -}}
 {{- $root := index . 0 -}}
 {{ include "heavylift.selector" . }}
-app.kubernetes.io/version: {{ include "heavylift.tag" $root | quote }}
+app.kubernetes.io/version: {{ include "heavylift.version" $root | quote }}
 app.kubernetes.io/part-of: heavylift
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
@@ -61,6 +69,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- $grace := $pool.terminationGracePeriodSeconds | default (ternary 60 $needed $pool.interruptible) | int -}}
 {{- if and (lt $grace (int $needed)) (not $pool.interruptible) -}}
 {{- fail (printf "workers.%s.terminationGracePeriodSeconds: %d s end a job before its timeout (jobTimeout: %d) does: make it %d or more, or say workers.%s.interruptible" $name $grace (int $pool.jobTimeout) (int $needed) $name) -}}
+{{- end -}}
+{{- with $pool.autoscaling -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- fail (printf "workers.%s.autoscaling: minReplicas (%d) is more than maxReplicas (%d)" $name (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
 {{- end -}}
 {{- $_ := set $pool "terminationGracePeriodSeconds" $grace -}}
 {{- toJson $pool -}}
@@ -137,8 +150,17 @@ A value of a Secret that this chart makes: what is there stays, else it is rando
 
 {{- define "heavylift.checksum.redis" -}}
 {{- if and .Values.secrets.make .Values.redis.enabled -}}{{ include "heavylift.redisPassword" . | sha256sum | trunc 16 }}
-{{- else if .Values.redis.external.url -}}{{ .Values.redis.external.url | sha256sum | trunc 16 }}
+{{- else if and .Values.redis.external.url (not .Values.redis.external.existingSecret) -}}{{ .Values.redis.external.url | sha256sum | trunc 16 }}
 {{- else -}}{{ include "heavylift.checksum.known" (list . (include "heavylift.redisSecret" .)) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "heavylift.checksum.storage" -}}
+{{- if and .Values.secrets.make .Values.s3.enabled -}}
+{{- include "heavylift.generated" (list . (include "heavylift.storageSecret" .) "secret-key" 40) | sha256sum | trunc 16 -}}
+{{- else if or .Values.s3.enabled .Values.s3.external.existingSecret -}}
+{{- include "heavylift.checksum.known" (list . (include "heavylift.storageSecret" .)) -}}
+{{- else -}}none
 {{- end -}}
 {{- end -}}
 
@@ -160,7 +182,7 @@ A value of a Secret that this chart makes: what is there stays, else it is rando
 {{- $root := index . 0 -}}{{- $own := index . 1 -}}{{- $chart := index . 2 -}}
 {{- $given := merge (dict) (deepCopy ($own.settings | default dict)) (deepCopy $root.Values.settings) -}}
 {{- range $name, $_ := $given -}}
-{{- if hasKey $chart $name -}}
+{{- if or (hasKey $chart $name) (regexMatch "^HEAVYLIFT_(DATABASE_(DIRECT_)?URL|REDIS_URL|STORAGE_URL|AUTH_SIGNING_KEYS)(_FILE)?$" $name) -}}
 {{- fail (printf "settings.%s: the chart sets it itself, from values that say so: see `helm show values`" $name) -}}
 {{- end -}}
 {{- end -}}
@@ -172,9 +194,9 @@ A value of a Secret that this chart makes: what is there stays, else it is rando
 {{- if and (kindIs "float64" .) (eq (float64 .) (floor .)) -}}{{ int64 . | quote }}{{- else -}}{{ . | toString | quote }}{{- end -}}
 {{- end -}}
 
-{{/* As a container's `env`: (list $ component's values, the chart's settings for it). */}}
+{{/* Of a container's `env`, what the chart says: (list $ component's values, its settings). */}}
 {{- define "heavylift.env" -}}
-{{- $root := index . 0 -}}{{- $values := index . 1 -}}
+{{- $root := index . 0 -}}
 {{- range $name, $value := include "heavylift.settings" . | fromJson }}
 - name: {{ $name }}
   value: {{ include "heavylift.text" $value }}
@@ -190,8 +212,5 @@ A value of a Secret that this chart makes: what is there stays, else it is rando
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: k8s.namespace.name={{ $root.Release.Namespace }},k8s.pod.name=$(POD_NAME)
-{{- end }}
-{{- with concat ($root.Values.env | default list) ($values.env | default list) }}
-{{ toYaml . }}
 {{- end }}
 {{- end -}}

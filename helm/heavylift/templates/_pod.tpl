@@ -8,7 +8,7 @@ The template of every pod, `metadata` and `spec`:
   env         YAML of more variables
   uses        of database, redis, storage, auth: their Secrets are files, read anew by who can
   settings    HEAVYLIFT_* that the chart sets itself; without, it is none of our processes
-  readOnce    of redis, auth: a change of those Secrets starts the pods anew
+  readOnce    of redis, auth, storage: a change of those Secrets starts the pods anew
   volumes, grace, restartPolicy, uid, serviceAccount, token, spread, metrics, tmp, containerName
 */}}
 {{- define "heavylift.pod" -}}
@@ -19,7 +19,7 @@ metadata:
     {{- include "heavylift.selector" (list $root .component) | nindent 4 }}
     {{- if not .uid }}
     {{- /* Ours: a bundled server does not start anew for each of our versions. */}}
-    app.kubernetes.io/version: {{ include "heavylift.tag" $root | quote }}
+    app.kubernetes.io/version: {{ include "heavylift.version" $root | quote }}
     {{- end }}
     {{- with $values.podLabels }}
     {{- toYaml . | nindent 4 }}
@@ -110,10 +110,19 @@ spec:
       {{- range $uses -}}
       {{- $env = append $env (include (printf "heavylift.env.%s" .) $root) -}}
       {{- end -}}
-      {{- $env = append $env (.env | default "") }}
-      {{- with $env | join "\n" | trim }}
+      {{- $env = append $env (.env | default "") -}}
+      {{- $given := list -}}
+      {{- if hasKey . "settings" -}}{{- $given = $root.Values.env | default list -}}{{- end -}}
+      {{- /* Each name once, for Helm 4 takes no second; the last says what it is. */ -}}
+      {{- $variables := dict -}}{{- $names := list -}}
+      {{- range concat ($env | join "\n" | fromYamlArray) $given ($values.env | default list) -}}
+      {{- $_ := set $variables .name . -}}{{- $names = append $names .name -}}
+      {{- end }}
+      {{- with $names | uniq }}
       env:
-        {{- regexReplaceAll "\\n+" . "\n" | nindent 8 }}
+        {{- range . }}
+        {{- index $variables . | list | toYaml | nindent 8 }}
+        {{- end }}
       {{- end }}
       {{- with $container.ports }}
       ports:
@@ -159,8 +168,9 @@ spec:
 {{/* --- the Secrets' files, and the variables that name them ----------------------------------------- */}}
 
 {{- define "heavylift.files.database" -}}
-- {key: {{ .Values.postgresql.enabled | ternary "url" .Values.postgresql.external.urlKey }}, path: url}
-{{- if and (not .Values.postgresql.enabled) .Values.postgresql.external.directUrlKey }}
+{{- $own := and (not .Values.postgresql.enabled) .Values.postgresql.external.existingSecret -}}
+- {key: {{ if $own }}{{ .Values.postgresql.external.urlKey }}{{ else }}url{{ end }}, path: url}
+{{- if and $own .Values.postgresql.external.directUrlKey }}
 - {key: {{ .Values.postgresql.external.directUrlKey }}, path: direct-url}
 {{- end }}
 {{- end -}}
@@ -168,14 +178,17 @@ spec:
 {{- define "heavylift.env.database" -}}
 - name: HEAVYLIFT_DATABASE_URL_FILE
   value: /run/secrets/heavylift/database/url
-{{- if and (not .Values.postgresql.enabled) .Values.postgresql.external.directUrlKey }}
+{{- with .Values.postgresql }}
+{{- if and (not .enabled) .external.existingSecret .external.directUrlKey }}
 - name: HEAVYLIFT_DATABASE_DIRECT_URL_FILE
   value: /run/secrets/heavylift/database/direct-url
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "heavylift.files.redis" -}}
-- {key: {{ .Values.redis.enabled | ternary "url" .Values.redis.external.urlKey }}, path: url}
+{{- $own := and (not .Values.redis.enabled) .Values.redis.external.existingSecret -}}
+- {key: {{ if $own }}{{ .Values.redis.external.urlKey }}{{ else }}url{{ end }}, path: url}
 {{- end -}}
 
 {{- define "heavylift.env.redis" -}}
