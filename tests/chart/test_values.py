@@ -169,10 +169,8 @@ def test_a_long_tag_is_a_label_that_is_cut() -> None:
 
 
 def test_a_pools_name_fits_into_what_keda_makes_of_it() -> None:
-    pools = {"a-pool-of-16-abc": {}}
-    manifests = render(
-        values={**STABLE, "keda": {"enabled": True}, "workers": pools}, name="a" * 53
-    )
+    values = {**STABLE, "keda": {"enabled": True}, "workers": {"a-pool-of-16-abc": {}}}
+    manifests = render(values=values, name="a" * 53)
     names = [one["metadata"]["name"] for one in manifests if one["kind"] == "ScaledObject"]
     assert max(map(len, names)) <= 54
 
