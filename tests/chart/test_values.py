@@ -153,6 +153,31 @@ def test_keys_of_a_secret_are_those_of_ones_own() -> None:
     assert volume["secret"]["items"] == [{"key": "url", "path": "url"}]
 
 
+def test_pods_start_anew_for_other_secrets_that_they_read_once() -> None:
+    def checksums() -> dict[str, dict[str, str]]:
+        # Of Secrets that are made anew each time.
+        found = by_name(render())
+        pods = {name: pod_of(found[f"Deployment/heavylift-{name}"]) for name in read}
+        return {
+            name: {
+                key.removeprefix("checksum/"): value
+                for key, value in ((pod or {})["metadata"]["annotations"]).items()
+                if key.startswith("checksum/")
+            }
+            for name, pod in pods.items()
+        }
+
+    read = {
+        "api": {"auth", "redis", "storage"},
+        "controller": {"redis", "storage"},
+        "worker-io": {"redis", "storage"},
+    }
+    one, other = checksums(), checksums()
+    assert {name: set(found) for name, found in one.items()} == read
+    for name, secrets in read.items():
+        assert all(one[name][secret] != other[name][secret] for secret in secrets)
+
+
 def test_proxies_are_trusted_where_they_are_named() -> None:
     name = "HEAVYLIFT_API_FORWARDED_ALLOW_IPS"
     assert name not in env(rendered()["Deployment/heavylift-api"])
@@ -423,6 +448,10 @@ def test_production_makes_no_secret_and_bundles_nothing() -> None:
         (
             {"workers": {"cpu": {"autoscaling": {"minReplicas": 20}}}},
             "workers.cpu.autoscaling: minReplicas (20) is more than maxReplicas (10)",
+        ),
+        (
+            {"ingress": {"trustedProxies": "the proxy"}},
+            "at '/ingress/trustedProxies': 'the proxy' does not match",
         ),
         (
             {"api": {"settings": {"HEAVYLIFT_STORAGE_URL": "s3://other"}}},
