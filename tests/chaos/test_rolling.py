@@ -1,5 +1,6 @@
 """All workers replaced, again and again, while jobs keep coming."""
 
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -41,7 +42,7 @@ def test_rolling_restarts_under_load_cost_no_job_anything(stack: Stack, hurried:
                 # Of six slots, five: one at least is the old one's, and put back.
                 outlasting = [stack.ledger.submit(seconds=3 * DRAIN) for _ in range(5)]
                 for one in outlasting:
-                    until(lambda one=one: stack.ledger.running(one, 1), seconds=60, what="it runs")  # type: ignore[misc]
+                    until(partial(stack.ledger.running, one, 1), seconds=60, what="it runs")
             old.terminate()
             if hurried:
                 until(lambda old=old: "draining" in old.output, seconds=20, what="draining")  # type: ignore[misc]

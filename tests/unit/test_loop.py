@@ -1,6 +1,7 @@
 """A controller's loop, with turns that a test looks into."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 import structlog
@@ -10,6 +11,16 @@ from worker.controller.loop import Loop
 
 # Nothing of these tests waits for a turn of its own accord.
 NEVER = 3600.0
+
+
+def run(turn: Callable[[], bool], *, until: threading.Event) -> None:
+    """A loop from its start to its end."""
+    loop = Loop("test", turn, interval=NEVER)
+    loop.start()
+    assert until.wait(10)
+    loop.stop()
+    loop.join(10)
+    assert not loop.alive
 
 
 def test_a_turn_that_left_more_to_do_is_followed_at_once() -> None:
@@ -22,12 +33,7 @@ def test_a_turn_that_left_more_to_do_is_followed_at_once() -> None:
             waiting.set()
         return more
 
-    loop = Loop("test", turn, interval=NEVER)
-    loop.start()
-    assert waiting.wait(10)
-    loop.stop()
-    loop.join(10)
-    assert not loop._thread.is_alive()
+    run(turn, until=waiting)
     assert left == []
 
 
@@ -38,12 +44,7 @@ def test_a_loop_that_always_has_more_to_do_stops_when_it_is_told_to() -> None:
         turning.set()
         return True
 
-    loop = Loop("test", turn, interval=NEVER)
-    loop.start()
-    assert turning.wait(10)
-    loop.stop()
-    loop.join(10)
-    assert not loop._thread.is_alive()
+    run(turn, until=turning)
 
 
 def test_a_failure_is_told_once_though_turns_in_between_went_well(
@@ -64,9 +65,5 @@ def test_a_failure_is_told_once_though_turns_in_between_went_well(
         return True
 
     with structlog.testing.capture_logs() as logs:
-        loop = Loop("test", turn, interval=NEVER)
-        loop.start()
-        assert ended.wait(10)
-        loop.stop()
-        loop.join(10)
+        run(turn, until=ended)
     assert [line["exc_info"] for line in logs] == [away, gone]
