@@ -32,7 +32,7 @@ def stranger() -> dict[str, Any]:
     container = {
         "name": "stranger",
         "image": name("worker", KINDS),
-        "command": ["python", "-c", "import time; time.sleep(3600)"],
+        "command": ["sleep", "3600"],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
