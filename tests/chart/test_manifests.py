@@ -1,14 +1,16 @@
 """What `make manifests` renders is what there is, and the overlays build on it."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, ROOT, Manifest, by_name, pod_of, program
+from tests.chart.rendering import CHART, ROOT, Manifest, by_name, env, pod_of, program
 from tests.chart.schemas import validate
 
 pytestmark = pytest.mark.chart
@@ -43,7 +45,7 @@ def test_the_readme_has_the_table_of_the_values() -> None:
     assert "| workerDefaults.terminationGracePeriodSeconds | int |" in made
 
 
-def build(folder: str) -> list[Manifest]:
+def build(folder: str | Path) -> list[Manifest]:
     built = subprocess.run(
         [program("kustomize"), "build", ROOT / "k8s" / folder], check=True, capture_output=True
     )
@@ -101,3 +103,18 @@ def test_for_production_only_the_secrets_are() -> None:
     (rule,) = found["Ingress/heavylift"]["spec"]["rules"]
     assert rule["host"] == "heavylift.example.com"
     assert "ServiceMonitor/heavylift-controller" in found
+    assert env(found["Deployment/heavylift-api"])["HEAVYLIFT_API_FORWARDED_ALLOW_IPS"] == "*"
+    proxies, ours = found["NetworkPolicy/heavylift-api"]["spec"]["ingress"][0]["from"]
+    assert "namespaceSelector" in proxies
+    assert "podSelector" in ours
+
+
+def test_keda_asks_in_the_namespace_that_an_overlay_names(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
+    overlay = tmp_path / "k8s" / "overlays" / "production" / "kustomization.yaml"
+    said = overlay.read_text()
+    overlay.write_text(said.replace("namespace: heavylift\n", "namespace: elsewhere\n"))
+    for scaled in (one for one in build(overlay.parent) if one["kind"] == "ScaledObject"):
+        (trigger,) = scaled["spec"]["triggers"]
+        host = urlsplit(trigger["metadata"]["url"]).hostname
+        assert host == "heavylift-controller.elsewhere.svc"

@@ -10,7 +10,7 @@ import yaml
 
 from tests.chart.rendering import Manifest, program, render, template
 from tests.chart.schemas import VERSIONS, validate
-from tests.chart.value_sets import VALUE_SETS
+from tests.chart.value_sets import VALUE_SETS, without_random
 
 HERE = Path(__file__).parent
 
@@ -35,7 +35,7 @@ def test_the_manifests_are_valid(name: str) -> None:
 def test_helm_3_renders_the_same(name: str) -> None:
     files, values = VALUE_SETS[name]
     # Whatever is random is not in them.
-    values = {**values, "secrets": {"make": False}}
+    values = without_random(values)
     assert render(*files, values=values, helm="helm3") == render(*files, values=values)
 
 

@@ -6,6 +6,7 @@ import subprocess
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.chart.rendering import (
     CHART,
@@ -18,17 +19,15 @@ from tests.chart.rendering import (
     pod_of,
     program,
     render,
+    template,
 )
-from tests.chart.value_sets import EXTERNAL, VALUE_SETS
+from tests.chart.value_sets import EXTERNAL, VALUE_SETS, without_random
 
 pytestmark = pytest.mark.chart
 
-# Nothing random in them.
-STABLE = {"secrets": {"make": False}}
-
 
 def rendered(**values: Any) -> dict[str, Manifest]:
-    return by_name(render(values={**STABLE, **values}))
+    return by_name(render(values=without_random(values)))
 
 
 def changed(**values: Any) -> dict[str, set[str]]:
@@ -97,6 +96,17 @@ WORKERS = {"Deployment/heavylift-worker-cpu", "Deployment/heavylift-worker-io"}
             },
         ),
         ({"ingress": {"enabled": False}}, {"gone": {"Ingress/heavylift"}}),
+        (
+            {"mail": {"existingSecret": "mail"}},
+            {"changed": {"Deployment/heavylift-api", "NetworkPolicy/heavylift-api"}},
+        ),
+        (
+            {"mail": {"url": "smtp://mail.example.com"}},
+            {
+                "new": {"Secret/heavylift-mail"},
+                "changed": {"Deployment/heavylift-api", "NetworkPolicy/heavylift-api"},
+            },
+        ),
         (
             {"monitoring": {"operator": {"enabled": True}}},
             {"new": {"ServiceMonitor/heavylift-controller", "PodMonitor/heavylift"}},
@@ -194,7 +204,7 @@ def test_a_long_tag_is_a_label_that_is_cut() -> None:
 
 
 def test_a_pools_name_fits_into_what_keda_makes_of_it() -> None:
-    values = {**STABLE, "keda": {"enabled": True}, "workers": {"a-pool-of-16-abc": {}}}
+    values = {"keda": {"enabled": True}, "workers": {"a-pool-of-16-abc": {}}}
     manifests = render(values=values, name="a" * 53)
     names = [one["metadata"]["name"] for one in manifests if one["kind"] == "ScaledObject"]
     assert max(map(len, names)) <= 54
@@ -249,7 +259,7 @@ def test_a_checksum_is_text_though_it_looks_like_a_number() -> None:
 
 @pytest.mark.parametrize("name", ["123", "1e5", "true", "null"])
 def test_a_release_may_be_named_like_a_number(name: str) -> None:
-    for manifest in render(values=STABLE, name=name):
+    for manifest in render(values=without_random({}), name=name):
         metadata = [manifest["metadata"]]
         pod = pod_of(manifest)
         if pod is not None:
@@ -257,6 +267,68 @@ def test_a_release_may_be_named_like_a_number(name: str) -> None:
         for one in metadata:
             texts = {**one["labels"], **one.get("annotations", {})}
             assert {type(value) for value in texts.values()} == {str}
+
+
+def test_a_secret_may_be_named_like_a_number() -> None:
+    named = {"existingSecret": "123"}
+    servers = {one: {"enabled": False, "external": named} for one in ("postgresql", "redis")}
+    store = {"enabled": False, "external": {"url": "s3://bucket", **named}}
+    found = render(
+        values={
+            **servers,
+            "s3": store,
+            "auth": named,
+            "mail": named,
+            "loadtest": {"enabled": True, "report": "s3://bucket/reports", **named},
+            "image": {"pullSecrets": ["123"]},
+            "ingress": {"tlsSecret": "123"},
+        }
+    )
+    text = yaml.safe_dump(found)
+    assert "'123'" in text
+    assert not re.search(r": 123\b", text)
+
+
+def egress(component: str, **values: Any) -> list[Manifest]:
+    rules = rendered(**values)[f"NetworkPolicy/heavylift-{component}"]["spec"]["egress"]
+    assert isinstance(rules, list)
+    return rules
+
+
+def anywhere(*ports: int) -> Manifest:
+    return {"ports": [{"port": port} for port in ports]}
+
+
+def test_policies_let_pods_out_to_what_the_values_name() -> None:
+    # Names are looked up on the node, too, and on OpenShift's port.
+    dns = [{"port": n, "protocol": how} for n in (53, 5353) for how in ("UDP", "TCP")]
+    for component in ("api", "controller", "worker-cpu", "postgresql"):
+        assert egress(component)[0] == {"ports": dns}
+    assert anywhere(443, 6443, 8443, 16443) in egress("controller")
+    # Mail is the API's.
+    mail = {"mail": {"existingSecret": "mail"}}
+    assert anywhere(25, 465, 587) in egress("api", **mail)
+    assert egress("worker-cpu", **mail) == egress("worker-cpu")
+    # Another API, wherever it listens.
+    elsewhere = {"enabled": True, "host": "https://heavylift.example.com"}
+    assert {} in egress("loadtest", loadtest=elsewhere)
+    assert {} not in egress("loadtest", loadtest={"enabled": True})
+    # Credentials of the node, where no Secret has the store's.
+    node = {
+        "to": [{"ipBlock": {"cidr": "169.254.0.0/16"}}],
+        "ports": [{"port": 80}, {"port": 988}],
+    }
+    store: dict[str, Any] = {"enabled": False, "external": {"url": "s3://bucket"}}
+    for component in ("api", "worker-cpu"):
+        assert node in egress(component, s3=store)
+        assert node not in egress(component)
+        own = {**store, "external": {**store["external"], "existingSecret": "keys"}}
+        assert node not in egress(component, s3=own)
+    # Peers that are named are all there are.
+    peers = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    policy = {"egressTo": peers}
+    assert egress("api", networkPolicy=policy, **mail)[-1] == {"to": peers}
+    assert egress("loadtest", networkPolicy=policy, loadtest=elsewhere)[-1] == {"to": peers}
 
 
 @pytest.mark.parametrize("name", VALUE_SETS)
@@ -385,6 +457,25 @@ def test_the_notes_have_the_next_three_commands_and_count_connections() -> None:
         assert re.search(rf"^  {number}\. .*:\n     .*{command}", notes(), re.MULTILINE)
 
 
+def test_the_notes_say_what_an_uninstall_leaves() -> None:
+    def stays(*flags: str) -> tuple[str, str]:
+        printed = notes(*flags)
+        found = re.search(r"uninstall there stay (.*):\n.* delete (\S+) ", printed)
+        assert found is not None
+        return found[1], found[2]
+
+    assert stays() == (
+        "the volumes, the Secrets that were made here, the pod of helm test",
+        "pvc,secret,pod",
+    )
+    production = ("--values", str(PRODUCTION))
+    assert stays(*production) == ("the pod of helm test", "pod")
+    assert stays(*production, "--set", "secrets.make=true,auth.existingSecret=") == (
+        "the Secrets that were made here, the pod of helm test",
+        "secret,pod",
+    )
+
+
 def test_a_migration_is_another_job_when_its_image_is_another() -> None:
     def jobs(**values: Any) -> set[str]:
         return {name for name in rendered(**values) if name.startswith("Job/heavylift-migrate")}
@@ -457,6 +548,26 @@ def test_production_makes_no_secret_and_bundles_nothing() -> None:
             {"api": {"settings": {"HEAVYLIFT_STORAGE_URL": "s3://other"}}},
             "settings.HEAVYLIFT_STORAGE_URL: the chart sets it itself",
         ),
+        (
+            {"settings": {"HEAVYLIFT_MAIL_URL": "smtp://mail.example.com"}},
+            "settings.HEAVYLIFT_MAIL_URL: the chart sets it itself",
+        ),
+        (
+            {"mail": {"url": "mail.example.com"}},
+            "at '/mail/url': 'mail.example.com' does not match",
+        ),
+        (
+            {"secrets": {"make": False}},
+            "auth.existingSecret: a Secret with signing-keys, since secrets.make is false",
+        ),
+        (
+            {
+                "secrets": {"make": False},
+                "auth": {"existingSecret": "keys"},
+                "loadtest": {"enabled": True},
+            },
+            "loadtest.existingSecret: a Secret with password, since secrets.make is false",
+        ),
         ({"postgresql": {"enabled": False}}, "postgresql.external.url: where is the database?"),
         ({"redis": {"enabled": False}}, "redis.external.url: where is Redis?"),
         ({"s3": {"enabled": False}}, "s3.external.url: say where files go"),
@@ -470,6 +581,30 @@ def test_a_bad_value_is_told_by_its_name(values: dict[str, Any], said: str) -> N
     with pytest.raises(Refused) as refused:
         render(values=values)
     assert said in str(refused.value)
+
+
+def at(*path: str, value: Any) -> dict[str, Any]:
+    for key in reversed(path):
+        value = {key: value}
+    return dict(value)
+
+
+# A key whose lines below are all comments is a null, which takes the default away.
+@pytest.mark.parametrize("name", yaml.safe_load((CHART / "values.yaml").read_text()))
+def test_a_value_that_was_emptied_is_named_or_not_needed(name: str) -> None:
+    default = yaml.safe_load((CHART / "values.yaml").read_text())[name]
+    paths = [(name,)]
+    if name != "workers" and isinstance(default, dict):
+        paths += [(name, key) for key in default]
+    for path in paths:
+        place = "".join(f"/{one}" for one in path[:-1])
+        try:
+            printed = template(values=at(*path, value=None))
+        except Refused as refused:
+            printed = str(refused)
+            missing = f"at '{place}': missing property '{path[-1]}'"
+            assert missing in printed, path
+        assert "<nil>" not in printed, path
 
 
 def test_the_defaults_are_short_enough_to_read() -> None:

@@ -25,6 +25,8 @@ VALUE_SETS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         [],
         {"secrets": {"make": False}, "auth": {"existingSecret": "keys"}},
     ),
+    "mail by url": ([], {"mail": {"url": "smtp://a:b@mail.example.com:587"}}),
+    "mail by a secret": ([], {"mail": {"existingSecret": "mail", "urlKey": "smtp"}}),
     "keda": ([], {"keda": {"enabled": True}}),
     "keda with a fallback": (
         [],
@@ -113,3 +115,13 @@ VALUE_SETS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         },
     ),
 }
+
+
+def without_random(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with Secrets that are made elsewhere, which render alike each time."""
+    return {
+        "auth": {"existingSecret": "keys"},
+        **values,
+        "secrets": {"make": False},
+        "loadtest": {"existingSecret": "accounts", **values.get("loadtest", {})},
+    }

@@ -5,7 +5,7 @@ those beside them that a roll-out brings. Each process says at its start how man
 {{- define "heavylift.connections" -}}
 {{- $api := .Values.api -}}
 {{- $replicas := int (ternary $api.autoscaling.maxReplicas $api.replicas $api.autoscaling.enabled) -}}
-{{- $settings := merge (dict) (deepCopy $api.settings) (deepCopy .Values.settings) -}}
+{{- $settings := merge (dict) (deepCopy ($api.settings | default dict)) (deepCopy (.Values.settings | default dict)) -}}
 {{- $processes := index $settings "HEAVYLIFT_API_PROCESSES" | default 1 | int -}}
 {{- $apiPod := mul $processes (add1 $api.databasePoolSize) -}}
 {{- $controllerPod := ternary 9 8 .Values.controller.markPods -}}

@@ -113,6 +113,15 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{- define "heavylift.mailSecret" -}}
+{{- .Values.mail.existingSecret | default (printf "%s-mail" (include "heavylift.fullname" .)) -}}
+{{- end -}}
+
+{{/* Whether mails are sent. */}}
+{{- define "heavylift.mail" -}}
+{{- if or .Values.mail.url .Values.mail.existingSecret -}}true{{- end -}}
+{{- end -}}
+
 {{- define "heavylift.loadtestSecret" -}}
 {{- .Values.loadtest.existingSecret | default (printf "%s-loadtest" (include "heavylift.fullname" .)) -}}
 {{- end -}}
@@ -164,6 +173,12 @@ A value of a Secret that this chart makes: what is there stays, else it is rando
 {{- end -}}
 {{- end -}}
 
+{{- define "heavylift.checksum.mail" -}}
+{{- if .Values.mail.existingSecret -}}{{ include "heavylift.checksum.known" (list . .Values.mail.existingSecret) }}
+{{- else -}}{{ .Values.mail.url | sha256sum | trunc 16 }}
+{{- end -}}
+{{- end -}}
+
 {{- define "heavylift.checksum.known" -}}
 {{- $root := index . 0 -}}
 {{- (lookup "v1" "Secret" $root.Release.Namespace (index . 1)).data | default dict | toJson | sha256sum | trunc 16 -}}
@@ -180,9 +195,9 @@ A value of a Secret that this chart makes: what is there stays, else it is rando
 {{/* HEAVYLIFT_* of a component as a map in JSON: the chart's, then everybody's, then its own. */}}
 {{- define "heavylift.settings" -}}
 {{- $root := index . 0 -}}{{- $own := index . 1 -}}{{- $chart := index . 2 -}}
-{{- $given := merge (dict) (deepCopy ($own.settings | default dict)) (deepCopy $root.Values.settings) -}}
+{{- $given := merge (dict) (deepCopy ($own.settings | default dict)) (deepCopy ($root.Values.settings | default dict)) -}}
 {{- range $name, $_ := $given -}}
-{{- if or (hasKey $chart $name) (regexMatch "^HEAVYLIFT_(DATABASE_(DIRECT_)?URL|REDIS_URL|STORAGE_URL|AUTH_SIGNING_KEYS)(_FILE)?$" $name) -}}
+{{- if or (hasKey $chart $name) (regexMatch "^HEAVYLIFT_(DATABASE_(DIRECT_)?URL|REDIS_URL|STORAGE_URL|MAIL_URL|AUTH_SIGNING_KEYS)(_FILE)?$" $name) -}}
 {{- fail (printf "settings.%s: the chart sets it itself, from values that say so: see `helm show values`" $name) -}}
 {{- end -}}
 {{- end -}}

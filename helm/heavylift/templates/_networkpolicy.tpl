@@ -21,15 +21,18 @@ values say.
 {{- if not .Values.redis.enabled }}{{- $ports = concat $ports (list 6379 6380) }}{{- end -}}
 {{- if not .Values.s3.enabled }}{{- $ports = concat $ports (list 443) }}{{- end -}}
 {{- if .Values.telemetry.otlpEndpoint }}{{- $ports = concat $ports (list 443 4318) }}{{- end -}}
-{{- if or (hasKey .Values.settings "HEAVYLIFT_MAIL_URL") (hasKey .Values.api.settings "HEAVYLIFT_MAIL_URL") (hasKey .Values.api.settings "HEAVYLIFT_MAIL_URL_FILE") }}{{- $ports = concat $ports (list 25 465 587) }}{{- end -}}
-{{- $outside := list -}}
+{{- $outside := list -}}{{- $mail := list -}}{{- $elsewhere := list -}}
 {{- if $policy.egressTo -}}
 {{- $outside = list (dict "to" $policy.egressTo) -}}
-{{- else if $ports -}}
-{{- $outside = list (dict "ports" (list)) -}}
-{{- range uniq $ports -}}
-{{- $_ := set (first $outside) "ports" (append (first $outside).ports (dict "port" .)) -}}
+{{- else -}}
+{{- if $ports }}{{- $outside = include "heavylift.toPorts" (uniq $ports) | fromYamlArray }}{{- end -}}
+{{- if include "heavylift.mail" . }}{{- $mail = include "heavylift.toPorts" (list 25 465 587) | fromYamlArray }}{{- end -}}
+{{- /* Whatever port an ingress controller's pods listen on. */ -}}
+{{- if .Values.loadtest.host }}{{- $elsewhere = list dict }}{{- end -}}
 {{- end -}}
+{{- if not (or .Values.s3.enabled .Values.s3.external.existingSecret) -}}
+{{- /* What the service account may do, nodes of AWS and Google say at addresses of the link. */ -}}
+{{- $outside = append $outside (dict "to" (list (dict "ipBlock" (dict "cidr" "169.254.0.0/16"))) "ports" (list (dict "port" 80) (dict "port" 988))) -}}
 {{- end -}}
 {{- $servers := list -}}
 {{- range $server, $on := dict "postgresql" .Values.postgresql.enabled "redis" .Values.redis.enabled "s3" .Values.s3.enabled -}}
@@ -47,13 +50,13 @@ values say.
 {{- $kubernetes := list -}}
 {{- if .Values.controller.markPods -}}
 {{- /* The API server is no pod: no selector finds it. */ -}}
-{{- $kubernetes = list (dict "ports" (list (dict "port" 443) (dict "port" 6443))) -}}
+{{- $kubernetes = include "heavylift.toPorts" (list 443 6443 8443 16443) | fromYamlArray -}}
 {{- end -}}
 {{- $rules := dict
-    "api" (dict "ingress" (list $http $signals) "egress" (concat $servers $outside))
+    "api" (dict "ingress" (list $http $signals) "egress" (concat $servers $outside $mail))
     "controller" (dict "ingress" (list $signals) "egress" (concat $servers $outside $kubernetes))
     "migrations" (dict "ingress" (list) "egress" (concat $database $outside))
-    "loadtest" (dict "ingress" (list) "egress" (concat $api $servers $outside))
+    "loadtest" (dict "ingress" (list) "egress" (concat $api $servers $outside $elsewhere))
     "smoke" (dict "ingress" (list) "egress" $api)
 -}}
 {{- range $name := include "heavylift.pools" . | splitList "," -}}
@@ -78,11 +81,19 @@ spec:
   ingress:
     {{- toYaml $rule.ingress | nindent 4 }}
   egress:
-    - to: [{namespaceSelector: {}}]
-      ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+    {{- /* Also where no pod answers (a cache on the node); OpenShift's pods listen on 5353. */}}
+    - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}, {port: 5353, protocol: UDP}, {port: 5353, protocol: TCP}]
     {{- with $rule.egress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* An egress rule to anywhere, at these ports. */}}
+{{- define "heavylift.toPorts" -}}
+- ports:
+  {{- range . }}
+  - port: {{ . }}
+  {{- end }}
 {{- end -}}

@@ -6,9 +6,9 @@ The template of every pod, `metadata` and `spec`:
   values      the component's: resources, placement, podAnnotations, podLabels
   container   image, and if wanted command, args, ports, probes, volumeMounts, envFrom
   env         YAML of more variables
-  uses        of database, redis, storage, auth: their Secrets are files, read anew by who can
+  uses        of database, redis, storage, auth, mail: their Secrets are files, read anew by who can
   settings    HEAVYLIFT_* that the chart sets itself; without, it is none of our processes
-  readOnce    of redis, auth, storage: a change of those Secrets starts the pods anew
+  readOnce    of redis, auth, storage, mail: a change of those Secrets starts the pods anew
   volumes, grace, restartPolicy, uid, serviceAccount, token, spread, metrics, tmp, containerName
 */}}
 {{- define "heavylift.pod" -}}
@@ -41,7 +41,7 @@ spec:
   {{- with $root.Values.image.pullSecrets }}
   imagePullSecrets:
     {{- range . }}
-    - name: {{ . }}
+    - name: {{ . | quote }}
     {{- end }}
   {{- end }}
   serviceAccountName: {{ .serviceAccount | default (include "heavylift.fullname" $root) }}
@@ -154,7 +154,7 @@ spec:
     {{- if ne . "storage" }}
     - name: {{ . }}
       secret:
-        secretName: {{ include (printf "heavylift.%sSecret" .) $root }}
+        secretName: {{ include (printf "heavylift.%sSecret" .) $root | quote }}
         defaultMode: 0440
         items:
           {{- include (printf "heavylift.files.%s" .) $root | nindent 10 }}
@@ -205,6 +205,15 @@ spec:
   value: /run/secrets/heavylift/auth/signing-keys
 {{- end -}}
 
+{{- define "heavylift.files.mail" -}}
+- {key: {{ if .Values.mail.existingSecret }}{{ .Values.mail.urlKey }}{{ else }}url{{ end }}, path: url}
+{{- end -}}
+
+{{- define "heavylift.env.mail" -}}
+- name: HEAVYLIFT_MAIL_URL_FILE
+  value: /run/secrets/heavylift/mail/url
+{{- end -}}
+
 {{- define "heavylift.env.storage" -}}
 - name: HEAVYLIFT_STORAGE_URL
   value: {{ include "heavylift.storageUrl" . }}
@@ -217,14 +226,14 @@ spec:
   value: us-east-1
 {{- range $variable, $key := dict "AWS_ACCESS_KEY_ID" "access-key" "AWS_SECRET_ACCESS_KEY" "secret-key" }}
 - name: {{ $variable }}
-  valueFrom: {secretKeyRef: {name: {{ include "heavylift.storageSecret" $ }}, key: {{ $key }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "heavylift.storageSecret" $ | quote }}, key: {{ $key }}}}
 {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "heavylift.storageEnvFrom" -}}
 {{- if and (not .Values.s3.enabled) .Values.s3.external.existingSecret -}}
-- secretRef: {name: {{ .Values.s3.external.existingSecret }}}
+- secretRef: {name: {{ .Values.s3.external.existingSecret | quote }}}
 {{- end -}}
 {{- end -}}
 
