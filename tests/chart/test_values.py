@@ -40,6 +40,8 @@ def changed(**values: Any) -> dict[str, set[str]]:
     }
 
 
+PAGE = {"api": {"settings": {"HEAVYLIFT_NEWSLETTER_PAGE_URL": "https://example.com/news"}}}
+
 WORKERS = {"Deployment/heavylift-worker-cpu", "Deployment/heavylift-worker-io"}
 
 
@@ -97,11 +99,11 @@ WORKERS = {"Deployment/heavylift-worker-cpu", "Deployment/heavylift-worker-io"}
         ),
         ({"ingress": {"enabled": False}}, {"gone": {"Ingress/heavylift"}}),
         (
-            {"mail": {"existingSecret": "mail"}},
+            {"mail": {"existingSecret": "mail"}, **PAGE},
             {"changed": {"Deployment/heavylift-api", "NetworkPolicy/heavylift-api"}},
         ),
         (
-            {"mail": {"url": "smtp://mail.example.com"}},
+            {"mail": {"url": "smtp://mail.example.com"}, **PAGE},
             {
                 "new": {"Secret/heavylift-mail"},
                 "changed": {"Deployment/heavylift-api", "NetworkPolicy/heavylift-api"},
@@ -195,6 +197,21 @@ def test_proxies_are_trusted_where_they_are_named() -> None:
     assert env(found)[name] == "10.1.0.0/16"
 
 
+def test_links_in_mails_lead_to_the_ingress_unless_a_setting_says_where() -> None:
+    mail = {"mail": {"existingSecret": "mail"}}
+
+    def page(**values: Any) -> str | None:
+        found = rendered(**values)["Deployment/heavylift-api"]
+        return env(found).get("HEAVYLIFT_NEWSLETTER_PAGE_URL")
+
+    assert page() is None
+    host = {"host": "heavylift.example.com"}
+    assert page(**mail, ingress=host) == "http://heavylift.example.com/newsletter"
+    encrypted = {**host, "tlsSecret": "tls"}
+    assert page(**mail, ingress=encrypted) == "https://heavylift.example.com/newsletter"
+    assert page(**mail, ingress=encrypted, **PAGE) == "https://example.com/news"
+
+
 def test_a_long_tag_is_a_label_that_is_cut() -> None:
     tag = f"feature-{'x' * 54}.{'y' * 20}"
     for manifest in rendered(image={"tag": tag}).values():
@@ -279,6 +296,7 @@ def test_a_secret_may_be_named_like_a_number() -> None:
             "s3": store,
             "auth": named,
             "mail": named,
+            **PAGE,
             "loadtest": {"enabled": True, "report": "s3://bucket/reports", **named},
             "image": {"pullSecrets": ["123"]},
             "ingress": {"tlsSecret": "123"},
@@ -306,7 +324,7 @@ def test_policies_let_pods_out_to_what_the_values_name() -> None:
         assert egress(component)[0] == {"ports": dns}
     assert anywhere(443, 6443, 8443, 16443) in egress("controller")
     # Mail is the API's.
-    mail = {"mail": {"existingSecret": "mail"}}
+    mail = {"mail": {"existingSecret": "mail"}, **PAGE}
     assert anywhere(25, 465, 587) in egress("api", **mail)
     assert egress("worker-cpu", **mail) == egress("worker-cpu")
     # Another API, wherever it listens.
@@ -553,6 +571,10 @@ def test_production_makes_no_secret_and_bundles_nothing() -> None:
             "settings.HEAVYLIFT_MAIL_URL: the chart sets it itself",
         ),
         (
+            {"mail": {"existingSecret": "mail"}},
+            "ingress.host: links in mails lead to it; or say api.settings.HEAVYLIFT_NEWSLETTER",
+        ),
+        (
             {"mail": {"url": "mail.example.com"}},
             "at '/mail/url': 'mail.example.com' does not match",
         ),
@@ -593,7 +615,7 @@ def at(*path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("name", yaml.safe_load((CHART / "values.yaml").read_text()))
 def test_a_value_that_was_emptied_is_named_or_not_needed(name: str) -> None:
     default = yaml.safe_load((CHART / "values.yaml").read_text())[name]
-    paths = [(name,)]
+    paths: list[tuple[str, ...]] = [(name,)]
     if name != "workers" and isinstance(default, dict):
         paths += [(name, key) for key in default]
     for path in paths:

@@ -25,8 +25,17 @@ VALUE_SETS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         [],
         {"secrets": {"make": False}, "auth": {"existingSecret": "keys"}},
     ),
-    "mail by url": ([], {"mail": {"url": "smtp://a:b@mail.example.com:587"}}),
-    "mail by a secret": ([], {"mail": {"existingSecret": "mail", "urlKey": "smtp"}}),
+    "mail by url": (
+        [],
+        {
+            "mail": {"url": "smtp://a:b@mail.example.com:587"},
+            "ingress": {"host": "heavylift.example.com"},
+        },
+    ),
+    "mail by a secret": (
+        [PRODUCTION],
+        {"mail": {"existingSecret": "mail", "urlKey": "smtp"}},
+    ),
     "keda": ([], {"keda": {"enabled": True}}),
     "keda with a fallback": (
         [],
