@@ -27,12 +27,21 @@ for address in sys.argv[1:]:
 print(json.dumps(found))
 """
 
+# Ports that a stranger listens on: mail's, which the API may reach, and one that nobody may.
+MAIL, OTHER = 587, 5870
+
+LISTEN = """
+import socket, sys, time
+kept = [socket.create_server(("", int(port))) for port in sys.argv[1:]]
+time.sleep(3600)
+"""
+
 
 def stranger() -> dict[str, Any]:
     container = {
         "name": "stranger",
         "image": name("worker", KINDS),
-        "command": ["sleep", "3600"],
+        "command": ["python", "-c", LISTEN, str(MAIL), str(OTHER)],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -44,7 +53,12 @@ def stranger() -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {"name": "stranger", "namespace": ELSEWHERE},
         "spec": {
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {
+                "runAsNonRoot": True,
+                "seccompProfile": {"type": "RuntimeDefault"},
+                # Whoever it is may listen on the port of mail.
+                "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}],
+            },
             "terminationGracePeriodSeconds": 0,
             "containers": [container],
         },
@@ -95,17 +109,21 @@ def test_what_must_not_connect_does_not(release: Release, table: Table) -> None:
                 seconds=30,
                 what="a stranger reaches the API and the signals, and no server",
             )
+            pod = json.loads(kubectl("get", "pod/stranger", f"--namespace={ELSEWHERE}", "-o=json"))
+            for port in (MAIL, OTHER):
+                targets[f"stranger:{port}"] = f"{pod['status']['podIP']}:{port}"
+            own = f"--namespace={release.namespace}"
+            for component in ("api", "controller", "worker-io"):
+                pod = release.ready(component)[0]
+                mine = {one for one in targets if one.startswith(f"{component}:")}
+                # Its servers, and nobody who is behind a policy of his own.
+                its = servers | {f"stranger:{MAIL}"} if component == "api" else servers
+                assert reached((own, pod), targets) - mine == its, component
         finally:
             kubectl("delete", "namespace", ELSEWHERE, "--wait=false")
-        own = f"--namespace={release.namespace}"
-        for component in ("api", "controller", "worker-io"):
-            pod = release.ready(component)[0]
-            mine = {one for one in targets if one.startswith(f"{component}:")}
-            # Its servers, and nobody who is behind a policy of his own.
-            assert reached((own, pod), targets) - mine == servers, component
         row.saw(
             f"{len(targets)} addresses from 4 pods: a stranger reached no server, "
-            "ours nothing but servers"
+            "ours nothing but servers, and the API a mail server"
         )
 
 
@@ -113,4 +131,4 @@ def test_what_must_not_connect_does_not(release: Release, table: Table) -> None:
 def test_servers_reach_nobody(component: str, release: Release, table: Table) -> None:
     policy = release.get("networkpolicy", f"{release.name}-{component}")["spec"]
     ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
-    assert ports == {53}
+    assert ports == {53, 5353}
