@@ -26,35 +26,30 @@ COPY requirements.lock ./
 RUN sed -n '/^uv==/,/[^\\]$/p' requirements.lock > /tmp/uv.lock \
     && python -m venv /opt/uv \
     && pip --python /opt/uv/bin/python install --quiet --require-hashes --requirement /tmp/uv.lock
-COPY pyproject.toml uv.lock README.md LICENSE ./
+COPY pyproject.toml uv.lock ./
 RUN uv sync --quiet --frozen --no-default-groups --no-install-project --extra kubernetes
 
 # What comes on top of these is a layer of its own: files changed since, below /added.
+ENV SYNC="uv sync --quiet --frozen --no-default-groups --extra kubernetes" \
+    CUT="find /opt/heavylift -cnewer /since ! -type d -print0 \
+      | tar --create --null --files-from - \
+      | tar --extract --directory /added"
+
 FROM packages AS worker-packages
-RUN touch /since \
-    && uv sync --quiet --frozen --no-default-groups --no-install-project --extra kubernetes --extra worker \
-    && mkdir /added \
-    && find /opt/heavylift -cnewer /since ! -type d -print0 \
-    | tar --create --null --files-from - | tar --extract --directory /added
+RUN mkdir /added && touch /since && $SYNC --no-install-project --extra worker && sh -c "$CUT"
 
 FROM packages AS loadtest-packages
-RUN touch /since \
-    && uv sync --quiet --frozen --no-default-groups --no-install-project --extra kubernetes --extra load \
-    && mkdir /added \
-    && find /opt/heavylift -cnewer /since ! -type d -print0 \
-    | tar --create --null --files-from - | tar --extract --directory /added
+RUN mkdir /added && touch /since && $SYNC --no-install-project --extra load && sh -c "$CUT"
 
 FROM packages AS project
+COPY README.md LICENSE ./
 COPY app app
 COPY worker worker
-RUN touch /since \
-    && uv sync --quiet --frozen --no-default-groups --no-editable --extra kubernetes \
-    && mkdir /added \
-    && find /opt/heavylift -cnewer /since ! -type d -print0 \
-    | tar --create --null --files-from - | tar --extract --directory /added
+RUN mkdir /added && touch /since && $SYNC --no-editable && sh -c "$CUT"
 
 # Bills of materials (CycloneDX), with the texts of the licences.
 FROM packages AS bills
+COPY LICENSE ./
 COPY --from=worker-packages /opt/heavylift /opt/worker
 COPY --from=loadtest-packages /opt/heavylift /opt/loadtest
 RUN cp --archive /opt/heavylift /opt/api \

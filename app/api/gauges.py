@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Literal, NoReturn, Self
+from typing import Literal, NoReturn
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from app.core.db import GuardedPool
-from app.core.tasks import stop
+from app.core.tasks import Background, Loops
 from app.services.dependencies import DependencyWatch
 
 POOL = "api"
@@ -77,29 +76,19 @@ def counted_stream(transport: Literal["sse", "websocket"]) -> Iterator[None]:
         gauge.dec()
 
 
-class Sampler:
+class Sampler(Background):
     """Takes the samples. It sets what has changed: a gauge costs a microsecond, and seldom does."""
 
     def __init__(self, pool: GuardedPool, dependencies: DependencyWatch) -> None:
+        super().__init__()
+        MAX.set(pool.size())
         self._pool = pool
         self._dependencies = dependencies
         self._shown: dict[int, float] = {}
         self._timeouts = 0
-        self._task: asyncio.Task[NoReturn] | None = None
 
-    async def __aenter__(self) -> Self:
-        MAX.set(self._pool.size())
-        self._task = asyncio.create_task(self._sample_for_ever(), name="gauges")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._task is not None:
-            await stop(self._task)
+    def _loops(self) -> Loops:
+        return {"gauges": self._sample_for_ever()}
 
     async def _sample_for_ever(self) -> NoReturn:
         loop = asyncio.get_running_loop()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache
 from socket import gaierror
-from types import TracebackType
 from typing import Self, TypeVar
 
 import anyio
@@ -136,13 +135,8 @@ class Connection:
         await self._http.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._http.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *raised: object) -> None:
+        await self._http.aclose()
 
     async def ask(
         self,

@@ -1,5 +1,9 @@
 import asyncio
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Mapping
+from typing import Any, NoReturn, Self
+
+Loops = Mapping[str, Coroutine[Any, Any, NoReturn]]
 
 # Seconds until a task that did not hear is asked again.
 PATIENCE = 0.1
@@ -15,3 +19,22 @@ async def stop(task: asyncio.Task[Any]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=PATIENCE)
+
+
+class Background(ABC):
+    """Loops that run for as long as it is entered, each in a task of its own."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[NoReturn]] = []
+
+    @abstractmethod
+    def _loops(self) -> Loops:
+        """By their names."""
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(loop, name=name) for name, loop in self._loops().items()]
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        for task in self._tasks:
+            await stop(task)

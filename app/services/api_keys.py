@@ -3,8 +3,7 @@
 import asyncio
 import hmac
 from datetime import timedelta
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn
 from uuid import UUID
 
 import structlog
@@ -15,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import tokens
 from app.core.errors import InvalidInput, NotFound, Unauthorized
 from app.core.pagination import PageRequest
-from app.core.tasks import stop
+from app.core.tasks import Background, Loops
 from app.core.transaction import Sessions, transaction
 from app.models import ApiKey, User
 from app.schemas.auth import ApiKeyCreate, ApiKeyResponse, NewApiKeyResponse
@@ -107,30 +106,20 @@ async def remove(session: AsyncSession, user_id: UUID, api_key_id: UUID) -> None
 # --- who uses one ---------------------------------------------------------------------------------
 
 
-class ApiKeyUses:
+class ApiKeyUses(Background):
     """Writes down which keys are in use, in a task of its own: no request waits for it.
 
     What could not be written is not kept: the next use is as good.
     """
 
     def __init__(self, sessions: Sessions) -> None:
+        super().__init__()
         self._sessions = sessions
         self._used: set[UUID] = set()
         self._something = asyncio.Event()
-        self._task: asyncio.Task[NoReturn] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._write_for_ever(), name="uses of API keys")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._task is not None:
-            await stop(self._task)
+    def _loops(self) -> Loops:
+        return {"uses of API keys": self._write_for_ever()}
 
     def note(self, api_key_id: UUID) -> None:
         self._used.add(api_key_id)

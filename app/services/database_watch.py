@@ -8,8 +8,7 @@ but answers here is not away, and what answers anywhere is not away either.
 import asyncio
 import time
 from collections.abc import Coroutine
-from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import asyncpg
 import structlog
@@ -18,7 +17,7 @@ from app.core.breaker import Breaker
 from app.core.config import Database
 from app.core.db import GuardedPool, connect
 from app.core.revisions import read_revisions
-from app.core.tasks import stop
+from app.core.tasks import Background, Loops, stop
 from app.services.dependencies import Dependency
 
 log = structlog.get_logger(__name__)
@@ -57,10 +56,11 @@ AWAY = (
 T = TypeVar("T")
 
 
-class DatabaseWatch:
+class DatabaseWatch(Background):
     """`reached`: the server, with a schema that this code can work on, once since the start."""
 
     def __init__(self, database: Database, breaker: Breaker, pool: GuardedPool) -> None:
+        super().__init__()
         self.reached = False
         self.dependency = Dependency("postgresql")
         self._database = database
@@ -68,20 +68,9 @@ class DatabaseWatch:
         self._pool = pool
         self._revisions = read_revisions()
         self._opened_at = 0.0
-        self._task: asyncio.Task[NoReturn] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch(), name="watch: postgresql")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._task is not None:
-            await stop(self._task)
+    def _loops(self) -> Loops:
+        return {"watch: postgresql": self._watch()}
 
     async def _watch(self) -> NoReturn:
         while True:

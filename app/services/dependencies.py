@@ -3,8 +3,7 @@
 import asyncio
 import os
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn
 from uuid import uuid4
 
 import obstore
@@ -14,7 +13,7 @@ from obstore.store import LocalStore, ObjectStore
 
 from app.core.masking import loggable
 from app.core.storage import PREFIXES, STORE_ERRORS
-from app.core.tasks import stop
+from app.core.tasks import Background, Loops
 from app.schemas.health import Dependencies, DependencyHealth
 from app.services.dispatch_hint import DispatchHint
 
@@ -56,16 +55,16 @@ class Dependency:
         self.health = DependencyHealth(state="down", since=since, detail=why)
 
 
-class DependencyWatch:
+class DependencyWatch(Background):
     """Looks at Redis and at the store; `DatabaseWatch` looks at PostgreSQL."""
 
     def __init__(self, postgresql: Dependency, hint: DispatchHint, store: ObjectStore) -> None:
+        super().__init__()
         self.postgresql = postgresql
         self.redis = Dependency("redis")
         self.storage = Dependency("storage")
         self._hint = hint
         self._store = store
-        self._tasks: list[asyncio.Task[NoReturn]] = []
 
     @property
     def all(self) -> tuple[Dependency, ...]:
@@ -74,21 +73,8 @@ class DependencyWatch:
     def health(self) -> Dependencies:
         return Dependencies.model_validate({one.name: one.health for one in self.all})
 
-    async def __aenter__(self) -> Self:
-        self._tasks = [
-            asyncio.create_task(self._watch_redis(), name="watch: redis"),
-            asyncio.create_task(self._watch_storage(), name="watch: storage"),
-        ]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for task in self._tasks:
-            await stop(task)
+    def _loops(self) -> Loops:
+        return {"watch: redis": self._watch_redis(), "watch: storage": self._watch_storage()}
 
     async def _watch_redis(self) -> NoReturn:
         """It has a connection already, which is used every few seconds."""

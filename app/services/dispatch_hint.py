@@ -6,8 +6,7 @@ One task per process. What it could not tell is not kept: controllers poll, and 
 import asyncio
 from collections import deque
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
+from typing import NoReturn
 
 import structlog
 from redis.asyncio import Redis
@@ -16,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.core import channels, config
-from app.core.tasks import stop
+from app.core.tasks import Background, Loops
 from app.schemas.job import JobEvent
 
 log = structlog.get_logger(__name__)
@@ -39,10 +38,11 @@ def hint_client(redis: config.Redis) -> Redis:
     )
 
 
-class DispatchHint:
+class DispatchHint(Background):
     """`reachable` says how the last telling went, `fault` why it went wrong."""
 
     def __init__(self, redis: Redis) -> None:
+        super().__init__()
         self.reachable = True
         self.told = False
         """At least once: `reachable` is known, not assumed."""
@@ -51,20 +51,9 @@ class DispatchHint:
         self._pools: set[str] = set()
         self._events: deque[JobEvent] = deque(maxlen=MAX_EVENTS)
         self._something = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._tell_for_ever(), name="dispatch hint")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._task is not None:
-            await stop(self._task)
+    def _loops(self) -> Loops:
+        return {"dispatch hint": self._tell_for_ever()}
 
     def pool(self, name: str) -> None:
         """The pool's backlog has grown; hints that wait for Redis coalesce."""
@@ -75,7 +64,7 @@ class DispatchHint:
         self._events.append(event)
         self._something.set()
 
-    async def _tell_for_ever(self) -> None:
+    async def _tell_for_ever(self) -> NoReturn:
         while True:
             if self.told or self.fault is not None:
                 with suppress(TimeoutError):

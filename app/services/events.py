@@ -12,8 +12,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 from uuid import UUID
 
 import structlog
@@ -30,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.core import channels, config
 from app.core.errors import DomainError, NotFound, Unauthorized, Unavailable
 from app.core.masking import faults
-from app.core.tasks import stop
+from app.core.tasks import Background, Loops
 from app.models import Job
 from app.models.job import TERMINAL
 from app.schemas.job import JobEvent
@@ -140,13 +139,14 @@ class _Subscriptions:
             self.broken = True
 
 
-class EventHub:
+class EventHub(Background):
     """The fan-out of job events in one process, for every transport.
 
     `poll` is in seconds. Enter it once, in the event loop that its streams run in.
     """
 
     def __init__(self, engine: AsyncEngine, redis: config.Redis, *, poll: float = POLL) -> None:
+        super().__init__()
         self._engine = engine
         self._redis = redis
         self._poll = poll
@@ -157,24 +157,14 @@ class EventHub:
         self._to_read = asyncio.Event()
         self._watched_changed = asyncio.Event()
         self._subscriptions: _Subscriptions | None = None
-        self._tasks: list[asyncio.Task[NoReturn]] = []
 
-    async def __aenter__(self) -> Self:
-        self._tasks = [
-            asyncio.create_task(_unfailing(loop), name=f"events: {loop.__name__}")
-            for loop in (self._read_for_ever, self._listen_for_ever, self._subscribe_for_ever)
-        ]
-        return self
+    def _loops(self) -> Loops:
+        loops = (self._read_for_ever, self._listen_for_ever, self._subscribe_for_ever)
+        return {f"events: {loop.__name__}": _unfailing(loop) for loop in loops}
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         self.close()
-        for task in self._tasks:
-            await stop(task)
+        await super().__aexit__(*raised)
 
     def close(self) -> None:
         """End all streams at once, and any that comes later: the process is about to leave."""

@@ -10,7 +10,6 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from time import time
-from types import TracebackType
 from typing import Self, TypeVar
 
 import structlog
@@ -65,12 +64,7 @@ class RateLimiter:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self._pool.aclose()
 
     async def hit(self, limit: str, *key: str) -> None:
