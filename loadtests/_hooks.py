@@ -8,7 +8,7 @@ import gevent
 from locust import events
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
-from locust.stats import RequestStats, StatsEntry
+from locust.stats import RequestStats, StatsCSVFileWriter, StatsEntry
 
 from loadtests._mix import MIX
 from loadtests._seeding import seed
@@ -28,6 +28,15 @@ def listen() -> None:
     events.test_stop.add_listener(_say_in_ui)
     events.quitting.add_listener(_judge)
     events.quit.add_listener(_say)
+    StatsCSVFileWriter.close_files = _flush  # type: ignore[assignment, method-assign]
+
+
+def _flush(writer: StatsCSVFileWriter) -> None:
+    """Close nothing: what writes each second may have its turn again while the process exits."""
+    writer.requests_flush()
+    writer.stats_history_flush()
+    writer.failures_flush()
+    writer.exceptions_flush()
 
 
 class _Verdict:

@@ -84,6 +84,31 @@ def test_it_passes_and_a_stall_in_one_handler_fails_it(
     assert (store / "load_stats.csv").exists()
 
 
+SLOW_EXIT = """
+import sys
+from locust.stats import StatsCSVFileWriter
+import gevent
+from locust.env import Environment
+from loadtests._hooks import listen
+listen()
+writer = StatsCSVFileWriter(Environment(), [0.5], sys.argv[1])
+writing = gevent.spawn(writer.stats_writer)
+gevent.sleep(0.1)
+writer.close_files()
+writing.join(timeout=1.5)
+sys.exit(writing.ready())
+"""
+
+
+def test_a_process_that_exits_slowly_writes_its_tables_on(tmp_path: Path) -> None:
+    """Each second; Locust closes the files under it."""
+    ran = subprocess.run(
+        [sys.executable, "-c", SLOW_EXIT, tmp_path / "load"], capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (tmp_path / "load_stats.csv").read_text().startswith("Type,Name,Request Count")
+
+
 def test_without_a_host_it_has_a_stack_of_its_own(tmp_path: Path) -> None:
     """`make load`, for less than its minute."""
     ran = subprocess.run(
