@@ -518,14 +518,15 @@ class Settings(BaseSettings):
             raise ConfigurationError(
                 "HEAVYLIFT_AUTH_SIGNING_KEYS is the public sample: set a secret of your own"
             )
-        if (
-            "newsletter" in groups
-            and self.mail.url is not None
-            and "page_url" not in self.newsletter.model_fields_set
-        ):
-            raise ConfigurationError(
-                "HEAVYLIFT_NEWSLETTER_PAGE_URL is not set: links in mails would lead nowhere"
-            )
+        if "newsletter" in groups and self.mail.url is not None:
+            if "page_url" not in self.newsletter.model_fields_set:
+                raise ConfigurationError(
+                    "HEAVYLIFT_NEWSLETTER_PAGE_URL is not set: links in mails would lead nowhere"
+                )
+            if "sender" not in self.mail.model_fields_set:
+                raise ConfigurationError(
+                    "HEAVYLIFT_MAIL_SENDER is not set: mail servers refuse mails from localhost"
+                )
 
     @override
     @classmethod

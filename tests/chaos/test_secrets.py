@@ -522,6 +522,7 @@ async def test_no_line_and_no_answer_carries_what_it_must_not(
             ),
             "HEAVYLIFT_AUTH_SIGNING_KEYS": f"first:{SIGNING_SECRET}",
             "HEAVYLIFT_MAIL_URL": f"smtp://postbox:{MAIL_PASSWORD}@{place}?starttls=off",
+            "HEAVYLIFT_MAIL_SENDER": "Heavylift <heavylift@localhost>",
             "HEAVYLIFT_NEWSLETTER_PAGE_URL": PAGE,
         }
         system = System(stack, tmp_path, variables)

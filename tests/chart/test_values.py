@@ -40,6 +40,8 @@ def changed(**values: Any) -> dict[str, set[str]]:
     }
 
 
+SENDER = "Heavylift <no-reply@example.com>"
+MAIL = {"existingSecret": "mail", "sender": SENDER}
 PAGE = {"api": {"settings": {"HEAVYLIFT_NEWSLETTER_PAGE_URL": "https://example.com/news"}}}
 
 WORKERS = {"Deployment/heavylift-worker-cpu", "Deployment/heavylift-worker-io"}
@@ -99,11 +101,11 @@ WORKERS = {"Deployment/heavylift-worker-cpu", "Deployment/heavylift-worker-io"}
         ),
         ({"ingress": {"enabled": False}}, {"gone": {"Ingress/heavylift"}}),
         (
-            {"mail": {"existingSecret": "mail"}, **PAGE},
+            {"mail": MAIL, **PAGE},
             {"changed": {"Deployment/heavylift-api", "NetworkPolicy/heavylift-api"}},
         ),
         (
-            {"mail": {"url": "smtp://mail.example.com"}, **PAGE},
+            {"mail": {"url": "smtp://mail.example.com", "sender": SENDER}, **PAGE},
             {
                 "new": {"Secret/heavylift-mail"},
                 "changed": {"Deployment/heavylift-api", "NetworkPolicy/heavylift-api"},
@@ -190,6 +192,20 @@ def test_pods_start_anew_for_other_secrets_that_they_read_once() -> None:
         assert all(one[name][secret] != other[name][secret] for secret in secrets)
 
 
+@pytest.mark.parametrize(("server", "name"), [("redis", "redis"), ("s3", "storage")])
+def test_a_server_starts_anew_with_those_who_read_its_secret(server: str, name: str) -> None:
+    """Which is another in each of these renderings."""
+
+    def checksums() -> set[str]:
+        found = by_name(render())
+        pods = [pod_of(found[f"StatefulSet/heavylift-{server}"])]
+        pods.append(pod_of(found["Deployment/heavylift-api"]))
+        return {one["metadata"]["annotations"][f"checksum/{name}"] for one in pods if one}
+
+    (one,), (other,) = checksums(), checksums()
+    assert one != other
+
+
 def test_proxies_are_trusted_where_they_are_named() -> None:
     name = "HEAVYLIFT_API_FORWARDED_ALLOW_IPS"
     assert name not in env(rendered()["Deployment/heavylift-api"])
@@ -198,7 +214,7 @@ def test_proxies_are_trusted_where_they_are_named() -> None:
 
 
 def test_links_in_mails_lead_to_the_ingress_unless_a_setting_says_where() -> None:
-    mail = {"mail": {"existingSecret": "mail"}}
+    mail = {"mail": MAIL}
 
     def page(**values: Any) -> str | None:
         found = rendered(**values)["Deployment/heavylift-api"]
@@ -210,6 +226,8 @@ def test_links_in_mails_lead_to_the_ingress_unless_a_setting_says_where() -> Non
     encrypted = {**host, "tlsSecret": "tls"}
     assert page(**mail, ingress=encrypted) == "https://heavylift.example.com/newsletter"
     assert page(**mail, ingress=encrypted, **PAGE) == "https://example.com/news"
+    found = rendered(**mail, **PAGE)["Deployment/heavylift-api"]
+    assert env(found)["HEAVYLIFT_MAIL_SENDER"] == SENDER
 
 
 def test_a_long_tag_is_a_label_that_is_cut() -> None:
@@ -232,6 +250,16 @@ def test_a_load_test_lifts_no_limit_that_was_set() -> None:
     for given in ({"settings": {one: "9/minute"}}, {"api": {"settings": {one: "9/minute"}}}):
         found = env(rendered(loadtest={"enabled": True}, **given)["Deployment/heavylift-api"])
         assert (found[one], found[other]) == ("9/minute", "100000/minute")
+
+
+def test_a_load_test_with_its_password_needs_no_secret() -> None:
+    values = {
+        "secrets": {"make": False},
+        "auth": {"existingSecret": "keys"},
+        "loadtest": {"enabled": True, "settings": {"LOADTEST_PASSWORD": "of the accounts"}},
+    }
+    job = by_name(render(values=values))["Job/heavylift-loadtest-1"]
+    assert env(job)["LOADTEST_PASSWORD"] == "of the accounts"
 
 
 def test_a_load_tests_accounts_have_a_password() -> None:
@@ -295,7 +323,7 @@ def test_a_secret_may_be_named_like_a_number() -> None:
             **servers,
             "s3": store,
             "auth": named,
-            "mail": named,
+            "mail": {**MAIL, **named},
             **PAGE,
             "loadtest": {"enabled": True, "report": "s3://bucket/reports", **named},
             "image": {"pullSecrets": ["123"]},
@@ -324,7 +352,7 @@ def test_policies_let_pods_out_to_what_the_values_name() -> None:
         assert egress(component)[0] == {"ports": dns}
     assert anywhere(443, 6443, 8443, 16443) in egress("controller")
     # Mail is the API's.
-    mail = {"mail": {"existingSecret": "mail"}, **PAGE}
+    mail = {"mail": MAIL, **PAGE}
     assert anywhere(25, 465, 587) in egress("api", **mail)
     assert egress("worker-cpu", **mail) == egress("worker-cpu")
     # Another API, wherever it listens.
@@ -444,6 +472,13 @@ def test_settings_of_a_component_go_before_everybodys() -> None:
     assert api["HEAVYLIFT_FILES_MAX_BYTES"] == "1000000000"
 
 
+def test_nothing_is_a_setting_too() -> None:
+    settings = {"HEAVYLIFT_ONE": 5, "HEAVYLIFT_TWO": True, "HEAVYLIFT_THREE": "x"}
+    own = {"HEAVYLIFT_ONE": 0, "HEAVYLIFT_TWO": False, "HEAVYLIFT_THREE": ""}
+    found = env(rendered(settings=settings, api={"settings": own})["Deployment/heavylift-api"])
+    assert [found[name] for name in own] == ["0", "false", ""]
+
+
 def test_a_next_version_starts_no_bundled_server_anew() -> None:
     """It would take the database away from those who are served meanwhile."""
     before, after = rendered(), rendered(image={"tag": "2.0.0"})
@@ -464,9 +499,9 @@ def notes(*options: str) -> str:
 
 
 def test_the_notes_have_the_next_three_commands_and_count_connections() -> None:
-    # 2 APIs with 11, 2 controllers with 9, a worker with 2 and one with 5: then one API and one
-    # controller more, each worker twice, and the migrations.
-    assert "up to 47 connections, and 75 during an upgrade" in notes()
+    # 2 APIs with 11, 2 controllers with 9, a worker with 2 and one with 5: then each twice, and the
+    # migrations.
+    assert "up to 47 connections, and 95 during an upgrade" in notes()
     few = "api.replicas=1,api.databasePoolSize=4,controller.replicas=1,controller.markPods=false"
     assert "up to 20 connections, and 41 during an upgrade" in notes("--set", few)
     # KEDA: 10 of each pool.
@@ -572,6 +607,10 @@ def test_production_makes_no_secret_and_bundles_nothing() -> None:
         ),
         (
             {"mail": {"existingSecret": "mail"}},
+            "mail.sender: which address do mails come from?",
+        ),
+        (
+            {"mail": MAIL},
             "ingress.host: links in mails lead to it; or say api.settings.HEAVYLIFT_NEWSLETTER",
         ),
         (

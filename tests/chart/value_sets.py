@@ -28,14 +28,21 @@ VALUE_SETS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "mail by url": (
         [],
         {
-            "mail": {"url": "smtp://a:b@mail.example.com:587"},
+            "mail": {"url": "smtp://a:b@mail.example.com:587", "sender": "a@example.com"},
             "ingress": {"host": "heavylift.example.com"},
         },
     ),
     "mail by a secret": (
         [PRODUCTION],
-        {"mail": {"existingSecret": "mail", "urlKey": "smtp"}},
+        {
+            "mail": {
+                "existingSecret": "mail",
+                "urlKey": "smtp",
+                "sender": "Heavylift <a@example.com>",
+            }
+        },
     ),
+    "with a condition, as a dependency": ([], {"enabled": True, "global": {}}),
     "keda": ([], {"keda": {"enabled": True}}),
     "keda with a fallback": (
         [],

@@ -169,5 +169,8 @@ def test_a_databases_password_rotates(user: User, release: Release, table: Table
         nothing_lost(user, row, load)
         assert load.failed() == []
         assert {pod: release.restarts(pod) for pod in before} == before
-    release.query(f"ALTER ROLE heavylift PASSWORD '{secret(release, name, 'password')}'")
+    # What is in the Secret stays there.
     release.upgrade()
+    assert secret(release, name, "url") == other
+    release.query(f"ALTER ROLE heavylift PASSWORD '{secret(release, name, 'password')}'")
+    change_secret(release, name, "url", url)

@@ -1,6 +1,6 @@
 {{/*
 A server for trials, one pod with one volume:
-(dict "root" $ "component" "redis" "values" .Values.redis "uid" 999 "port" 6379 "mountPath" "/data" "container" ... "env" ... "volumes" ...)
+(dict "root" $ "component" "redis" "values" .Values.redis "uid" 999 "port" 6379 "mountPath" "/data" "container" ... "env" ... "volumes" ... "readOnce" ...)
 */}}
 {{- define "heavylift.bundled" -}}
 {{- $name := printf "%s-%s" (include "heavylift.fullname" .root) .component -}}
@@ -42,6 +42,7 @@ spec:
         "uid" .uid
         "env" .env
         "grace" 60
+        "readOnce" .readOnce
         "container" $container
         "volumes" .volumes
     ) | nindent 4 }}

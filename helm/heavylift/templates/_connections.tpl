@@ -1,23 +1,19 @@
 {{/*
-Connections to PostgreSQL, as JSON: `steady` with all the replicas that the values allow, `upgrade` with
-those beside them that a roll-out brings. Each process says at its start how many it takes.
+Connections to PostgreSQL, as JSON: `steady` with all the replicas that the values allow, `upgrade` at
+most while they are replaced, when each is there with the one before it, which ends its requests and jobs
+first. Each process says at its start how many it takes.
 */}}
 {{- define "heavylift.connections" -}}
 {{- $api := .Values.api -}}
 {{- $replicas := int (ternary $api.autoscaling.maxReplicas $api.replicas $api.autoscaling.enabled) -}}
-{{- $settings := merge (dict) (deepCopy ($api.settings | default dict)) (deepCopy (.Values.settings | default dict)) -}}
+{{- $settings := include "heavylift.given" (list . $api) | fromJson -}}
 {{- $processes := index $settings "HEAVYLIFT_API_PROCESSES" | default 1 | int -}}
-{{- $apiPod := mul $processes (add1 $api.databasePoolSize) -}}
-{{- $controllerPod := ternary 9 8 .Values.controller.markPods -}}
-{{- $steady := add (mul $replicas $apiPod) (mul .Values.controller.replicas $controllerPod) -}}
-{{- /* One API pod more, a quarter of the controllers, each worker twice, the migrations. */ -}}
-{{- $more := add $apiPod (mul (div (add .Values.controller.replicas 3) 4) $controllerPod) 1 -}}
+{{- $steady := mul $replicas $processes (add1 $api.databasePoolSize) -}}
+{{- $steady = add $steady (mul .Values.controller.replicas (ternary 9 8 .Values.controller.markPods)) -}}
 {{- range $name := include "heavylift.pools" . | splitList "," -}}
 {{- $pool := include "heavylift.pool" (list $ $name) | fromJson -}}
 {{- $pods := int (ternary $pool.autoscaling.maxReplicas $pool.replicas $.Values.keda.enabled) -}}
-{{- $needed := mul $pods (add1 $pool.concurrency) -}}
-{{- $steady = add $steady $needed -}}
-{{- $more = add $more $needed -}}
+{{- $steady = add $steady (mul $pods (add1 $pool.concurrency)) -}}
 {{- end -}}
-{{- dict "steady" $steady "upgrade" (add $steady $more) | toJson -}}
+{{- dict "steady" $steady "upgrade" (mul 2 $steady | add1) | toJson -}}
 {{- end -}}

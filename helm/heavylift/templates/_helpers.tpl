@@ -127,16 +127,21 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 
 {{/*
-A value of a Secret that this chart makes: what is there stays, else it is random.
-(list $ "name of the Secret" "key" length)
+A value of a Secret that this chart makes: what is there stays.
+(list $ "name of the Secret" "key" "else this")
 */}}
-{{- define "heavylift.generated" -}}
-{{- $root := index . 0 -}}{{- $key := index . 2 -}}
-{{- $memory := printf "generated %s %s" (index . 1) $key -}}
-{{- if not (hasKey $root.Values $memory) -}}
+{{- define "heavylift.kept" -}}
+{{- $root := index . 0 -}}
 {{- $known := (lookup "v1" "Secret" $root.Release.Namespace (index . 1)).data | default dict -}}
-{{- $value := hasKey $known $key | ternary (index $known $key | default "" | b64dec) (randAlphaNum (index . 3 | int)) -}}
-{{- $_ := set $root.Values $memory $value -}}
+{{- hasKey $known (index . 2) | ternary (index $known (index . 2) | default "" | b64dec) (index . 3) -}}
+{{- end -}}
+
+{{/* One that is random at first: (list $ "name of the Secret" "key" length). */}}
+{{- define "heavylift.generated" -}}
+{{- $root := index . 0 -}}
+{{- $memory := printf "generated %s %s" (index . 1) (index . 2) -}}
+{{- if not (hasKey $root.Values $memory) -}}
+{{- $_ := set $root.Values $memory (include "heavylift.kept" (list $root (index . 1) (index . 2) (randAlphaNum (index . 3 | int)))) -}}
 {{- end -}}
 {{- index $root.Values $memory -}}
 {{- end -}}
@@ -192,16 +197,22 @@ A value of a Secret that this chart makes: what is there stays, else it is rando
 {{- end -}}
 {{- end -}}
 
+{{/* `settings` of all, with a component's own over them, as JSON: (list $ component's values). */}}
+{{- define "heavylift.given" -}}
+{{- $root := index . 0 -}}
+{{- mustMergeOverwrite (deepCopy ($root.Values.settings | default dict)) (deepCopy ((index . 1).settings | default dict)) | toJson -}}
+{{- end -}}
+
 {{/* HEAVYLIFT_* of a component as a map in JSON: the chart's, then everybody's, then its own. */}}
 {{- define "heavylift.settings" -}}
 {{- $root := index . 0 -}}{{- $own := index . 1 -}}{{- $chart := index . 2 -}}
-{{- $given := merge (dict) (deepCopy ($own.settings | default dict)) (deepCopy ($root.Values.settings | default dict)) -}}
+{{- $given := include "heavylift.given" (list $root $own) | fromJson -}}
 {{- range $name, $_ := $given -}}
 {{- if or (hasKey $chart $name) (regexMatch "^HEAVYLIFT_(DATABASE_(DIRECT_)?URL|REDIS_URL|STORAGE_URL|MAIL_URL|AUTH_SIGNING_KEYS)(_FILE)?$" $name) -}}
 {{- fail (printf "settings.%s: the chart sets it itself, from values that say so: see `helm show values`" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- toJson (merge $chart $given) -}}
+{{- toJson (mustMergeOverwrite $given $chart) -}}
 {{- end -}}
 
 {{/* Of a setting, quoted; a whole number is one, however large. */}}

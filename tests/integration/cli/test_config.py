@@ -129,6 +129,14 @@ def test_mails_that_lead_nowhere_are_refused_by_who_sends_them(run: Run) -> None
     assert "HEAVYLIFT_NEWSLETTER_PAGE_URL is not set" in outcome.err
 
 
+def test_mails_from_nowhere_are_refused_too(run: Run) -> None:
+    page = {"HEAVYLIFT_NEWSLETTER_PAGE_URL": "https://example.com/newsletter"}
+    outcome = run("api", **PRODUCTION, HEAVYLIFT_MAIL_URL="smtp://h", **page)
+    assert outcome.code == 2
+    assert is_one_line(outcome.err)
+    assert "HEAVYLIFT_MAIL_SENDER is not set" in outcome.err
+
+
 def test_every_secret_may_come_from_a_file(run: Run, tmp_path: Path) -> None:
     variables = {}
     for name, value in PRODUCTION.items():
