@@ -179,7 +179,7 @@ async def test_redis_is_told_no_address_of_an_account(start: Start, settings: Se
     with redis.Redis.from_url(settings.redis.url.get_secret_value()) as asked:
         keys = b" ".join(asked.keys("*"))
     assert b"account" in keys
-    assert b"ada" not in keys
+    assert b"ada@" not in keys
 
 
 # --- the limiter itself ---------------------------------------------------------------------------
