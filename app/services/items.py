@@ -55,7 +55,13 @@ def _replaceable(owner_id: UUID, item_id: UUID, versions: Versions) -> ColumnEle
 
 
 async def create(session: AsyncSession, owner_id: UUID, new: ItemCreate) -> ItemResponse:
-    statement = insert(Item).values(owner_id=owner_id, **new.model_dump()).returning(*COLUMNS)
+    # One reading of the clock: the columns' own defaults take one each, and these may differ.
+    now = func.statement_timestamp()
+    statement = (
+        insert(Item)
+        .values(owner_id=owner_id, created_at=now, updated_at=now, **new.model_dump())
+        .returning(*COLUMNS)
+    )
     return _response((await session.execute(statement)).one())
 
 
