@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, Self, TypeVar
 from fastapi import Depends, Header, Response
 
 from app.api.openapi import Responses
+from app.core.errors import PreconditionFailed
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 # Empty elements between commas are read over: section 5.6.1.2.
@@ -39,8 +40,12 @@ class EntityTags:
         """If-None-Match's comparison with a strong tag."""
         return self.anything or not self.tags.isdisjoint({etag, f"W/{etag}"})
 
+    def strongly_match(self, etag: str) -> bool:
+        """If-Match's comparison with a strong tag."""
+        return self.anything or etag in self.tags
+
     def versions(self) -> Collection[int] | None:
-        """Those that If-Match lets be replaced; None for any. It is strong: no weak tag fits."""
+        """The versions that If-Match names; None for any. It is strong: no weak tag fits."""
         if self.anything:
             return None
         matches = map(_VERSION.fullmatch, self.tags)
@@ -55,7 +60,7 @@ async def get_held(
     return None if if_none_match is None else EntityTags.parse(if_none_match)
 
 
-async def get_replaceable(
+async def get_expected(
     if_match: Annotated[
         str | None, Header(description="Only while its ETag is one of these: `412` otherwise.")
     ] = None,
@@ -64,8 +69,8 @@ async def get_replaceable(
 
 
 Held = Annotated[EntityTags | None, Depends(get_held)]
-# The versions that the client lets be replaced; None for any.
-Replaceable = Annotated[Collection[int] | None, Depends(get_replaceable)]
+# The versions that the client expects; None for any.
+Expected = Annotated[Collection[int] | None, Depends(get_expected)]
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -92,8 +97,18 @@ def with_etag(answer: Answer, response: Response) -> Answer:
     return answer
 
 
-def unless_held(answer: Answer, response: Response, held: EntityTags | None) -> Answer | Response:
-    """A 304 where the client has this version already."""
+def unless_held(
+    answer: Answer,
+    response: Response,
+    held: EntityTags | None,
+    expected: Collection[int] | None = None,
+) -> Answer | Response:
+    """A 304 where the client has this version already.
+
+    Raises `PreconditionFailed` where it expects another one; that comes first (section 13.2.2).
+    """
+    if expected is not None and answer.version not in expected:
+        raise PreconditionFailed(f"it is at version {answer.version}")
     headers = _headers(answer)
     if held is not None and held.weakly_match(headers["ETag"]):
         return Response(status_code=304, headers=headers)

@@ -13,7 +13,7 @@ from obstore.store import ObjectStore
 from pydantic import BaseModel
 
 from app.api.conditional import EntityTags
-from app.core.errors import Gone, RangeNotSatisfiable, Unavailable
+from app.core.errors import Gone, PreconditionFailed, RangeNotSatisfiable, Unavailable
 from app.core.storage import STORE_ERRORS
 from app.services.files import StoredFile
 
@@ -33,6 +33,9 @@ class ContentHeaders(BaseModel):
 
     range: Annotated[str | None, Header(description="One range: `bytes=0-1023`.")] = None
     if_range: str | None = None
+    if_match: Annotated[
+        str | None, Header(description="Only while its ETag is one of these: `412` otherwise.")
+    ] = None
     if_none_match: str | None = None
 
 
@@ -70,7 +73,11 @@ def _attachment(name: str) -> str:
 async def content(
     store: ObjectStore, stored: StoredFile, asked: ContentHeaders, *, head: bool = False
 ) -> Response:
-    """Raises `RangeNotSatisfiable`, `Gone` where the store has lost the bytes, `Unavailable`."""
+    """Raises `PreconditionFailed`, `RangeNotSatisfiable`, `Unavailable`, and `Gone` where the store
+    has lost the bytes.
+
+    If-Unmodified-Since is ignored, as section 13.1.4 asks of what has no modification date.
+    """
     file = stored.file
     etag = f'"{file.sha256}"'
     headers = {
@@ -80,10 +87,13 @@ async def content(
         "ETag": etag,
         "X-Content-Type-Options": "nosniff",
     }
+    if asked.if_match is not None and not EntityTags.parse(asked.if_match).strongly_match(etag):
+        raise PreconditionFailed(f"the content's ETag is {etag}")
     if asked.if_none_match and EntityTags.parse(asked.if_none_match).weakly_match(etag):
         return Response(status_code=304, headers=headers)
     # If-Range: the rest of the very same file, or all of the new one.
-    fits = asked.if_range in (None, etag)
+    # Range is defined for GET alone (section 14.2).
+    fits = asked.if_range in (None, etag) and not head
     part = requested_range(asked.range, file.size) if fits else None
     start, end = part or (0, file.size)
     headers["Content-Length"] = str(end - start)

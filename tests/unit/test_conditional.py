@@ -36,6 +36,21 @@ def test_a_list_of_tags(header: str, matches: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "matches"),
+    [
+        ('"x,1"', True),
+        ('W/"x,1"', False),
+        ('W/"x,1", "x,1"', True),
+        ("*", True),
+        ("x,1", False),
+        ("", False),
+    ],
+)
+def test_a_strong_comparison(header: str, matches: bool) -> None:
+    assert EntityTags.parse(header).strongly_match(ETAG) is matches
+
+
+@pytest.mark.parametrize(
     ("header", "versions"),
     [
         ('"3"', {3}),

@@ -173,6 +173,16 @@ async def test_any_version_is_replaced(client: AsyncClient, create: Create, meth
     assert response.is_success
 
 
+async def test_only_the_version_asked_for_is_read(client: AsyncClient, create: Create) -> None:
+    path = f"{ITEMS}/{(await create())['id']}"
+    for if_match, status in (('"1"', 200), ("*", 200), ('"2", "1"', 200), ('"2"', 412), ("1", 412)):
+        response = await client.get(path, headers={"If-Match": if_match})
+        assert response.status_code == status, if_match
+    # RFC 9110, section 13.2.2: before If-None-Match.
+    response = await client.get(path, headers={"If-Match": '"2"', "If-None-Match": '"1"'})
+    assert is_problem(response, 412, "precondition-failed")
+
+
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 async def test_what_is_not_there_is_a_404_whatever_it_was_to_match(
     client: AsyncClient, method: str

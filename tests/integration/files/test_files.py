@@ -100,9 +100,47 @@ async def test_head(client: AsyncClient, add: Callable[..., Awaitable[str]]) -> 
     whole = await client.head(path)
     assert (whole.status_code, whole.content) == (200, b"")
     assert whole.headers["Content-Length"] == "10"
-    part = await client.head(path, headers={"Range": "bytes=-4"})
-    assert part.status_code == 206
-    assert part.headers["Content-Length"] == "4"
+
+
+@pytest.mark.parametrize("asked", ["bytes=-4", "bytes=2-5", "bytes=0-", "bytes=10-", "bytes=99-999"])
+async def test_head_ignores_range(
+    client: AsyncClient, add: Callable[..., Awaitable[str]], asked: str
+) -> None:
+    """RFC 9110, section 14.2: Range is defined for GET alone."""
+    whole = await client.head(f"/files/{await add()}/content", headers={"Range": asked})
+    assert (whole.status_code, whole.content) == (200, b"")
+    assert whole.headers["Content-Length"] == "10"
+    assert "Content-Range" not in whole.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_if_match_on_content(
+    client: AsyncClient, add: Callable[..., Awaitable[str]], method: str
+) -> None:
+    path = f"/files/{await add()}/content"
+    etag = (await client.head(path)).headers["ETag"]
+
+    async def status(**headers: str) -> int:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = await client.request(method, path, headers=sent)
+        if method == "GET" and response.status_code == 412:
+            assert response.json()["type"].endswith("/precondition-failed")
+        return response.status_code
+
+    assert await status(If_Match=etag) == 200
+    assert await status(If_Match=f'"other", {etag}') == 200
+    assert await status(If_Match="*") == 200
+    assert await status(If_Match='"other"') == 412
+    # Strong comparison; and a broken list matches nothing.
+    assert await status(If_Match=f"W/{etag}") == 412
+    assert await status(If_Match="other") == 412
+    # RFC 9110, section 13.2.2: before If-None-Match, and before Range.
+    assert await status(If_Match='"other"', If_None_Match=etag) == 412
+    assert await status(If_Match=etag, If_None_Match=etag) == 304
+    assert await status(If_Match='"other"', Range="bytes=10-") == 412
+    assert await status(If_Match=etag, Range="bytes=0-3") == (206 if method == "GET" else 200)
+    # Section 13.1.4: content has no modification date, so its condition is ignored.
+    assert await status(If_Unmodified_Since="Thu, 01 Jan 1970 00:00:00 GMT") == 200
 
 
 async def test_no_connection_is_held_while_a_file_streams(

@@ -20,6 +20,7 @@ from app.core.errors import (
     FileTooLarge,
     Gone,
     NotFound,
+    PreconditionFailed,
     RangeNotSatisfiable,
     UploadIncomplete,
     UploadTooSlow,
@@ -106,7 +107,7 @@ async def get_file(file_id: UUID, user: CurrentUser, session: SessionDep) -> Fil
 @router.get(
     "/{file_id}/content",
     response_class=StreamingResponse,
-    responses=CONTENT | problems(NotFound, Gone, RangeNotSatisfiable),
+    responses=CONTENT | problems(NotFound, Gone, PreconditionFailed, RangeNotSatisfiable),
 )
 async def download(
     stored: Annotated[StoredFile, Depends(get_stored)], store: StoreDep, asked: Asked

@@ -3,7 +3,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.api.conditional import ETAG, NOT_MODIFIED, Held, Replaceable, unless_held, with_etag
+from app.api.conditional import ETAG, NOT_MODIFIED, Expected, Held, unless_held, with_etag
 from app.api.deps import CurrentUser, PageParams, SessionDep
 from app.api.openapi import problems
 from app.api.strict import BoundedRoute
@@ -63,13 +63,16 @@ async def list_items(
 @router.get(
     "/{item_id}",
     response_model=ItemResponse,
-    responses={200: TAGGED, **NOT_MODIFIED, **problems(NotFound)},
+    responses={200: TAGGED, **NOT_MODIFIED, **problems(NotFound, PreconditionFailed)},
 )
 async def get_item(
-    item: Annotated[ItemResponse, Depends(get_owned)], held: Held, response: Response
+    item: Annotated[ItemResponse, Depends(get_owned)],
+    held: Held,
+    expected: Expected,
+    response: Response,
 ) -> ItemResponse | Response:
     """One of your items."""
-    return unless_held(item, response, held)
+    return unless_held(item, response, held, expected)
 
 
 @router.patch("/{item_id}", responses={200: TAGGED, **problems(NotFound, PreconditionFailed)})
@@ -78,7 +81,7 @@ async def change_item(
     changes: ItemUpdate,
     user: CurrentUser,
     session: SessionDep,
-    replaceable: Replaceable,
+    expected: Expected,
     response: Response,
 ) -> ItemResponse:
     """Change what the body names, and nothing else.
@@ -86,13 +89,13 @@ async def change_item(
     With `If-Match`, only the version that the client has seen: nobody's change in between is
     lost.
     """
-    item = await items.change(session, user.id, item_id, changes, versions=replaceable)
+    item = await items.change(session, user.id, item_id, changes, versions=expected)
     return with_etag(item, response)
 
 
 @router.delete("/{item_id}", status_code=204, responses=problems(NotFound, PreconditionFailed))
 async def delete_item(
-    item_id: UUID, user: CurrentUser, session: SessionDep, replaceable: Replaceable
+    item_id: UUID, user: CurrentUser, session: SessionDep, expected: Expected
 ) -> None:
     """Delete an item; with `If-Match`, only the version that the client has seen."""
-    await items.remove(session, user.id, item_id, versions=replaceable)
+    await items.remove(session, user.id, item_id, versions=expected)
