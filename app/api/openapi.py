@@ -7,7 +7,13 @@ from fastapi.openapi.utils import get_openapi
 from typing_extensions import override
 
 from app.api.problems import MEDIA_TYPE, BadRequest, InternalError, RequestTooLarge
-from app.core.errors import DomainError, InvalidInput, Unauthorized, Unavailable
+from app.core.errors import (
+    DomainError,
+    InvalidInput,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
 from app.schemas.job import JobEvent
 from app.schemas.problem import Problem
 
@@ -58,7 +64,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 common.append(Unauthorized)
             if "requestBody" in operation and "413" not in operation["responses"]:
                 # FastAPI has a 422 for broken JSON, and a 400 for what is not even text.
-                common += (BadRequest, RequestTooLarge)
+                common += (BadRequest, RequestTooLarge, UnsupportedMediaType)
             everywhere = problems(*common)
             for status, response in everywhere.items():
                 responses = operation["responses"]

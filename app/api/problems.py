@@ -27,6 +27,7 @@ from app.core.errors import (
     TooManyRequests,
     Unauthorized,
     Unavailable,
+    UnsupportedMediaType,
 )
 from app.schemas.problem import FieldError, Problem
 
@@ -59,7 +60,7 @@ HTTP_TYPES = {
     404: "not-found",
     405: "method-not-allowed",
     413: RequestTooLarge.type,
-    415: "unsupported-media-type",
+    415: UnsupportedMediaType.type,
 }
 
 # RFC 9110, section 11.6.1: a 401 names the scheme; 10.2.3: a 503 says when to come again.
@@ -124,6 +125,9 @@ def _headers(error: DomainError) -> Mapping[str, str] | None:
     if isinstance(error, TooManyRequests):
         # RFC 6585, section 4.
         return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, UnsupportedMediaType):
+        # RFC 9110, section 15.5.16.
+        return {"Accept": error.wanted}
     return HEADERS.get(type(error))
 
 

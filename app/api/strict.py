@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Message
 from typing_extensions import override
 
+from app.api.media_types import require_media_type
 from app.api.problems import MAX_NAMED
 from app.core.text import UNSTORABLE
 
@@ -136,7 +137,7 @@ async def refuse_unstorable_text(connection: HTTPConnection) -> None:
 
 
 class BoundedRoute(APIRoute):
-    """Reads no more than `MAX_BODY`, declared or chunked.
+    """Reads no more than `MAX_BODY`, declared or chunked, of a content type that it can read.
 
     FastAPI's own `max_body_size` answers in plain text where a Content-Length said it all.
     """
@@ -146,6 +147,8 @@ class BoundedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_bounded(request: Request) -> Response:
+            if self.body_field is not None:
+                require_media_type(request, self.body_field.field_info)
             received = 0
 
             async def receive() -> Message:

@@ -64,6 +64,15 @@ class FileTooLarge(DomainError):
     type, title, status = "file-too-large", "The file is over the limit", 413
 
 
+class UnsupportedMediaType(DomainError):
+    type, title, status = "unsupported-media-type", "The body has another content type", 415
+
+    def __init__(self, sent: str, wanted: str) -> None:
+        had = f"the Content-Type {sent}" if sent else "no Content-Type"
+        super().__init__(f"the body has {had}: send it as {wanted}")
+        self.wanted = wanted
+
+
 class UploadIncomplete(DomainError):
     type, title, status = "upload-incomplete", "The body is not as long as it was to be", 400
 

@@ -95,7 +95,7 @@ async def test_a_broken_body(
 async def test_a_body_without_a_type_is_no_json(client: AsyncClient) -> None:
     content = b'{"spec": {"words": "a"}}'
     response = await client.post("/api/v1/jobs/word.count", content=content)
-    check(response, 422, "invalid-input")
+    check(response, 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -200,6 +200,65 @@ async def test_text_of_a_form_that_no_database_can_hold(anonymous: AsyncClient, 
     for response in (encoded, multipart):
         problem = check(response, 422, "invalid-input")
         assert problem["errors"] == [{"field": f"body.{field}", "detail": UNSTORABLE_DETAIL}]
+
+
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+MULTIPART = "multipart/form-data; boundary=X"
+LOGIN_AS_JSON = b'{"username": "a@example.com", "password": "b"}'
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "content", "wanted"),
+    [
+        (LOGIN, JSON, LOGIN_AS_JSON, FORM),
+        (LOGIN, "application/vnd.api+json", LOGIN_AS_JSON, FORM),
+        (LOGIN, "text/plain", b"username=a&password=b", FORM),
+        (LOGIN, None, LOGIN_AS_JSON, FORM),
+        (USERS, FORM, b"email=a%40example.com&password=b", JSON),
+        (USERS, MULTIPART, b"--X--\r\n", JSON),
+        (USERS, "text/json", b"{}", JSON),
+        (USERS, "text/plain; charset=utf-8", b"{}", JSON),
+        (USERS, "application/octet-stream", b"{}", JSON),
+        (USERS, None, b'{"email": "a@example.com"}', JSON),
+        ("/api/v1/auth/refresh", FORM, b"refresh_token=x", JSON),
+        (COUNT, FORM, b'{"spec": {"n": 1}}', JSON),
+        ("/api/v1/items", MULTIPART, b"--X--\r\n", JSON),
+        ("/api/v1/newsletter/subscriptions", FORM, b"email=a%40example.com", JSON),
+        ("/api/v1/files?name=a.txt", MULTIPART, b"--X--\r\n", "application/octet-stream"),
+    ],
+)
+async def test_a_body_of_another_content_type_names_the_right_one(
+    client: AsyncClient, path: str, sent: str | None, content: bytes, wanted: str
+) -> None:
+    headers = {} if sent is None else {"content-type": sent}
+    response = await client.post(path, content=content, headers=headers)
+    problem = check(response, 415, "unsupported-media-type")
+    said = "no Content-Type" if sent is None else sent.partition(";")[0]
+    assert said in str(problem["detail"])
+    assert wanted in str(problem["detail"])
+    assert response.headers["accept"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "content", "status"),
+    [
+        (USERS, "Application/JSON; charset=UTF-8", b"{}", 422),
+        (USERS, "application/merge-patch+json", b"{}", 422),
+        # A body that is missing is said to be missing.
+        (USERS, None, b"", 422),
+        (LOGIN, None, b"", 422),
+        (LOGIN, "application/x-www-form-urlencoded; charset=utf-8", b"username=a", 422),
+        ("/api/v1/files?name=a.txt", FORM, b"1", 201),
+        ("/api/v1/files?name=a.json", JSON, b"{}", 201),
+        ("/api/v1/files?name=a.txt", None, b"1", 201),
+    ],
+)
+async def test_a_fitting_content_type_is_read(
+    client: AsyncClient, path: str, sent: str | None, content: bytes, status: int
+) -> None:
+    headers = {} if sent is None else {"content-type": sent}
+    response = await client.post(path, content=content, headers=headers)
+    assert response.status_code == status, response.text
 
 
 async def test_text_of_a_query_that_no_database_can_hold(client: AsyncClient) -> None:

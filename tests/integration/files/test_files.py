@@ -102,7 +102,7 @@ async def test_head(client: AsyncClient, add: Callable[..., Awaitable[str]]) -> 
     assert whole.headers["Content-Length"] == "10"
 
 
-@pytest.mark.parametrize("asked", ["bytes=-4", "bytes=2-5", "bytes=0-", "bytes=10-", "bytes=99-999"])
+@pytest.mark.parametrize("asked", ["bytes=-4", "bytes=2-5", "bytes=0-", "bytes=10-", "bytes=99-"])
 async def test_head_ignores_range(
     client: AsyncClient, add: Callable[..., Awaitable[str]], asked: str
 ) -> None:

@@ -14,6 +14,7 @@ from app.api.deps import (
     StoreDep,
     StreamingUser,
 )
+from app.api.media_types import refuse_multipart
 from app.api.openapi import Responses, problems
 from app.core.errors import (
     FileInUse,
@@ -22,6 +23,7 @@ from app.core.errors import (
     NotFound,
     PreconditionFailed,
     RangeNotSatisfiable,
+    UnsupportedMediaType,
     UploadIncomplete,
     UploadTooSlow,
 )
@@ -48,6 +50,7 @@ async def get_body(
     settings: SettingsDep,
     content_length: Annotated[int | None, Header(ge=0, include_in_schema=False)] = None,
 ) -> IncomingBody:
+    refuse_multipart(request)
     return IncomingBody(request.stream(), declared=content_length, limit=settings.files.max_bytes)
 
 
@@ -71,7 +74,7 @@ Asked = Annotated[ContentHeaders, Header()]
 @router.post(
     "",
     status_code=201,
-    responses=problems(FileTooLarge, UploadIncomplete, UploadTooSlow),
+    responses=problems(FileTooLarge, UnsupportedMediaType, UploadIncomplete, UploadTooSlow),
     openapi_extra={"requestBody": {"required": True, "content": UPLOAD}},
 )
 async def upload(
@@ -84,7 +87,7 @@ async def upload(
     request: Request,
     response: Response,
 ) -> FileResponse:
-    """Upload a file: the body is its bytes, whatever their type, chunked or not."""
+    """Upload a file: the body is its bytes, whatever their type, chunked or not; never a form."""
     file = await files.upload(sessions, store, settings.files, user.id, name=name, body=body)
     response.headers["Location"] = request.app.url_path_for("get_file", file_id=str(file.id))
     return file

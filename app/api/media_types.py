@@ -1,0 +1,55 @@
+"""Content types of bodies: an operation that reads JSON refuses a form, and the other way round.
+
+Read as another type, a body has none of its fields: the client would be told that all of them are
+missing, and not why.
+"""
+
+from fastapi import Request
+from fastapi.params import Form
+
+from app.core.errors import UnsupportedMediaType
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+BYTES = "application/octet-stream"
+
+
+def require_media_type(request: Request, reads: object) -> None:
+    """Refuse a body that the operation can't read; `reads` is how the route declares its body.
+
+    Raises `UnsupportedMediaType`.
+    """
+    sent = _media_type(request)
+    if isinstance(reads, Form):
+        fits, wanted = sent in (FORM, MULTIPART), FORM
+    else:
+        fits, wanted = sent == JSON or _is_other_json(sent), JSON
+    if not fits and _has_body(request):
+        raise UnsupportedMediaType(sent, wanted)
+
+
+def refuse_multipart(request: Request) -> None:
+    """Refuse a form where the body is the bytes themselves: its envelope would be stored too.
+
+    Raises `UnsupportedMediaType`.
+    """
+    sent = _media_type(request)
+    if sent == MULTIPART:
+        raise UnsupportedMediaType(sent, BYTES)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_other_json(media_type: str) -> bool:
+    return media_type.startswith("application/") and media_type.endswith("+json")
+
+
+def _has_body(request: Request) -> bool:
+    # RFC 9112, section 6: one of the two says that there is one.
+    return (
+        "transfer-encoding" in request.headers
+        or request.headers.get("content-length", "0").strip() != "0"
+    )
