@@ -1,7 +1,8 @@
 """The API process: the only place where its parts are wired together."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TypedDict
 
@@ -19,10 +20,11 @@ from app.api.state import State
 from app.api.strict import refuse_unknown_query, refuse_unstorable_text
 from app.api.v1.router import api_router
 from app.core.breaker import Breaker
-from app.core.config import ConfigurationError, Settings, load_settings
+from app.core.config import PREFIX, ConfigurationError, Settings, load_settings
 from app.core.db import async_engine, pool_of
 from app.core.logging import configure_logging
 from app.core.mail import open_mailer
+from app.core.masking import masked
 from app.core.security import PasswordHashing
 from app.core.storage import open_store
 from app.core.telemetry import configure_tracing, stop_tracing, trace_statements
@@ -35,6 +37,25 @@ from app.services.events import EventHub
 from app.services.rate_limits import RateLimiter
 
 log = structlog.get_logger(__name__)
+
+
+def require_usable(settings: Settings) -> None:
+    """Open what the lifespan opens, and drop it.
+
+    Raises `ConfigurationError`, one line that names the variable.
+    """
+    open_store(settings.storage)
+    opened: Mapping[str, Callable[[], object]] = {
+        "DATABASE_URL": partial(async_engine, settings.database),
+        "REDIS_URL": partial(hint_client, settings.redis),
+    }
+    for name, open_it in opened.items():
+        try:
+            open_it()
+        except Exception as error:
+            # Each driver has types of its own; a text may repeat the URL.
+            reason = masked(str(error).partition("\n")[0])
+            raise ConfigurationError(f"{PREFIX}{name}: {reason}") from None
 
 
 class LifespanState(TypedDict):

@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from math import ceil
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from typing_extensions import override
 from uvicorn import Config, Server
@@ -27,7 +28,6 @@ from uvicorn_worker import UvicornWorker
 from app.core.config import ConfigurationError, Settings
 from app.core.logging import configure_logging, log_crashes
 from app.core.sockets import BACKLOG, listen
-from app.core.storage import open_store
 from app.core.tasks import stop
 
 # Seconds that open requests have once it has to be quick.
@@ -208,12 +208,58 @@ def scratch_folder() -> str:
     return tempfile.gettempdir()
 
 
+class Refusal:
+    """What a worker found wrong with the settings, for the arbiter: one of them is enough to say.
+
+    A pipe, made before the workers are forked; what is in it stays until it is read.
+    """
+
+    # What a pipe takes in one piece (PIPE_BUF on Linux); nobody reads a longer line.
+    LONGEST = 4096
+
+    def __init__(self) -> None:
+        self._arbiter = os.getpid()
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._reason: str | None = None
+
+    def tell(self, error: ConfigurationError) -> None:
+        with suppress(BlockingIOError):  # several others have told
+            os.write(self._write, f"{error}\0".encode()[: self.LONGEST])
+
+    @property
+    def reason(self) -> str | None:
+        if self._reason is None:
+            with suppress(BlockingIOError):
+                told = os.read(self._read, self.LONGEST)
+                self._reason = told.partition(b"\0")[0].decode(errors="replace")
+        return self._reason
+
+    def is_unsaid(self, _: logging.LogRecord) -> bool:
+        """A filter of the arbiter's log: after a refusal it has nothing to add."""
+        return os.getpid() != self._arbiter or self.reason is None
+
+
 class ApiArbiter(Arbiter):  # type: ignore[misc]
     """A second SIGTERM hurries: gunicorn's own knows SIGINT and SIGQUIT for that."""
 
-    def __init__(self, app: BaseApplication) -> None:
+    def __init__(self, app: "ApiApplication") -> None:
         self._terms = 0
+        self._stopping = False
         super().__init__(app)
+
+    @override
+    def stop(self, graceful: bool = True) -> None:
+        self._stopping = True
+        # After a refusal nothing serves that could be drained.
+        super().stop(graceful and self.app.refusal.reason is None)
+
+    @override
+    def reap_workers(self) -> None:
+        """While it stops, another worker that could not begin is no reason to stop."""
+        with suppress(HaltServer) if self._stopping else nullcontext():
+            super().reap_workers()
 
     @override
     def signal(self, sig: int, frame: FrameType | None) -> None:
@@ -276,9 +322,14 @@ def signals_of_all(listener: socket.socket) -> Iterator[None]:
 
 class ApiApplication(BaseApplication):  # type: ignore[misc]
     def __init__(
-        self, settings: Settings, listener: socket.socket, signals: socket.socket | None
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        signals: socket.socket | None,
+        refusal: Refusal,
     ) -> None:
         self.settings = settings
+        self.refusal = refusal
         # For the one worker, whichever it is by now; several have their arbiter's.
         self.worker_signals = signals if settings.api.processes == 1 else None
         # gunicorn makes a socket object of its own around the descriptor, and closes it.
@@ -308,14 +359,14 @@ class ApiApplication(BaseApplication):  # type: ignore[misc]
     @override
     def load(self) -> Any:
         """In the worker: what it opens does not survive a fork."""
-        from app.main import create_app
+        from app.main import create_app, require_usable
 
         try:
             app = create_app(self.settings)
             # Once more by the lifespan, whose errors reach the log as a traceback only.
-            open_store(self.settings.storage)
+            require_usable(self.settings)
         except ConfigurationError as error:
-            print("heavylift:", *str(error).split(), file=sys.stderr, flush=True)  # noqa: T201
+            self.refusal.tell(error)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         return app
 
@@ -335,7 +386,8 @@ def serve(settings: Settings, *, descriptor: int | None = None) -> int:
             raise ConfigurationError(f"--fd {descriptor}: {error.strerror}") from None
     configure_logging(settings.log)
     log_crashes()
-    arbiter = os.getpid()
+    arbiter, refusal = os.getpid(), Refusal()
+    logging.getLogger("gunicorn.error").addFilter(refusal.is_unsaid)
     try:
         with ExitStack() as stack:
             together = settings.api.processes > 1 and settings.signals.port is not None
@@ -349,10 +401,11 @@ def serve(settings: Settings, *, descriptor: int | None = None) -> int:
                 stack.enter_context(signals_of_all(signals))
             host, port = listener.getsockname()[:2]
             structlog.get_logger().info("listening", host=host, port=port, pid=os.getpid())
-            ApiArbiter(ApiApplication(settings, listener, signals)).run()
+            ApiArbiter(ApiApplication(settings, listener, signals, refusal)).run()
     except SystemExit as ended:
         if os.getpid() != arbiter:  # a worker, which gunicorn forked below this very call
             raise
-        # The worker has said why.
-        return 2 if ended.code == Arbiter.APP_LOAD_ERROR else int(bool(ended.code))
+        if refusal.reason is not None:
+            raise ConfigurationError(refusal.reason) from None
+        return int(bool(ended.code))
     return 0

@@ -223,7 +223,8 @@ def test_a_taken_port_is_one_line(variables: Mapping[str, str]) -> None:
     ("wrong", "said"),
     [
         ({"HEAVYLIFT_STORAGE_URL": "nowhere://bucket"}, "HEAVYLIFT_STORAGE_URL"),
-        ({"HEAVYLIFT_JOBS_POOLS": "io"}, "cpu"),
+        ({"HEAVYLIFT_JOBS_POOLS": "io", "HEAVYLIFT_API_PROCESSES": "3"}, "cpu"),
+        ({"HEAVYLIFT_DATABASE_URL": "postgresql:///h?host=a,b&port=1,2,3"}, "_DATABASE_URL: "),
     ],
 )
 def test_what_the_worker_finds_wrong_is_one_line_too(
@@ -233,3 +234,5 @@ def test_what_the_worker_finds_wrong_is_one_line_too(
     assert outcome.code == 2
     assert is_one_line(outcome.err)
     assert said in outcome.err
+    # Nothing else but the line that says where it listened.
+    assert [json.loads(line)["event"] for line in outcome.out.splitlines()] == ["listening"]
