@@ -1,10 +1,10 @@
-import sys
 from typing import Annotated
 
 import anyio
 import typer
 from pydantic import BaseModel
 
+from app.cli.password import PasswordStdin, ask_password, has_terminal, read_password
 from app.cli.server import credential_file, server_url
 from app.cli.terminal import Json, print_json, say
 from app.client import Client, ClientError, CredentialFile
@@ -30,9 +30,7 @@ def login(
         ),
     ] = None,
     email: Annotated[str | None, typer.Option(help="Asked for if it is not given.")] = None,
-    password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
-    ] = False,
+    password_stdin: PasswordStdin = False,
     register: Annotated[bool, typer.Option("--register", help="Make the account first.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -43,18 +41,14 @@ def login(
     """
     file = credential_file()
     url = server_url(file, url)
-    if not (password_stdin or sys.stdin.isatty()):
+    if not (password_stdin or has_terminal()):
         raise ClientError("there is no terminal to ask for a password: use --password-stdin")
     if email is None:
         if password_stdin:
             raise ClientError("with --password-stdin, give --email too")
         known = file.read().logins.get(url)
         email = str(typer.prompt("E-mail", default=known and known.email, err=True))
-    password = (
-        sys.stdin.readline().rstrip("\r\n")
-        if password_stdin
-        else str(typer.prompt("Password", hide_input=True, err=True))
-    )
+    password = read_password() if password_stdin else ask_password(twice=register)
     anyio.run(_log_in, file, url, email, password, register)
     if as_json:
         print_json(LoggedIn(url=url, email=email))

@@ -1,5 +1,4 @@
 import asyncio
-import sys
 from typing import Annotated
 
 import typer
@@ -7,6 +6,7 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from app.cli.database import reached
+from app.cli.password import PasswordStdin, ask_password, has_terminal, read_password
 from app.core.config import ConfigurationError, Database, load_settings
 from app.core.db import async_engine
 from app.core.errors import DomainError
@@ -30,21 +30,18 @@ def group() -> None:
 def create(
     email: Annotated[str, typer.Argument(help="The e-mail address.")],
     admin: Annotated[bool, typer.Option("--admin", help="An admin: may manage users.")] = False,
+    password_stdin: PasswordStdin = False,
 ) -> None:
-    """Create a user in the database; the password is asked for, or read from standard input."""
+    """Create a user in the database.
+
+    The password is asked for; without a terminal, it is read from standard input.
+    """
     settings = load_settings()
-    new = _new_user(email, _password())
+    asked = has_terminal() and not password_stdin
+    new = _new_user(email, ask_password(twice=True) if asked else read_password())
     with reached():
         created = asyncio.run(_create(settings.database, new, is_admin=admin))
     typer.echo(f"created {created.email}{', an admin' if admin else ''}: {created.id}")
-
-
-def _password() -> str:
-    """Never an argument: those show in lists of processes and in the shell's history."""
-    if sys.stdin.isatty():
-        password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-        return password
-    return sys.stdin.readline().rstrip("\n")
 
 
 def _new_user(email: str, password: str) -> UserCreate:

@@ -116,6 +116,17 @@ def test_user_is_a_group(run: Run) -> None:
     assert is_one_line(outcome.err)
 
 
+def test_password_stdin_reads_it_though_there_is_a_terminal(
+    create: Callable[..., Outcome],
+    variables: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(user_command, "has_terminal", lambda: True)
+    outcome = create("ada@example.com", "--password-stdin")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(rows(variables)) == 1
+
+
 @pytest.mark.slow
 def test_at_a_terminal_it_asks_twice_and_shows_nothing(variables: Mapping[str, str]) -> None:
     ours, theirs = pty.openpty()
@@ -153,7 +164,7 @@ def test_ctrl_d_creates_nobody(
     def interrupted(*_: object, **__: object) -> str:
         raise typer.Abort
 
-    monkeypatch.setattr(user_command, "_password", interrupted)
+    monkeypatch.setattr(user_command, "read_password", interrupted)
     outcome = create("ada@example.com")
     assert outcome.code == 130
     assert rows(variables) == []

@@ -64,6 +64,24 @@ def test_no_terminal_to_ask(heavylift: Heavylift) -> None:
     assert "give --email too" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("stdin", "said"), [(b"", "there is none"), (b"\n", "there is none"), (b"\xff\n", "not UTF-8")]
+)
+def test_a_password_that_can_not_be_read_is_one_line(
+    heavylift: Heavylift, stdin: bytes, said: str
+) -> None:
+    outcome = heavylift(*LOGIN, "--register", stdin=stdin)
+    assert outcome.code == 2
+    assert is_one_line(outcome.err)
+    assert outcome.err.startswith("heavylift: password: ")
+    assert said in outcome.err
+
+
+def test_the_line_end_is_not_part_of_the_password(ada: Heavylift) -> None:
+    for end in (b"", b"\n", b"\r\n", b"\nmore\n"):
+        assert ada(*LOGIN, stdin=PASSWORD.encode() + end).code == 0
+
+
 def test_a_file_that_others_can_read_is_refused(ada: Heavylift, credentials: Path) -> None:
     for mode in (0o640, 0o604, 0o660):
         credentials.chmod(mode)
@@ -128,7 +146,14 @@ def test_what_is_typed_in_a_terminal_is_not_shown(
     )
     os.close(end)
     seen = ""
-    for prompt, typed in (("E-mail: ", EMAIL), ("Password: ", PASSWORD)):
+    for prompt, typed in (
+        ("E-mail: ", EMAIL),
+        # A new password is asked for twice, and both again after a typo in either.
+        ("Password: ", PASSWORD),
+        ("Repeat for confirmation: ", PASSWORD[:-1]),
+        ("Password: ", PASSWORD),
+        ("Repeat for confirmation: ", PASSWORD),
+    ):
         while not seen.endswith(prompt):
             seen += os.read(terminal, 1024).decode()
         os.write(terminal, f"{typed}\n".encode())
@@ -137,6 +162,7 @@ def test_what_is_typed_in_a_terminal_is_not_shown(
         seen += chunk.decode()
     os.close(terminal)
     assert EMAIL in seen
+    assert "do not match" in seen
     assert PASSWORD not in seen
     assert EMAIL in credentials.read_text()
 
