@@ -1,4 +1,5 @@
 import os
+import shlex
 import shutil
 import signal
 import tempfile
@@ -12,8 +13,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from app.core.config import ConfigurationError, load_settings
-from app.embedded.stack import SUPERVISOR, Sink, Stack, StopRequested, all_parts
+from app.core.config import PREFIX, ConfigurationError, Settings, load_settings
+from app.embedded.stack import (
+    IO_SLOTS,
+    OWN_SERVERS,
+    SUPERVISOR,
+    Part,
+    Sink,
+    Stack,
+    StopRequested,
+    all_parts,
+)
 
 STYLES = {"api": "cyan", "controller": "magenta", "worker-cpu": "green", "worker-io": "blue"}
 
@@ -65,14 +75,66 @@ def signals(stack: Stack) -> Iterator[str]:
     yield "logs: below; with HEAVYLIFT_LOG_FORMAT=json, one JSON object a line"
 
 
+# Settings that the stack can't obey, with the reason.
+REFUSED = {
+    **dict.fromkeys(OWN_SERVERS, "it starts PostgreSQL and Redis and stores files in its folder"),
+    "SIGNALS_PORT": "each part needs a port of its own, which --observe chooses and prints",
+}
+
+
+def refuse_settings() -> None:
+    """Raise `ConfigurationError` for what would have no effect here."""
+    for name, reason in REFUSED.items():
+        for variable in (f"{PREFIX}{name}", f"{PREFIX}{name}_FILE"):
+            if variable in os.environ:
+                raise ConfigurationError(
+                    f"{variable} is set, but `heavylift up` can't use it: {reason}; unset it, or "
+                    "run `heavylift api`, `worker` and `controller`"
+                )
+
+
+def parts(settings: Settings, concurrency: int | None) -> list[Part]:
+    """The option is of the pool cpu; the setting, where it is set, of all pools."""
+    others = IO_SLOTS
+    if "concurrency" in settings.worker.model_fields_set:
+        others = settings.worker.concurrency
+        concurrency = concurrency or others
+    return all_parts(concurrency=concurrency, others=others, pools=settings.jobs.pools)
+
+
+def write_environment(stack: Stack) -> Path:
+    """A file for the shell, that makes other commands use this stack's servers."""
+    path = stack.folder / "env"
+    variables = (f"{PREFIX}{name}" for name in OWN_SERVERS)
+    path.write_text(
+        "".join(
+            f"export {variable}={shlex.quote(stack.environment[variable])}\n"
+            for variable in variables
+            if variable in stack.environment
+        )
+    )
+    return path
+
+
 def up(
     data: Annotated[
         Path | None, typer.Option(help="Keep all state here between runs. Default: forget it.")
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the API; 0: a free one.")] = 8000,
-    host: Annotated[str, typer.Option(help="Of the API.")] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Of the API; 0: a free one. Default: HEAVYLIFT_API_PORT, 8000."
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Of the API. Default: HEAVYLIFT_API_HOST, 127.0.0.1.")
+    ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Jobs at once in the pool cpu. Default: the cores.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Jobs at once in the pool cpu. Default: HEAVYLIFT_WORKER_CONCURRENCY, the cores.",
+        ),
     ] = None,
     observe: Annotated[
         bool,
@@ -88,6 +150,7 @@ def up(
             "HEAVYLIFT_ENVIRONMENT is production, and `heavylift up` is not for it: run "
             "`heavylift api`, `worker` and `controller`"
         )
+    refuse_settings()
     settings = load_settings()
     log = console_log(Console(highlight=False))
 
@@ -98,9 +161,9 @@ def up(
     with working_folder(data) as folder:
         stack = Stack(
             folder,
-            host=host,
-            port=port,
-            parts=all_parts(concurrency=concurrency, pools=settings.jobs.pools),
+            host=settings.api.host if host is None else host,
+            port=settings.api.port if port is None else port,
+            parts=parts(settings, concurrency),
             durable=data is not None,
             sink=log,
             observe=observe,
@@ -115,6 +178,7 @@ def up(
                 if stack.wait_ready():
                     for line in signals(stack):
                         say(line)
+                    say(f"for `heavylift user create` and the like: . {write_environment(stack)}")
                     say(f"ready: {stack.base_url}/docs (Ctrl-C stops it)")
                 outcome = stack.wait()
                 say("stopping")

@@ -49,6 +49,9 @@ IO_SLOTS = 2
 SIGNALS_PORT = 9464
 PROMETHEUS_PORT = 9090
 
+# What the stack sets for its parts, and nobody else may.
+OWN_SERVERS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "STORAGE_URL")
+
 
 class StopRequested(Exception):
     """The stack was asked to stop while it started."""
@@ -88,10 +91,14 @@ def controller() -> Part:
 
 
 def all_parts(
-    *, concurrency: int | None = None, pools: Sequence[str] = ("cpu", "io")
+    *,
+    concurrency: int | None = None,
+    others: int = IO_SLOTS,
+    pools: Sequence[str] = ("cpu", "io"),
 ) -> list[Part]:
+    """`concurrency` is of the pool cpu, `others` of each other pool."""
     slots = concurrency or os.cpu_count() or 1
-    workers = [worker(pool, slots if pool == "cpu" else IO_SLOTS) for pool in pools]
+    workers = [worker(pool, slots if pool == "cpu" else others) for pool in pools]
     return [api(), controller(), *workers]
 
 
@@ -324,7 +331,8 @@ class Stack:
             **self._settings,
         }
         # One port for all the parts would be no port for most of them.
-        for name in (*ours, f"{PREFIX}DATABASE_DIRECT_URL", f"{PREFIX}SIGNALS_PORT"):
+        others = (f"{PREFIX}{name}" for name in (*OWN_SERVERS, "SIGNALS_PORT"))
+        for name in (*ours, *others):
             inherited.pop(name, None)
             inherited.pop(f"{name}_FILE", None)
         keys = f"{PREFIX}AUTH_SIGNING_KEYS"
@@ -341,7 +349,10 @@ class Stack:
             f"{PREFIX}NEWSLETTER_PAGE_URL": f"{self.base_url}/newsletter",
             f"{PREFIX}WORKER_SCRATCH": str(self._scratch),
         }
-        return {**defaults, **inherited, **ours, "PYTHONUNBUFFERED": "1"}
+        for name in defaults.keys() - inherited.keys():
+            if f"{name}_FILE" not in inherited:
+                inherited[name] = defaults[name]
+        return {**inherited, **ours, "PYTHONUNBUFFERED": "1"}
 
     def _supervise(self, name: str, service: Service, rank: int) -> None:
         supervised = Supervised(

@@ -219,6 +219,31 @@ def database(one: Up) -> str:
     return one.part("controller").environ()["HEAVYLIFT_DATABASE_URL"]
 
 
+def test_other_commands_find_it_by_the_file_that_it_names(
+    up: Callable[..., Up], folder: Path
+) -> None:
+    one = up()
+    one.ready()
+    path = one.said(r"for `heavylift user create` and the like: \. (\S+)$")[1]
+    assert path == str(folder / "env")
+    made = subprocess.run(
+        [
+            *("/bin/sh", "-c", '. "$0" && exec "$@"', path),
+            *command("user", "create", "root@example.com", "--admin", "--password-stdin"),
+        ],
+        env={n: v for n, v in os.environ.items() if not n.startswith("HEAVYLIFT_")},
+        input="correct horse battery\n",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+    with psycopg.connect(database(one)) as connection:
+        rows = connection.execute("SELECT email, is_admin FROM users").fetchall()
+    assert rows == [("root@example.com", True)]
+    assert one.interrupt() == 0
+
+
 def test_jobs_in_hand_are_put_back_and_the_next_run_finishes_them(
     up: Callable[..., Up], tmp_path: Path
 ) -> None:
@@ -293,7 +318,7 @@ def test_a_part_whose_settings_are_wrong_ends_it(up: Callable[..., Up]) -> None:
 
 
 def test_observe_says_where_the_signals_are_and_they_are_there(up: Callable[..., Up]) -> None:
-    one = up("--observe", HEAVYLIFT_SIGNALS_PORT="1", OTEL_EXPORTER_OTLP_ENDPOINT="http://[::1]:9")
+    one = up("--observe", OTEL_EXPORTER_OTLP_ENDPOINT="http://[::1]:9")
     one.ready()
     one.said(r"^heavylift +\| traces: http://\[::1\]:9$")
     for part in ("api", "controller", "worker-cpu", "worker-io"):
