@@ -28,6 +28,7 @@ from app.core.masking import masked
 from app.core.security import PasswordHashing
 from app.core.storage import open_store
 from app.core.telemetry import configure_tracing, stop_tracing, trace_statements
+from app.core.turns import Turns
 from app.jobs import KindRegistry, load_kinds
 from app.services.api_keys import ApiKeyUses
 from app.services.database_watch import DatabaseWatch
@@ -37,6 +38,11 @@ from app.services.events import EventHub
 from app.services.rate_limits import RateLimiter
 
 log = structlog.get_logger(__name__)
+
+# One: a storm of password checks takes a core at most from the log-ins beside it. Of one user, a
+# few may wait for it (some 30 ms each).
+CHECKING_THREADS = 1
+CHECKS_WAITING = 4
 
 
 def require_usable(settings: Settings) -> None:
@@ -102,6 +108,8 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
                 redis=redis,
                 events=await stack.enter_async_context(EventHub(engine, settings.redis)),
                 passwords=stack.enter_context(PasswordHashing(settings.auth.hashing_threads)),
+                checks=stack.enter_context(PasswordHashing(CHECKING_THREADS)),
+                check_turns=Turns(waiting=CHECKS_WAITING),
                 hint=hint,
                 limits=await stack.enter_async_context(RateLimiter(settings.redis)),
                 api_key_uses=await stack.enter_async_context(ApiKeyUses(sessions)),

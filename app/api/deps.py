@@ -191,10 +191,10 @@ LoggedInUser = Annotated[Caller, Depends(get_person)]
 BY_LOG_IN = Depends(get_person)
 
 
-async def get_password_check(
-    sessions: SessionsDep, passwords: PasswordsDep, limits: LimitsDep, settings: SettingsDep
-) -> PasswordCheck:
-    return PasswordCheck(sessions, passwords, limits, settings.auth)
+async def get_password_check(state: StateDep, network: ClientNetwork) -> PasswordCheck:
+    return PasswordCheck(
+        state.sessions, state.checks, state.check_turns, state.limits, state.settings.auth, network
+    )
 
 
 PasswordCheckDep = Annotated[PasswordCheck, Depends(get_password_check)]

@@ -12,6 +12,7 @@ from app.core.config import Settings
 from app.core.mail import Mailer
 from app.core.security import PasswordHashing
 from app.core.transaction import Sessions
+from app.core.turns import Turns
 from app.jobs import KindRegistry
 from app.services.api_keys import ApiKeyUses
 from app.services.database_watch import DatabaseWatch
@@ -31,6 +32,9 @@ class State:
     redis: Redis
     events: EventHub
     passwords: PasswordHashing
+    # For users who are logged in: no log-in waits for these.
+    checks: PasswordHashing
+    check_turns: Turns
     hint: DispatchHint
     limits: RateLimiter
     api_key_uses: ApiKeyUses

@@ -161,15 +161,24 @@ class Auth(Group):
         90 * 86400, description="Seconds after a log-in until the next, whatever was refreshed."
     )
     logins_per_account: Rate = Field(
-        "10/5 minutes", description="Wrong passwords; a right one forgets those before it."
+        "10/5 minutes",
+        description="Wrong passwords for one account from one address, which a right one forgets; "
+        "ten times as many from all addresses. For users who are logged in: password checks, "
+        "right or wrong.",
     )
     logins_per_address: Rate = Field(
         "100/5 minutes", description="Attempts, right or wrong. An IPv6 address counts as its /64."
     )
     registrations_per_address: Rate = Field("20/hour", description="Attempts, as for log-ins.")
     hashing_threads: PositiveInt = Field(
-        2, description="Argon2id hashes at once in one API process, 19 MiB each; more wait."
+        2,
+        description="Argon2id hashes at once in one API process, 19 MiB each; more wait. One more "
+        "checks the passwords of users who are logged in.",
     )
+
+    # With the default, 100 wrong passwords: NIST SP 800-63B-4, section 3.2.2, allows no more in a
+    # row on one account. A limit that a single network reaches would lock the owner out.
+    networks: ClassVar[int] = 10
 
     @field_validator("signing_keys")
     @classmethod
@@ -183,6 +192,12 @@ class Auth(Group):
         if len(set(kids)) != len(kids):
             raise ValueError("a kid stands twice")
         return keys
+
+    @property
+    def logins_per_account_anywhere(self) -> Rate:
+        """The limit of an account over all networks together."""
+        rate = parse(self.logins_per_account)
+        return str(type(rate)(rate.amount * self.networks, rate.multiples))
 
     @property
     def keys(self) -> dict[str, str]:

@@ -60,7 +60,7 @@ class PasswordHashing:
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._room == 0:
-            raise Unavailable("too many log-ins at once: try again in a moment")
+            raise Unavailable("too many passwords to check at once: try again in a moment")
         self._room -= 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -55,7 +55,10 @@ async def login(
     # nobody is to read who tried.
     email = form.username if user is None else user.email
     account = sha256(email.lower().encode()).hexdigest()
-    await limits.hit(auth.logins_per_account, "login", "account", account)
+    key = ("login", "account", account)
+    # By network first: a stranger's wrong passwords use up the stranger's own tries.
+    await limits.hit(auth.logins_per_account, *key, address)
+    await limits.hit(auth.logins_per_account_anywhere, *key)
     password_hash = None if user is None else user.password_hash
     begun: OpenSession | None = None
     if await passwords.verify(form.password.get_secret_value(), password_hash) and user:
@@ -63,7 +66,8 @@ async def login(
             begun = await login_sessions.begin(session, auth, user.id, user.password_hash)
     if begun is None:
         raise InvalidCredentials("no active user has this address and this password")
-    await limits.forget(auth.logins_per_account, "login", "account", account)
+    await limits.forget(auth.logins_per_account, *key, address)
+    await limits.forget(auth.logins_per_account_anywhere, *key)
     return _tokens(auth, begun)
 
 

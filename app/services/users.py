@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,12 +14,14 @@ from app.core.errors import (
     InvalidInput,
     LastAdmin,
     NotFound,
+    TooManyRequests,
     Unauthorized,
     WrongPassword,
 )
 from app.core.pagination import PageRequest
 from app.core.security import PasswordHashing
 from app.core.transaction import Sessions, transaction
+from app.core.turns import QueueFull, Turns
 from app.models import ApiKey, Erasure, User
 from app.schemas.page import Page
 from app.schemas.user import (
@@ -86,30 +90,48 @@ def _taken() -> EmailTaken:
 
 @dataclass(frozen=True, slots=True)
 class PasswordCheck:
-    """What it takes to ask for a user's own password once more; not too often, either.
+    """Checks the password of a user who is logged in, and hashes a new one.
 
-    No connection is held while it hashes.
+    Every check counts, right or wrong: each costs a hash. A user's hashes are computed one at a
+    time, by threads that no log-in waits for. No connection is held meanwhile.
     """
 
     sessions: Sessions
     passwords: PasswordHashing
+    turns: Turns
     limits: RateLimiter
     auth: Auth
+    network: str
 
     async def confirm(self, user_id: UUID, password: str, *, field: str) -> str:
         """The hash that the password was found to have.
 
-        Raises `WrongPassword` and `TooManyRequests`.
+        Raises `WrongPassword`, `TooManyRequests` and `Unavailable`.
         """
-        limit, key = self.auth.logins_per_account, ("password", str(user_id))
-        await self.limits.hit(limit, *key)
-        async with self.sessions() as session:
-            statement = select(User.password_hash).where(User.id == user_id, User.is_active)
-            password_hash = (await session.execute(statement)).scalar_one_or_none()
-        if password_hash is None or not await self.passwords.verify(password, password_hash):
-            raise WrongPassword("the account stays as it is", field=field)
-        await self.limits.forget(limit, *key)
+        key = ("password", str(user_id))
+        # By network first: a stolen token that is used elsewhere leaves its owner tries.
+        await self.limits.hit(self.auth.logins_per_account, *key, self.network)
+        await self.limits.hit(self.auth.logins_per_account_anywhere, *key)
+        async with self._turn(user_id):
+            async with self.sessions() as session:
+                statement = select(User.password_hash).where(User.id == user_id, User.is_active)
+                password_hash = (await session.execute(statement)).scalar_one_or_none()
+            if password_hash is None or not await self.passwords.verify(password, password_hash):
+                raise WrongPassword("the account stays as it is", field=field)
         return password_hash
+
+    async def hash(self, user_id: UUID, password: str) -> str:
+        """Raises `TooManyRequests` and `Unavailable`."""
+        async with self._turn(user_id):
+            return await self.passwords.hash(password)
+
+    @asynccontextmanager
+    async def _turn(self, user_id: UUID) -> AsyncIterator[None]:
+        try:
+            async with self.turns.take(user_id):
+                yield
+        except QueueFull:
+            raise TooManyRequests(retry_after=1) from None
 
 
 async def update_own(check: PasswordCheck, user_id: UUID, change: UserUpdate) -> UserResponse:
@@ -172,7 +194,7 @@ async def change_password(
     confirmed = await check.confirm(
         user_id, change.current_password.get_secret_value(), field=field
     )
-    password_hash = await check.passwords.hash(change.new_password.get_secret_value())
+    password_hash = await check.hash(user_id, change.new_password.get_secret_value())
     statement = (
         update(User)
         .where(User.id == user_id, User.is_active, User.password_hash == confirmed)
