@@ -29,6 +29,7 @@ from app.core.config import ConfigurationError, Settings
 from app.core.logging import configure_logging, log_crashes
 from app.core.refusal import Refusal
 from app.core.sockets import BACKLOG, listen
+from app.core.stdio import keep_streams
 from app.core.tasks import stop
 
 # Seconds that open requests have once it has to be quick.
@@ -275,10 +276,11 @@ def signals_of_all(listener: socket.socket) -> Iterator[None]:
     from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    from app.core.signals import SignalServer
+    from app.core.signals import LogMetrics, SignalServer
 
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(LogMetrics())
     maker = os.getpid()
     server = SignalServer(listener, registry).start()
     try:
@@ -353,6 +355,7 @@ def serve(settings: Settings, *, descriptor: int | None = None) -> int:
         except OSError as error:
             raise ConfigurationError(f"--fd {descriptor}: {error.strerror}") from None
     configure_logging(settings.log)
+    keep_streams()
     log_crashes()
     arbiter, refusal = os.getpid(), Refusal()
     logging.getLogger("gunicorn.error").addFilter(refusal.is_unsaid)

@@ -6,6 +6,7 @@ import typer
 
 from app.core.config import load_settings
 from app.core.logging import configure_logging, log_crashes
+from app.core.stdio import keep_streams
 
 # Of what production must be told; neither signs anything.
 USED = ("database", "redis", "storage")
@@ -27,6 +28,7 @@ def worker(
 
     settings = load_settings(USED)
     configure_logging(settings.log)
+    keep_streams()
     log_crashes()
     raise typer.Exit(run_worker(settings, pool, concurrency or settings.worker.concurrency))
 
@@ -37,5 +39,6 @@ def controller() -> None:
 
     settings = load_settings(USED)
     configure_logging(settings.log)
+    keep_streams()
     log_crashes()
     run_controller(settings)

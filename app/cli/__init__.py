@@ -1,6 +1,5 @@
 """The command `heavylift`. Every subcommand is loaded when it is run, and only then."""
 
-import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from app.core.mendable import Mendable
+from app.core.stdio import complain, open_streams
 
 GROUP = "heavylift.commands"
 
@@ -80,6 +80,7 @@ def heavylift(
 
 def main() -> int:
     """One line on stderr and exit code 2 for whatever its user can mend; 130 after Ctrl-C."""
+    open_streams()
     try:
         outcome = typer.main.get_command(cli)(prog_name="heavylift", standalone_mode=False)
     except Mendable as error:
@@ -92,5 +93,5 @@ def main() -> int:
         reason = f"{error.format_message()} (see `{command} --help`)"
     else:
         return int(outcome or 0)
-    print("heavylift:", *reason.split(), file=sys.stderr)  # noqa: T201
+    complain(reason)
     return 2

@@ -1,66 +1,58 @@
 """Logs to stdout: one JSON object a line, or coloured text for a terminal."""
 
+import functools
 import json
 import logging
-import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import structlog
 from pydantic_core import PydanticSerializationError, to_json
 from structlog.typing import EventDict, Processor
+from typing_extensions import override
 
 from app.core.config import Log
-from app.core.masking import loggable
+from app.core.lines import Lines
+
+# The methods of structlog's loggers that write a line.
+METHODS = ("debug", "info", "warning", "error", "critical", "exception", "log", "msg", "warn")
+
+_lines: Lines | None = None
 
 
-class Lines:
-    """Stdout, a line at a time: one write each, so that those of threads and processes do not mix.
-
-    structlog's PrintLogger writes the line's end apart, and its lock does not survive a fork: a
-    child of the worker's parent, forked while a thread of that wrote a line, waited for ever at its
-    own first one. Here nobody writes while the process forks.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        os.register_at_fork(
-            before=self._lock.acquire,
-            after_in_parent=self._lock.release,
-            after_in_child=self._lock.release,
-        )
-
-    def write(self, line: str) -> None:
-        """For the standard library's handler."""
-        # Here, where all lines pass: of requests, of tracebacks, of libraries.
-        line = loggable(line)
-        with self._lock:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-
-    def msg(self, message: str) -> None:
-        line = f"{loggable(message)}\n"
-        with self._lock:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-
-    debug = info = warning = error = critical = msg
+def dropped_lines() -> int:
+    """The log lines that this process and its children could not write."""
+    return 0 if _lines is None else _lines.dropped
 
 
-_encode = json.JSONEncoder(default=repr).encode
+def _shown(value: Any) -> str:
+    """The value's `repr`, or its type where that raises."""
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__} that can't be shown>"
+
+
+_encode = json.JSONEncoder(default=_shown).encode
 
 
 def _json(line: EventDict) -> str:
     """ASCII, whatever is in it. Pydantic's takes a quarter of the standard library's time."""
     try:
-        text = to_json(line, fallback=repr).decode()
+        text = to_json(line, fallback=_shown).decode()
+        return text if text.isascii() else _encode(line)
     except (ValueError, PydanticSerializationError):
         # Half a surrogate pair, or bytes that are no text.
+        pass
+    try:
         return _encode(line)
-    return text if text.isascii() else _encode(line)
+    except (TypeError, ValueError, RecursionError):
+        # A key that is no text, a structure that holds itself, or one that is too deep.
+        return _encode({str(name): _shown(value) for name, value in line.items()})
 
 
 # The second that it is, as it is written.
@@ -87,34 +79,74 @@ def _stamp(_: Any, method: str, line: EventDict) -> EventDict:
 def _render(logger: Any, method: str, line: EventDict) -> str:
     # Tracebacks without local variables: those hold passwords, and printing them took 2.7 s.
     if "exc_info" in line:
-        line = structlog.processors.format_exc_info(logger, method, line)
+        try:
+            line = structlog.processors.format_exc_info(logger, method, line)
+        except Exception as error:
+            line["exception"] = f"a traceback that can't be shown: {_shown(error)}"
+            line.pop("exc_info", None)
     return _json(line)
+
+
+class _Handler(logging.Handler):
+    """The standard library's lines: those of libraries and servers."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.write(f"{self.format(record)}\n")
+        except Exception:
+            # The standard library would print to stderr, which may be full as well.
+            self._lines.drop()
+
+
+def _unfailing(logger: type[Any], lines: Lines) -> type[Any]:
+    """structlog's logger, without what its processors and their values may raise."""
+
+    def without_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(self: Any, *args: Any, **values: Any) -> Any:
+            try:
+                return method(self, *args, **values)
+            except Exception:
+                lines.drop()
+
+        return call
+
+    return type(
+        "Logger", (logger,), {name: without_errors(getattr(logger, name)) for name in METHODS}
+    )
 
 
 def configure_logging(settings: Log) -> None:
     """Once in a process; later calls change nothing."""
+    global _lines  # noqa: PLW0603 - one a process, as structlog's own configuration
     if structlog.is_configured():
         return
+    lines = _lines = Lines()
     level = logging.getLevelNamesMapping()[settings.level.upper()]
-    text = sys.stdout.isatty() if settings.format is None else settings.format == "text"
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    text = terminal if settings.format is None else settings.format == "text"
     shared: list[Processor] = [structlog.contextvars.merge_contextvars, _stamp]
     render: Processor = (
         structlog.dev.ConsoleRenderer(
-            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=terminal, exception_formatter=structlog.dev.plain_traceback
         )
         if text
         else _render
     )
-    lines = Lines()
     # A logger of structlog's kind, not the standard library's: 68 us less for each line.
     structlog.configure(
         processors=[*shared, render],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=_unfailing(structlog.make_filtering_bound_logger(level), lines),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     # What libraries and servers say through the standard library, in the same form.
-    handler = logging.StreamHandler(lines)
+    handler = _Handler(lines)
     # Here as well: what a library's own logger lets through does not ask the root's level.
     handler.setLevel(level)
     handler.setFormatter(

@@ -1,19 +1,21 @@
 """A process's metrics and probes by HTTP, on a port of their own, in a thread of their own."""
 
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Self
 from wsgiref.simple_server import WSGIRequestHandler
 
 import structlog
-from prometheus_client import make_wsgi_app
+from prometheus_client import REGISTRY, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from app.core.config import ConfigurationError, Signals
+from app.core.logging import dropped_lines
 from app.core.sockets import listen
 
 if TYPE_CHECKING:
@@ -58,6 +60,21 @@ def probe(look: Probe) -> Any:
         return [f"{reason or 'ok'}\n".encode()]
 
     return serve
+
+
+class LogMetrics(Collector):
+    """On every process's page: a log that is lost can't say so itself."""
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "heavylift_log_lines_dropped",
+            "Log lines that could not be written.",
+            value=dropped_lines(),
+        )
+
+
+REGISTRY.register(LogMetrics())
 
 
 class _Handler(WSGIRequestHandler):

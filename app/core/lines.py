@@ -1,0 +1,107 @@
+"""Log lines on stdout. A line that can't be written is dropped and counted, and raises nothing:
+the work that it reports on goes on."""
+
+import codecs
+import mmap
+import os
+import struct
+import sys
+import threading
+
+from app.core.masking import loggable
+
+COUNT = struct.Struct("=Q")
+
+# Processes that count side by side, by their pids: one page of memory.
+CELLS = mmap.PAGESIZE // COUNT.size
+
+
+class Lines:
+    """Stdout, a line at a time: one write each, so that those of threads and processes do not mix.
+
+    structlog's PrintLogger writes the line's end apart, and its lock does not survive a fork: a
+    child of the worker's parent, forked while a thread of that wrote a line, waited for ever at its
+    own first one. Here nobody writes while the process forks.
+
+    The descriptor is a copy of stdout's. A job that closes its stdout frees a number that the next
+    socket gets, and lines must not be sent there.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = _copy_of_stdout()
+        self._encoding = _encoding_of_stdout()
+        # The last line was cut off: the next one begins on a line of its own.
+        self._cut = False
+        # Shared with the processes that are forked from here.
+        self._dropped = mmap.mmap(-1, CELLS * COUNT.size)
+        self._lock = threading.Lock()
+        os.register_at_fork(
+            before=self._lock.acquire,
+            after_in_parent=self._lock.release,
+            after_in_child=self._lock.release,
+        )
+
+    @property
+    def dropped(self) -> int:
+        """The lines that this process and its children could not write."""
+        return sum(count for (count,) in COUNT.iter_unpack(self._dropped[:]))
+
+    def write(self, line: str) -> None:
+        """Write a line, with its end, if that is possible."""
+        try:
+            # Here, where all lines pass: of requests, of tracebacks, of libraries.
+            encoded = loggable(line).encode(self._encoding, "backslashreplace")
+        except Exception:
+            self.drop()
+            return
+        with self._lock:
+            if not self._write(encoded):
+                self._count()
+
+    def msg(self, message: str) -> None:
+        self.write(f"{message}\n")
+
+    debug = info = warning = error = critical = msg
+
+    def drop(self) -> None:
+        """Count a line that was lost before it came here."""
+        with self._lock:
+            self._count()
+
+    def _write(self, line: bytes) -> bool:
+        if self._descriptor is None:
+            return False
+        whole = b"\n" + line if self._cut else line
+        left = memoryview(whole)
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except OSError:
+            # Full (the disk, or a pipe that does not block), closed at its other end, or broken.
+            self._cut = self._cut or len(left) < len(whole)
+            return False
+        self._cut = False
+        return True
+
+    def _count(self) -> None:
+        cell = os.getpid() % CELLS * COUNT.size
+        COUNT.pack_into(self._dropped, cell, COUNT.unpack_from(self._dropped, cell)[0] + 1)
+
+
+def _copy_of_stdout() -> int | None:
+    if sys.stdout is None:
+        # Closed when this process began: by now the descriptor may be another file's.
+        return None
+    try:
+        return os.dup(sys.stdout.fileno())
+    except (OSError, ValueError):
+        # Not a file, or closed by now.
+        return None
+
+
+def _encoding_of_stdout() -> str:
+    name = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return "utf-8"
