@@ -22,8 +22,8 @@ ENV PATH=/opt/uv/bin:$PATH \
     UV_NO_CACHE=1 \
     UV_PROJECT_ENVIRONMENT=/opt/heavylift \
     UV_PYTHON_DOWNLOADS=never
-COPY requirements.lock ./
-RUN sed -n '/^uv==/,/[^\\]$/p' requirements.lock > /tmp/uv.lock \
+COPY requirements/dev.lock ./
+RUN sed -n '/^uv==/,/[^\\]$/p' dev.lock > /tmp/uv.lock \
     && python -m venv /opt/uv \
     && pip --python /opt/uv/bin/python install --quiet --require-hashes --requirement /tmp/uv.lock
 COPY pyproject.toml uv.lock ./
