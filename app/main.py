@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from app.api import health, pages, problems
 from app.api.docs import add_docs
+from app.api.forwarded import ForwardedMiddleware
 from app.api.gauges import Sampler
 from app.api.health import Lifecycle
 from app.api.middleware import RequestMiddleware
@@ -140,6 +141,7 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
     )
     app.state.lifecycle = Lifecycle()
     app.add_middleware(RequestMiddleware)
+    app.add_middleware(ForwardedMiddleware, proxies=settings.api.proxies)
     problems.register(app)
     app.include_router(health.router)
     app.include_router(pages.router)

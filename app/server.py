@@ -138,6 +138,7 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]
         "http": "app.api.protocol:ProblemProtocol",
         "lifespan": "on",
         "access_log": False,  # the application logs its requests
+        "proxy_headers": False,  # and reads X-Forwarded-For: app.api.forwarded
         "server_header": False,
         "log_config": None,
         **WEBSOCKETS,
@@ -320,7 +321,6 @@ class ApiApplication(BaseApplication):  # type: ignore[misc]
             "timeout": STALLED,
             "graceful_timeout": ceil(api.shutdown_delay + api.grace) + api.lifespan_end,
             "keepalive": KEEP_ALIVE,
-            "forwarded_allow_ips": api.forwarded_allow_ips,
             "child_exit": forget_gauges,
         }
         for name, value in options.items():

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
 from functools import lru_cache
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -42,6 +41,7 @@ from typing_extensions import override
 
 from app.core.environment import CLIENT_VARIABLES
 from app.core.mendable import Mendable
+from app.core.proxies import TrustedProxies
 from app.core.secret_file import SecretFile
 
 PREFIX = "HEAVYLIFT_"
@@ -84,14 +84,12 @@ def _rate(rate: str) -> str:
 Rate = Annotated[str, AfterValidator(_rate)]
 
 
-def _networks(addresses: str) -> str:
-    for address in addresses.split(","):
-        if address.strip() != "*":
-            try:
-                ip_network(address.strip())
-            except ValueError:
-                raise ValueError("write it as 10.0.0.7,10.1.0.0/16 or *") from None
-    return addresses
+def _proxies(text: str) -> str:
+    try:
+        TrustedProxies.parse(text)
+    except ValueError:
+        raise ValueError("write it as 10.0.0.7,10.1.0.0/16, as a number of proxies, or *") from None
+    return text
 
 
 class Group(BaseModel):
@@ -337,10 +335,11 @@ class Api(Group):
     processes: PositiveInt = Field(
         1, description="API processes in this container; replicas scale better (metrics, memory)."
     )
-    forwarded_allow_ips: Annotated[str, AfterValidator(_networks)] = Field(
+    forwarded_allow_ips: Annotated[str, AfterValidator(_proxies)] = Field(
         "127.0.0.1,::1",
-        description="Proxies (addresses and networks, comma-separated) whose X-Forwarded-For says "
-        "where a request comes from; *: all, where nothing else can reach the API.",
+        description="Proxies whose X-Forwarded-For says where a request comes from: addresses and "
+        "networks, comma-separated; or, where nothing else can reach the API, the number of "
+        "proxies in front. * is for a single one that overwrites the header.",
     )
     grace: PositiveFloat = Field(20, description="Seconds that open requests have at shutdown.")
     shutdown_delay: NonNegativeFloat = Field(
@@ -371,6 +370,10 @@ class Api(Group):
                 f"{seconds:g} s end it before {sizes} do: make it {least:g} or more, or those less"
             )
         return seconds
+
+    @property
+    def proxies(self) -> TrustedProxies:
+        return TrustedProxies.parse(self.forwarded_allow_ips)
 
 
 class Log(Group):

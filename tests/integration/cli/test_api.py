@@ -161,6 +161,10 @@ def test_ends_streams_at_once(variables: Mapping[str, str]) -> None:
         ("127.0.0.0/8", [401, 401, 401, 429]),
         # We come from none of these: what we say of others is not believed.
         ("10.0.0.7,10.1.0.0/16", [401, 429, 429, 429]),
+        # The last address is the nearest proxy's; the one before it is anybody's word.
+        ("1", [401, 401, 401, 429]),
+        ("*", [401, 401, 401, 429]),
+        ("0", [401, 429, 429, 429]),
     ],
 )
 def test_a_request_comes_from_where_its_proxy_says(

@@ -171,6 +171,7 @@ def test_a_secret_file_with_the_sample_key_is_refused_too(run: Run, tmp_path: Pa
         ({"HEAVYLIFT_STORAGE_URL": "file://files"}, "HEAVYLIFT_STORAGE_URL: write it as"),
         ({"HEAVYLIFT_AUTH_LOGINS_PER_ACCOUNT": "often"}, "PER_ACCOUNT: write it as 10/minute"),
         ({"HEAVYLIFT_API_FORWARDED_ALLOW_IPS": "10.0.0.0/33"}, "ALLOW_IPS: write it as 10.0.0.7"),
+        ({"HEAVYLIFT_API_FORWARDED_ALLOW_IPS": "*,10.0.0.7"}, "ALLOW_IPS: write it as 10.0.0.7"),
         ({"HEAVYLIFT_MAIL_URL": "smtp://h?starttls=maybe"}, "HEAVYLIFT_MAIL_URL: write it as"),
         ({"HEAVYLIFT_MAIL_URL": "http://h"}, "HEAVYLIFT_MAIL_URL: write it as"),
         ({"HEAVYLIFT_MAIL_SENDER": "a@h, b@h"}, "HEAVYLIFT_MAIL_SENDER: write it as"),
