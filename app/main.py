@@ -18,7 +18,7 @@ from app.api.health import Lifecycle
 from app.api.middleware import RequestMiddleware
 from app.api.openapi import Application
 from app.api.state import State
-from app.api.strict import refuse_unknown_query, refuse_unstorable_text
+from app.api.strict import refuse_unknown_query, refuse_unstorable
 from app.api.v1.router import api_router
 from app.core.breaker import Breaker
 from app.core.config import PREFIX, ConfigurationError, Settings, load_settings
@@ -127,11 +127,12 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
             lifecycle.draining = True
 
     app = Application(
+        max_upload=settings.files.max_bytes,
         title="Heavylift",
         version=version("heavylift"),
         description="Takes heavy work off the request path: typed jobs, run elsewhere.",
         lifespan=lifespan,
-        dependencies=[Depends(refuse_unknown_query), Depends(refuse_unstorable_text)],
+        dependencies=[Depends(refuse_unknown_query), Depends(refuse_unstorable)],
         # What a generated client's functions are called; FastAPI's default has method and path too.
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,

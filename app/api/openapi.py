@@ -6,7 +6,14 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from typing_extensions import override
 
-from app.api.problems import MEDIA_TYPE, BadRequest, InternalError, RequestTooLarge
+from app.api.bodies import EXTENSION, too_large
+from app.api.problems import (
+    MEDIA_TYPE,
+    BadRequest,
+    InternalError,
+    RequestTimeout,
+    RequestTooLarge,
+)
 from app.core.errors import (
     DomainError,
     InvalidInput,
@@ -37,6 +44,12 @@ def problems(*errors: type[DomainError]) -> Responses:
 
 
 class Application(FastAPI):
+    """`max_upload` is the limit of a file's body, which is a setting."""
+
+    def __init__(self, *, max_upload: int, **options: Any) -> None:
+        self.max_upload = max_upload
+        super().__init__(**options)
+
     @override
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -44,7 +57,7 @@ class Application(FastAPI):
         return self.openapi_schema
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: Application) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -59,22 +72,36 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas |= schema.pop("$defs") | {model.__name__: schema}
     for path in document["paths"].values():
         for operation in path.values():
-            common = [*ANYWHERE]
-            if "security" in operation:
-                common.append(Unauthorized)
-            if "requestBody" in operation and "413" not in operation["responses"]:
-                # FastAPI has a 422 for broken JSON, and a 400 for what is not even text.
-                common += (BadRequest, RequestTooLarge, UnsupportedMediaType)
-            everywhere = problems(*common)
-            for status, response in everywhere.items():
-                responses = operation["responses"]
-                declared = responses.get(str(status))
-                if declared is None or MEDIA_TYPE not in declared["content"]:
-                    responses[str(status)] = response
-                elif response["description"] not in declared["description"]:
-                    declared["description"] += " " + response["description"]
-            operation["responses"] = dict(sorted(operation["responses"].items()))
+            _add_problems(operation)
+            if "requestBody" in operation:
+                _say_limit(operation, app.max_upload)
     # FastAPI's own form of a 422, which nobody gets here.
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     return document
+
+
+def _add_problems(operation: dict[str, Any]) -> None:
+    common = [*ANYWHERE]
+    if "security" in operation:
+        common.append(Unauthorized)
+    if "requestBody" in operation:
+        common.append(RequestTimeout)
+        if "413" not in operation["responses"]:
+            # FastAPI has a 422 for broken JSON, and a 400 for what is not even text.
+            common += (BadRequest, RequestTooLarge, UnsupportedMediaType)
+    everywhere = problems(*common)
+    for status, response in everywhere.items():
+        responses = operation["responses"]
+        declared = responses.get(str(status))
+        if declared is None or MEDIA_TYPE not in declared["content"]:
+            responses[str(status)] = response
+        elif response["description"] not in declared["description"]:
+            declared["description"] += " " + response["description"]
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _say_limit(operation: dict[str, Any], max_upload: int) -> None:
+    """What is neither JSON nor a form, whose routes say their limits, is a file."""
+    limit = operation.setdefault(EXTENSION, max_upload)
+    operation["responses"]["413"]["description"] += f" {too_large(limit).capitalize()}."

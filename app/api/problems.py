@@ -53,6 +53,14 @@ class RequestTooLarge(DomainError):
     type, title, status = "request-too-large", "The body is over the limit", 413
 
 
+class HeadTooLarge(DomainError):
+    type, title, status = "request-head-too-large", "The head of the request is over a limit", 431
+
+
+class RequestTimeout(DomainError):
+    type, title, status = "request-timeout", "The request arrived too slowly", 408
+
+
 # What the framework itself refuses, and the document says of every body.
 TITLES = {error.status: error.title for error in (BadRequest, RequestTooLarge)}
 HTTP_TYPES = {
@@ -135,15 +143,9 @@ def internal_error(scope: Scope) -> ProblemResponse:
     return of(scope, InternalError("it is in our logs under the request id"))
 
 
-def bad_request(request_id: str, detail: str) -> ProblemResponse:
+def unread(request_id: str, error: DomainError) -> ProblemResponse:
     """Of what could not be read as a request, and so has no scope; its id is its trace's, too."""
-    return problem(
-        {"path": "", "state": {"request_id": request_id, "trace_id": request_id}},
-        name=BadRequest.type,
-        title=BadRequest.title,
-        status=BadRequest.status,
-        detail=detail,
-    )
+    return of({"path": "", "state": {"request_id": request_id, "trace_id": request_id}}, error)
 
 
 def _has(value: object, key: str | int) -> TypeGuard[Mapping[str | int, object]]:

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from app.api.health import Lifecycle
 from app.api.middleware import HEADER
-from app.api.problems import bad_request
+from app.api.problems import BadRequest, unread
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class ProblemProtocol(HttpToolsProtocol):
         log.warning(
             "no HTTP request", client=self.client, request_id=request_id, trace_id=request_id
         )
-        response = bad_request(request_id, "the bytes that came are no HTTP request")
+        response = unread(request_id, BadRequest("the bytes are not an HTTP request"))
         headers = [
             *self.server_state.default_headers,
             *response.raw_headers,

@@ -1,33 +1,44 @@
 """Nothing that an operation did not declare, or could not store, gets through to it."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import Any
+from math import isfinite
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from fastapi import Request, Response
+from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from pydantic import BaseModel
 from starlette.datastructures import ImmutableMultiDict
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.types import Message
-from typing_extensions import override
 
-from app.api.media_types import require_media_type
+from app.api.bodies import MAX_DEPTH
 from app.api.problems import MAX_NAMED
 from app.core.text import UNSTORABLE
 
-# Of a JSON or form body: far more than any specification takes, far less than memory.
-MAX_BODY = 1024 * 1024
+# What may be unstorable, in JSON's bytes: text, escaped or in UTF-8's or UTF-16's form of what has
+# none, and long numbers. Most bodies have nothing like it, and are not walked: half a million
+# numbers take 0.1 s.
+SUSPECT = re.compile(
+    rb"\\u(?:0000|[dD][89a-fA-F])|[\x00\xed]|[0-9]{19}|[eE]\+?[0-9]{3}|NaN|Infinity"
+)
 
-# What unstorable text looks like in JSON's bytes: escaped, or in UTF-8's or UTF-16's form of what
-# has none. Most bodies have nothing like it, and are not walked: half a million numbers take 0.6 s.
-SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|[\x00\xed]")
+# What any reader of JSON knows: 64 bits, with a sign or without.
+INTEGERS = range(-(2**63), 2**64)
+
+TEXT = "without U+0000 and lone surrogates"
+INTEGER = "an integer of 64 bits at most"
+FINITE = "a finite number: JSON has no NaN and no infinity"
+DEPTH = f"no more than {MAX_DEPTH} levels of objects and arrays"
+
+CONTAINERS = (dict, list)
+
+# Names of a field's path in an answer: what is too deep has a hundred.
+MAX_NAMES = 5
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[str]:
@@ -67,7 +78,23 @@ async def refuse_unknown_query(connection: HTTPConnection) -> None:
         )
 
 
-def _parts(value: object) -> Iterable[tuple[str | int, object]]:
+class _Part(NamedTuple):
+    """An object or an array in a body, and where it is."""
+
+    value: object
+    name: str | int
+    parent: "_Part | None"
+    level: int
+
+    def location(self, *names: str | int) -> tuple[str | int, ...]:
+        part: _Part | None = self
+        while part is not None:
+            names = (part.name, *names)
+            part = part.parent
+        return names[:MAX_NAMES] if self.level > MAX_DEPTH else names
+
+
+def _members(value: object) -> Iterable[tuple[str | int, object]]:
     match value:
         case list():
             return enumerate(value)
@@ -79,27 +106,43 @@ def _parts(value: object) -> Iterable[tuple[str | int, object]]:
             return ()
 
 
-def _unstorable(value: object, root: str) -> Iterator[tuple[str | int, ...]]:
-    """Where there is such text; a name that has it is the fault of what it stands in.
+def _fault(value: object) -> str | None:
+    match value:
+        case str():
+            return TEXT if UNSTORABLE.search(value) else None
+        case int():
+            return None if value in INTEGERS else INTEGER
+        case float():
+            return None if isfinite(value) else FINITE
+        case _:
+            return None
 
-    Without recursion, whose depth is not the parser's; a place is its parent's and its own name.
+
+def _unstorable(value: object, root: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Where there is something unstorable, and what would be right.
+
+    A name that is unstorable is the fault of what it stands in. Without recursion, whose depth is
+    not the parser's.
     """
-    left: list[tuple[object, tuple[Any, str | int]]] = [(value, (None, root))]
+    if (detail := _fault(value)) is not None:
+        yield (root,), detail
+    left = [_Part(value, root, None, 1)]
     while left:
-        value, place = left.pop()
-        parts = list(_parts(value))
-        names = [name for name, _ in parts]
-        if any(isinstance(text, str) and UNSTORABLE.search(text) for text in (value, *names)):
-            yield _location(place)
-        left += [(part, (place, name)) for name, part in reversed(parts)]
-
-
-def _location(place: tuple[Any, str | int] | None) -> tuple[str | int, ...]:
-    names: list[str | int] = []
-    while place is not None:
-        place, name = place
-        names.append(name)
-    return tuple(reversed(names))
+        part = left.pop()
+        if part.level > MAX_DEPTH:
+            yield part.location(), DEPTH
+            continue
+        inner = []
+        misnamed = False
+        for name, member in _members(part.value):
+            if type(name) is str and not misnamed and UNSTORABLE.search(name):
+                misnamed = True
+                yield part.location(), TEXT
+            if type(member) in CONTAINERS:
+                inner.append(_Part(member, name, part, part.level + 1))
+            elif (detail := _fault(member)) is not None:
+                yield part.location(name), detail
+        left += reversed(inner)
 
 
 async def _body(request: HTTPConnection) -> object:
@@ -112,7 +155,8 @@ async def _body(request: HTTPConnection) -> object:
         return None
     if isinstance(field.field_info, Form):
         return await request.form()
-    if SUSPECT.search(await request.body()) is None:
+    body = await request.body()
+    if SUSPECT.search(body) is None and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return None
     try:
         return await request.json()
@@ -121,45 +165,17 @@ async def _body(request: HTTPConnection) -> object:
         return None
 
 
-async def refuse_unstorable_text(connection: HTTPConnection) -> None:
-    """For every operation: no database takes it, no hash, and no answer that repeats it.
+async def refuse_unstorable(connection: HTTPConnection) -> None:
+    """For every operation: what no database takes, no hash, and no answer that repeats it.
 
-    Both are right in JSON, as "\\u0000" and "\\ud800".
+    Text with "\\u0000" or "\\ud800" is right in JSON; `NaN` and `1e400` are read as numbers that
+    JSON has not, and would be written as null.
     """
     body = await _body(connection)
     found = chain(_unstorable(connection.query_params, "query"), _unstorable(body, "body"))
     errors = [
-        {"type": "unstorable", "loc": location, "msg": "without U+0000 and lone surrogates"}
-        for location in islice(found, MAX_NAMED)
+        {"type": "unstorable", "loc": location, "msg": detail}
+        for location, detail in islice(found, MAX_NAMED)
     ]
     if errors:
         raise RequestValidationError(errors, body=body)
-
-
-class BoundedRoute(APIRoute):
-    """Reads no more than `MAX_BODY`, declared or chunked, of a content type that it can read.
-
-    FastAPI's own `max_body_size` answers in plain text where a Content-Length said it all.
-    """
-
-    @override
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_bounded(request: Request) -> Response:
-            if self.body_field is not None:
-                require_media_type(request, self.body_field.field_info)
-            received = 0
-
-            async def receive() -> Message:
-                nonlocal received
-                message = await request.receive()
-                received += len(message.get("body", b""))
-                if received > MAX_BODY:
-                    # Not a domain error: FastAPI lets only its own kind out of body parsing.
-                    raise HTTPException(413, f"a body here has {MAX_BODY} bytes at most")
-                return message
-
-            return await handle(Request(request.scope, receive, request._send))
-
-        return handle_bounded

@@ -3,6 +3,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form
 
+from app.api.bodies import BoundedRoute
 from app.api.deps import (
     NOT_STORED,
     ClientNetwork,
@@ -16,7 +17,6 @@ from app.api.deps import (
     SettingsDep,
 )
 from app.api.openapi import problems
-from app.api.strict import BoundedRoute
 from app.core.errors import (
     Forbidden,
     InvalidCredentials,

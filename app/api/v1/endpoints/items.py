@@ -3,16 +3,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from app.api.bodies import BoundedRoute, body_limit
 from app.api.conditional import ETAG, NOT_MODIFIED, Expected, Held, unless_held, with_etag
 from app.api.deps import CurrentUser, PageParams, SessionDep
 from app.api.openapi import problems
-from app.api.strict import BoundedRoute
 from app.core.errors import NotFound, PreconditionFailed
 from app.schemas.item import ItemCreate, ItemFilters, ItemResponse, ItemUpdate
 from app.schemas.page import Page
 from app.services import items
 
 router = APIRouter(prefix="/items", tags=["items"], route_class=BoundedRoute)
+
+# The longest item, with each of its 11,200 characters escaped as two surrogates (12 bytes).
+ITEM = body_limit(160 * 1024)
 
 TAGGED: dict[str, Any] = {"headers": ETAG}
 CREATED: dict[str, Any] = {
@@ -42,7 +45,7 @@ async def get_owned(item_id: UUID, user: CurrentUser, session: SessionDep) -> It
 FilterParams = Annotated[ItemFilters, Depends(get_filters)]
 
 
-@router.post("", status_code=201, responses={201: CREATED})
+@router.post("", status_code=201, responses={201: CREATED}, openapi_extra=ITEM)
 async def create_item(
     new: ItemCreate, user: CurrentUser, session: SessionDep, request: Request, response: Response
 ) -> ItemResponse:
@@ -75,7 +78,11 @@ async def get_item(
     return unless_held(item, response, held, expected)
 
 
-@router.patch("/{item_id}", responses={200: TAGGED, **problems(NotFound, PreconditionFailed)})
+@router.patch(
+    "/{item_id}",
+    responses={200: TAGGED, **problems(NotFound, PreconditionFailed)},
+    openapi_extra=ITEM,
+)
 async def change_item(
     item_id: UUID,
     changes: ItemUpdate,

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field, create_model
 
+from app.api.bodies import SPECIFICATION_LIMIT, BoundedRoute, body_limit
 from app.api.deps import (
     LOGGED_IN,
     CurrentUser,
@@ -19,7 +20,6 @@ from app.api.deps import (
     SettingsDep,
 )
 from app.api.openapi import Responses, problems
-from app.api.strict import BoundedRoute
 from app.core.errors import (
     Gone,
     IdempotencyConflict,
@@ -169,6 +169,7 @@ def _add_submission(router: APIRouter, kind: AnyKind) -> None:
         summary=kind.summary,
         description=kind.description,
         responses={202: LOCATION, **problems(InvalidInput, IdempotencyConflict)},
+        openapi_extra=body_limit(SPECIFICATION_LIMIT),
     )
 
 

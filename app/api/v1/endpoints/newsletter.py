@@ -1,8 +1,8 @@
 from fastapi import APIRouter
 
+from app.api.bodies import BoundedRoute
 from app.api.deps import ClientNetwork, LimitsDep, PostDep, SessionDep, SettingsDep
 from app.api.openapi import problems
-from app.api.strict import BoundedRoute
 from app.core.errors import InvalidLink, MailNotConfigured, TooManyRequests
 from app.schemas.newsletter import (
     LinkToken,

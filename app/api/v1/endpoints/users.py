@@ -3,6 +3,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
+from app.api.bodies import BoundedRoute
 from app.api.deps import (
     BY_LOG_IN,
     FOR_ADMINS,
@@ -17,7 +18,6 @@ from app.api.deps import (
     SettingsDep,
 )
 from app.api.openapi import problems
-from app.api.strict import BoundedRoute
 from app.core.errors import (
     EmailTaken,
     Forbidden,
