@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 
 from app.core.config import Database
+from app.core.database_url import parse, render
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.migrations import upgrade
 from tests.system_postgres import SystemPostgres
@@ -69,4 +70,4 @@ def create_database(name: str) -> str:
     with psycopg.connect(os.environ[POSTGRES], autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {TEMPLATE}')
-    return os.environ[POSTGRES].replace("/postgres?", f"/{name}?")
+    return render({**parse(os.environ[POSTGRES]), "dbname": name})

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import URL
 
+from app.core.database_url import render
 from app.embedded.process import ChildProcess
 
 # Where Debian's package postgresql-15 has its binaries.
@@ -28,9 +28,7 @@ class SystemPostgres:
         self._process: ChildProcess | None = None
 
     def url(self, database: str = "postgres") -> str:
-        return URL.create(
-            "postgresql", ROLE, database=database, query={"host": str(self._folder)}
-        ).render_as_string(hide_password=False)
+        return render({"user": ROLE, "dbname": database, "host": str(self._folder)})
 
     def _ready(self) -> bool:
         try:

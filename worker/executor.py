@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from app.core.config import Settings
 from app.core.db import sync_engine
 from app.core.masking import faults
+from app.core.outages import Fault, fault, reason
 from app.core.storage import open_store
 from app.core.telemetry import Flush, trace_id, trace_statements
 from app.core.text import storable
@@ -194,10 +195,12 @@ class Executor:
                     connection, job_id, attempt, result=result, keep=self._keep
                 ),
             )
-        except DBAPIError as error:
-            # Not an outage: PostgreSQL can't hold this result (a NUL in a text, say).
-            log.exception("result not storable")
-            return self._failed(job_id, attempt, "internal-error", str(error.orig), True)
+        except (DBAPIError, UnicodeError) as error:
+            if fault(error) is Fault.UNSTORABLE:
+                # No further try would help: a NUL in a text, a number out of range, too much of it.
+                return self._failed(job_id, attempt, "result-not-storable", reason(error), False)
+            log.exception("result not written")
+            return self._failed(job_id, attempt, "internal-error", reason(error), True)
 
     def _interrupted(
         self, interruption: JobInterrupted, kind: JobKind[Any, Any], job_id: UUID, attempt: int

@@ -23,9 +23,10 @@ from billiard.util import get_logger
 from celery import Task, signals
 from celery.exceptions import SecurityWarning
 from prometheus_client import REGISTRY
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import ConfigurationError, Settings
+from app.core.outages import is_outage, reason
 from app.core.signals import SignalServer, open_port, probe
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.jobs import KindRegistry, load_kinds
@@ -36,7 +37,6 @@ from worker.identity import Identity
 from worker.memory import container_limit, share
 from worker.metrics import WorkerMetrics
 from worker.parent import Parent
-from worker.persist import is_outage
 from worker.slots import Slots
 from worker.threads import limit_threads
 
@@ -190,11 +190,11 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         assert executor is not None  # noqa: S101 - tasks run in children only
         try:
             executor.execute(UUID(job_id), task.request.get(HEADER))
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
             # Nothing was claimed: the controller sends another message.
-            log.warning("the ledger is away, message dropped", error=str(error.orig))
+            log.warning("the ledger is unavailable, message dropped", error=reason(error))
 
         retire(executor, after=settings.worker.jobs_per_child)
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings
 from app.core.db import sync_engine
+from app.core.outages import Fault, fault, is_outage, reason
 from app.core.telemetry import exporting, trace_of
 from app.services import ledger
 from app.services.ledger import LEASE, Change, Lease, Origin, Retention
@@ -28,7 +29,6 @@ from worker.announce import Announcer
 from worker.executor import timeout_detail
 from worker.identity import Identity
 from worker.kill import alive, kill, own_memory
-from worker.persist import is_outage
 from worker.restarts import Restarts
 from worker.slots import Assignment, Order, Slots
 
@@ -310,8 +310,10 @@ class Parent:
                 delay = RETRY[0]
             except Exception as error:
                 # Whatever it was: a worker whose parent no longer beats loses every job it takes.
-                if isinstance(error, DBAPIError) and is_outage(error):
-                    log.warning("the ledger is away, or a row of it locked", error=str(error.orig))
+                if is_outage(error):
+                    log.warning(
+                        "the ledger is unavailable, or a row of it locked", error=reason(error)
+                    )
                 else:
                     log.exception("scribe")
                 self._next_beat = 0.0
@@ -368,9 +370,8 @@ class Parent:
                 yield connection
             self._ledger_answers = True
         except DBAPIError as error:
-            # With a code it did answer, if only that a row is locked; 57P: that it goes away.
-            code = getattr(error.orig, "sqlstate", None)
-            self._ledger_answers = code is not None and not code.startswith("57P")
+            # One that says only that a row is locked works.
+            self._ledger_answers = fault(error) is not Fault.UNAVAILABLE
             raise
         finally:
             # The scribe's next step may take its time again.
@@ -449,5 +450,5 @@ class Parent:
             with self._transaction() as connection:
                 ledger.deregister(connection, self._identity.id)
         except DBAPIError as error:
-            log.warning("still registered until the lease ends", error=str(error.orig))
+            log.warning("still registered until the lease ends", error=reason(error))
         self._engine.dispose()

@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -29,6 +29,7 @@ from app.core.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from app.core.outages import Fault, fault, is_outage, sqlstate
 from app.schemas.problem import FieldError, Problem
 
 log = structlog.get_logger(__name__)
@@ -242,36 +243,33 @@ def _allowed(connection: HTTPConnection) -> str:
     )
 
 
-# PostgreSQL's text has no NUL, wherever a client may have put it: 22021 and 22P05.
+# PostgreSQL's text has no NUL, wherever a client may have put it.
 _NO_SUCH_TEXT = frozenset({"22021", "22P05"})
 
 
-# Classes of what PostgreSQL says that ends, or refuses, a connection: 08, one that broke; 53, too
-# many; 57P, the server is about to stop, or starts. SQLAlchemy has no type of its own for most.
-_AWAY = ("08", "53", "57P")
-
-
 async def _database_error(connection: HTTPConnection, error: DBAPIError) -> ProblemResponse:
-    state = getattr(error.orig, "sqlstate", None) or ""
-    if state in _NO_SUCH_TEXT:
-        return of(connection.scope, InvalidInput("text here can't hold the character U+0000"))
-    if (
-        error.connection_invalidated
-        or state.startswith(_AWAY)
-        or isinstance(error, OperationalError | InterfaceError)
-    ):
+    if is_outage(error):
         return await _unavailable(connection, error)
+    # A constraint that a request may break has an error of its own where it is met.
+    if fault(error) is Fault.UNSTORABLE and not isinstance(error, IntegrityError):
+        state = sqlstate(error)
+        if state in _NO_SUCH_TEXT:
+            return of(connection.scope, InvalidInput("text here can't hold the character U+0000"))
+        log.warning("request not storable", sqlstate=state, error=type(error.orig).__name__)
+        return of(connection.scope, InvalidInput("the request has a value that can't be stored"))
     raise error
 
 
 async def _database_away(connection: HTTPConnection, _: DatabaseAway) -> ProblemResponse:
-    """Said at once, to all: one line when it went away is enough."""
-    return of(connection.scope, Unavailable("the database is away: try again in a moment"))
+    """Said at once, to all: one line when the outage began is enough."""
+    detail = "the database is unavailable: try again in a moment"
+    return of(connection.scope, Unavailable(detail))
 
 
 async def _unavailable(connection: HTTPConnection, error: Exception) -> ProblemResponse:
-    log.error("a dependency is away", exc_info=error)
-    return of(connection.scope, Unavailable("a part of the service is away: try again in a moment"))
+    log.error("a dependency is unavailable", exc_info=error)
+    detail = "a part of the service is unavailable: try again in a moment"
+    return of(connection.scope, Unavailable(detail))
 
 
 # RFC 6455, section 7.4: 4000 and above are an application's own. 1012 says: come again.

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from app.core.config import ConfigurationError, Database, load_settings
+from app.core.outages import is_outage, reason
 from app.core.revisions import read_revisions
 from app.migrations import LOCK_TIMEOUT, WrongEncoding, current, upgrade
 
@@ -46,9 +47,11 @@ def try_to_migrate(database: Database, revision: str) -> str | None:
             typer.echo(f"the database is at {there}, ahead of {revisions.head}: nothing to do")
             return None
         upgrade(database, revision)
-    except OperationalError as error:
+    except DBAPIError as error:
         if isinstance(error.orig, LockNotAvailable):
             return f"a lock was not to be had within {LOCK_TIMEOUT}, so nothing was changed"
-        return f"can't reach the database: {' '.join(str(error.orig).split())}"
+        if not is_outage(error):
+            raise
+        return f"can't reach the database: {reason(error)}"
     typer.echo(f"migrated to {revision}")
     return None

@@ -35,10 +35,9 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 from typing_extensions import override
 
+from app.core import database_url
 from app.core.environment import CLIENT_VARIABLES
 from app.core.mendable import Mendable
 from app.core.proxies import TrustedProxies
@@ -58,12 +57,7 @@ class ConfigurationError(Mendable):
 
 
 def _postgresql(url: SecretStr) -> SecretStr:
-    try:
-        backend = make_url(url.get_secret_value()).get_backend_name()
-    except (ArgumentError, ValueError):  # of a port that is no number
-        backend = ""
-    if backend != "postgresql":
-        raise ValueError("write it as postgresql://user:password@host:5432/database")
+    database_url.parse(url.get_secret_value())
     return url
 
 
@@ -99,7 +93,9 @@ class Group(BaseModel):
 class Database(Group):
     url: DatabaseUrl = Field(
         SecretStr("postgresql://heavylift@localhost:5432/heavylift"),
-        description="PostgreSQL's, or that of a PgBouncer in transaction mode before it.",
+        description="PostgreSQL, or a PgBouncer in transaction mode in front of it, as libpq "
+        "writes it: several hosts are tried in turn (postgresql://user:password@one:5432,two:5432/"
+        "database?target_session_attrs=read-write follows a switchover).",
     )
     direct_url: DatabaseUrl | None = Field(
         None, description="Bypasses a connection pooler; migrations use it. Default: the same."

@@ -1,88 +1,267 @@
 """Engines. All of them work behind PgBouncer in transaction mode.
 
-None tells an error its statement's parameters: hashes of passwords and people's input are no log's.
+No error shows its statement's parameters: hashes of passwords and users' input never reach a log.
+
+A role or a database may have defaults of its own: another isolation level, a date style, timeouts.
+No transaction depends on them. The message that begins it says what it needs, so that this costs no
+round trip and outlives nothing. (PgBouncer refuses start-up parameters, and hands what a `SET` has
+changed to its next client.) Results come in PostgreSQL's binary format, which has no date style.
 
 A process that is frozen, or a node that vanishes, in the middle of a transaction would keep its
-row locks until TCP gives the session up, hours later. PostgreSQL ends such a session once it has
-been idle for `IDLE_IN_TRANSACTION`, and every transaction says so in the message that begins it:
-no round trip more (measured: some 5 us of the server's time, and 40 us of a worker's for each
-transaction), and nothing that outlives the transaction. A start-up parameter is what PgBouncer
-refuses; a setting of the role or the database is what a dump leaves out, a managed server may not
-allow, and other applications in the same database would get too.
+row locks until TCP gives the session up, hours later: PostgreSQL ends a session of ours that has
+idled in a transaction for `IDLE_IN_TRANSACTION`.
 """
 
 import logging
-from collections.abc import Callable
-from typing import Any
+import select
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Self
 
 import asyncpg
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Format
 from sqlalchemy import (
     URL,
     AsyncAdaptedQueuePool,
     Connection,
-    Dialect,
     Engine,
     NullPool,
     PoolProxiedConnection,
     create_engine,
     event,
-    make_url,
+    text,
 )
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from typing_extensions import override
 
+from app.core import database_url
 from app.core.breaker import Breaker, DatabaseAway
 from app.core.config import Database
+from app.core.database_url import Options
+from app.core.outages import Fault, fault
 
 # Seconds. Our transactions wait for nothing but the database: a third of a lease is long.
 IDLE_IN_TRANSACTION = 10
 
+# Seconds that one statement of a worker or a controller may take. None of them needs one; what is
+# cancelled is tried again.
+STATEMENT_TIMEOUT = 60
 
-def _url(database: Database, driver: str, *, direct: bool = False) -> URL:
+# Seconds for a worker's or a controller's new connection, of each host.
+CONNECT_TIMEOUT = 5
+
+# A peer that vanished without a word is noticed within some 20 s.
+KEEPALIVES = {
+    "keepalives_idle": "5",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+
+
+# --- what a transaction needs ---------------------------------------------------------------------
+
+# Where a setting comes from when an ALTER ROLE or an ALTER DATABASE made it.
+DEFAULT_OF_A_ROLE = "source IN ('global', 'database', 'user', 'database user')"
+
+# One row if our sessions are read-only only because their role or database says so, which binds no
+# transaction. A server that is read-only as a whole is fenced, or full, and we respect that.
+READ_ONLY_BY_DEFAULT = f"""
+    SELECT true FROM pg_settings
+    WHERE name = 'default_transaction_read_only' AND setting = 'on' AND {DEFAULT_OF_A_ROLE}
+      AND NOT pg_is_in_recovery()
+"""  # noqa: S608
+
+# One row if the server takes no writes from us.
+TAKES_NO_WRITES = f"""
+    SELECT FROM pg_settings
+    WHERE name = 'default_transaction_read_only'
+      AND (pg_is_in_recovery() OR setting = 'on' AND NOT {DEFAULT_OF_A_ROLE})
+"""
+
+
+def takes_writes(connection: Connection) -> bool:
+    """Whether the server that this transaction is on does."""
+    return bool(connection.execute(text("SHOW transaction_read_only")).scalar_one() == "off")
+
+
+def _milliseconds(seconds: float) -> int:
+    # 0 would be no limit.
+    return max(1, round(seconds * 1000))
+
+
+def _begin(
+    *,
+    server_version: int,
+    read_write: bool,
+    statement_timeout: float,
+    lock_timeout: float | None = None,
+) -> str:
+    """The message that begins a transaction. Each `SET LOCAL` takes some 2 us of the server."""
+    settings = {
+        "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION),
+        "statement_timeout": _milliseconds(statement_timeout),
+        "lock_timeout": 0 if lock_timeout is None else _milliseconds(lock_timeout),
+        # It compiles a statement whose estimated cost is high, each time: 842 ms for one of 0.2 ms.
+        "jit": "off",
+    }
+    if server_version >= 17:
+        settings["transaction_timeout"] = 0
+    mode = "ISOLATION LEVEL READ COMMITTED" + (", READ WRITE" if read_write else "")
+    return " ".join(
+        [f"BEGIN {mode};", *(f"SET LOCAL {name} = {value};" for name, value in settings.items())]
+    )
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def _options(database: Database, *, direct: bool = False) -> Options:
+    """As they are now: the URL may be in a file that changes."""
     secret = (database.direct_url or database.url) if direct else database.url
-    return make_url(secret.get_secret_value()).set(drivername=f"postgresql+{driver}")
+    return database_url.parse(secret.get_secret_value())
 
 
-def _follow(engine: Engine, url: Callable[[], tuple[URL, dict[str, Any]]]) -> None:
-    """Each connection of the engine is made with the URL of that moment."""
-
-    @event.listens_for(engine, "do_connect")
-    def as_it_is_now(dialect: Dialect, _: object, __: object, parameters: dict[str, Any]) -> None:
-        now, others = url()
-        _, arguments = dialect.create_connect_args(now)
-        for name in ("host", "port", "user", "password", "database", "dbname"):
-            parameters.pop(name, None)
-        parameters.update(arguments, **others)
+def _shown(database: Database, driver: str) -> URL:
+    """What an engine and its spans are named after; connections are made elsewhere."""
+    return URL.create(f"postgresql+{driver}", database=_options(database).get("dbname"))
 
 
-def _without_options(url: URL) -> tuple[URL, str]:
-    """The URL, and a DSN that has what else was in its query: `sslmode` and the like.
+# libpq goes on to the next host after these, too.
+NEXT_HOST = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.exceptions.TargetServerAttributeNotMatched,
+)
 
-    SQLAlchemy hands those on as arguments. psycopg takes them all, asyncpg only in a DSN.
+
+async def connect(database: Database, *, within: float, **arguments: Any) -> asyncpg.Connection:
+    """One connection of the driver's own, outside of any pool; `within` is in seconds.
+
+    asyncpg's own search through several hosts has one timeout for all of them: a first one that
+    says nothing would keep it from the second. Raises whatever keeps it from the last host.
     """
-    options = {name: value for name, value in url.query.items() if name not in ("host", "port")}
-    dsn = URL.create("postgresql", query=options).render_as_string(hide_password=False)
-    return url.difference_update_query(options), dsn
-
-
-def _set_local(name: str, seconds: float) -> str:
-    return f"SET LOCAL {name} = {round(seconds * 1000)};"
-
-
-IDLE_LIMIT = _set_local("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)
+    options = _options(database)
+    hosts = database_url.hosts(options)
+    patience = float(options.get("connect_timeout", 0)) or within / len(hosts)
+    refusals = []
+    for host, port in hosts:
+        try:
+            return await asyncpg.connect(
+                host=host,
+                port=port,
+                timeout=patience,
+                statement_cache_size=0,
+                **database_url.for_asyncpg(options),
+                **arguments,
+            )
+        except NEXT_HOST as error:
+            if len(hosts) == 1:
+                raise
+            refusals.append(f"{host}:{port}: {error or type(error).__name__}")
+    raise ConnectionError("; ".join(refusals))
 
 
 class _AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
-    """asyncpg begins a transaction by executing `BEGIN;` here: the limit goes with it."""
+    """asyncpg begins a transaction by executing `BEGIN;` here: ours says what it needs."""
+
+    begin: str
 
     async def execute(self, query: str, *args: Any, **options: Any) -> str:
-        if query.startswith("BEGIN"):
-            query = f"{query} {IDLE_LIMIT}"
-        status: str = await super().execute(query, *args, **options)
+        begins = query.startswith("BEGIN")
+        try:
+            status: str = await super().execute(self.begin if begins else query, *args, **options)
+        except BaseException:
+            if begins:
+                # asyncpg would take the next transaction for one inside of this.
+                self.terminate()
+            raise
         return status
 
+
+async def _open_asyncpg(database: Database) -> _AsyncpgConnection:
+    connection: _AsyncpgConnection = await connect(
+        database,
+        within=database.pool_timeout,
+        connection_class=_AsyncpgConnection,
+        command_timeout=database.statement_timeout,
+    )
+
+    def begin(*, read_write: bool) -> str:
+        return _begin(
+            server_version=connection.get_server_version().major,
+            read_write=read_write,
+            statement_timeout=database.statement_timeout,
+        )
+
+    connection.begin = begin(read_write=False)
+    if getattr(connection.get_settings(), "default_transaction_read_only", "off") == "on":
+        async with connection.transaction():
+            by_default = await connection.fetchval(READ_ONLY_BY_DEFAULT)
+        connection.begin = begin(read_write=bool(by_default))
+    return connection
+
+
+class _BinaryCursor(psycopg.Cursor[Any]):
+    """Results in the format that no setting of the session changes.
+
+    Without parameters, even none, a query may be several statements, which have text alone.
+    """
+
+    @override
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        self.format = Format.TEXT if params is None else Format.BINARY
+        return super().execute(query, params, **options)
+
+
+class _PsycopgConnection(psycopg.Connection[Any]):
+    begin: str
+
+
+def _conninfo(options: Options, defaults: Options = MappingProxyType({})) -> str:
+    patience = {"connect_timeout": str(CONNECT_TIMEOUT)}
+    # Otherwise the database's own, or the role's: of one that has none, every text would be bytes.
+    return make_conninfo(**{**patience, **defaults, **options, "client_encoding": "utf8"})
+
+
+def _open_psycopg(database: Database, lock_timeout: float | None) -> _PsycopgConnection:
+    connection = _PsycopgConnection.connect(
+        _conninfo(_options(database), KEEPALIVES),
+        # psycopg's own BEGIN takes no other statement with it: `sync_engine` sends ours.
+        autocommit=True,
+        prepare_threshold=None,
+        cursor_factory=_BinaryCursor,
+    )
+    read_write = False
+    if connection.info.parameter_status("default_transaction_read_only") == "on":
+        read_write = connection.execute(READ_ONLY_BY_DEFAULT).fetchone() is not None
+    connection.begin = _begin(
+        server_version=connection.info.server_version // 10000,
+        read_write=read_write,
+        statement_timeout=STATEMENT_TIMEOUT,
+        lock_timeout=lock_timeout,
+    )
+    return connection
+
+
+def _drop_after_outages(engine: Engine) -> None:
+    """What a server could not do is asked of a new connection: it may reach another server."""
+
+    @event.listens_for(engine, "handle_error")
+    def failed(context: ExceptionContext) -> None:
+        if not context.is_disconnect and fault(context.original_exception) is Fault.UNAVAILABLE:
+            context.is_disconnect = True
+            # The others find out by themselves; while a server is read-only, they can read.
+            context.invalidate_pool_on_disconnect = False
+
+
+# --- pools ----------------------------------------------------------------------------------------
 
 # As SQLAlchemy's own pools, whose loggers are below its own: they tell of each connection.
 logging.getLogger(f"{__name__}.GuardedPool").setLevel(logging.WARNING)
@@ -129,6 +308,11 @@ def _guard(engine: AsyncEngine, breaker: Breaker) -> None:
     pool = pool_of(engine)
     pool.breaker = breaker
 
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def failed(context: ExceptionContext) -> None:
+        if context.is_disconnect:
+            breaker.suspected = True
+
     @event.listens_for(engine.sync_engine, "do_connect")
     def before_connect(*_: object) -> None:
         # Who waited for another's connection, and finds that it has to make one.
@@ -158,9 +342,8 @@ def async_engine(database: Database, breaker: Breaker | None = None) -> AsyncEng
     Statements are unnamed and nothing is cached on the server, so that a pooler may hand each
     transaction to another server (measured with PgBouncer 1.18: named ones fail on most calls).
     """
-    url, dsn = _without_options(_url(database, "asyncpg"))
     engine = create_async_engine(
-        url,
+        _shown(database, "asyncpg"),
         poolclass=GuardedPool,
         pool_size=database.pool_size,
         max_overflow=0,
@@ -168,31 +351,15 @@ def async_engine(database: Database, breaker: Breaker | None = None) -> AsyncEng
         pool_recycle=1800,
         hide_parameters=True,
         connect_args={
-            "dsn": dsn,
-            "connection_class": _AsyncpgConnection,
-            "statement_cache_size": 0,
+            "async_creator_fn": lambda **_: _open_asyncpg(database),
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": lambda: "",
-            "timeout": database.pool_timeout,
-            "command_timeout": database.statement_timeout,
         },
     )
-
-    def now() -> tuple[URL, dict[str, Any]]:
-        url, dsn = _without_options(_url(database, "asyncpg"))
-        return url, {"dsn": dsn}
-
-    _follow(engine.sync_engine, now)
+    _drop_after_outages(engine.sync_engine)
     if breaker is not None:
         _guard(engine, breaker)
     return engine
-
-
-async def connect(database: Database, *, within: float) -> asyncpg.Connection:
-    """One connection of the driver's own, outside of any pool; `within` is in seconds."""
-    url, dsn = _without_options(_url(database, "asyncpg"))
-    _, options = url.get_dialect()().create_connect_args(url)
-    return await asyncpg.connect(dsn=dsn, timeout=within, statement_cache_size=0, **options)
 
 
 def sync_engine(
@@ -201,45 +368,50 @@ def sync_engine(
     """A worker's or a controller's engine: exactly `connections`, for as many threads.
 
     With a `lock_timeout` (seconds), what waits longer for a lock fails as if the database were
-    away.
+    unavailable.
     """
     engine = create_engine(
-        _url(database, "psycopg"),
+        _shown(database, "psycopg"),
+        creator=partial(_open_psycopg, database, lock_timeout),
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=False,
         hide_parameters=True,
-        connect_args={
-            # psycopg's own BEGIN takes no other statement with it: `begin` below sends ours.
-            "autocommit": True,
-            "prepare_threshold": None,
-            "connect_timeout": 5,
-            # A peer that vanished without a word is noticed within some 20 s.
-            "keepalives_idle": 5,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 20_000,
-        },
     )
-    _follow(engine, lambda: (_url(database, "psycopg"), {}))
-    start = f"BEGIN; {IDLE_LIMIT}"
-    if lock_timeout is not None:
-        start += _set_local("lock_timeout", lock_timeout)
+    _drop_after_outages(engine)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # With parameters, even none, it would be a prepared statement, which is only one.
-        connection.exec_driver_sql(start, execution_options={"no_parameters": True})
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, _PsycopgConnection)  # noqa: S101
+        # With parameters it would be a prepared statement, which is only one.
+        connection.exec_driver_sql(driver.begin, execution_options={"no_parameters": True})
+
+    @event.listens_for(engine, "checkout")
+    def taken(connection: Any, _: object, __: object) -> None:
+        # The server has something to say to a session that asked for nothing: farewell, mostly (an
+        # idle session's timeout, a restart). No round trip says so.
+        if connection.closed or _has_news(connection):
+            raise DisconnectionError
 
     return engine
 
 
+def _has_news(connection: psycopg.Connection[Any]) -> bool:
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
+
+
 def direct_engine(database: Database) -> Engine:
     """For migrations: past a pooler, one connection, closed when returned."""
+
+    def open_psycopg() -> psycopg.Connection[Any]:
+        return psycopg.connect(_conninfo(_options(database, direct=True)))
+
     return create_engine(
-        _url(database, "psycopg", direct=True),
+        _shown(database, "psycopg"),
+        creator=open_psycopg,
         poolclass=NullPool,
         hide_parameters=True,
-        # By default the database's own: of one that has none, every text would be bytes.
-        connect_args={"connect_timeout": 5, "client_encoding": "utf8"},
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from sqlalchemy import URL
 
+from app.core.database_url import render
 from app.embedded.process import ChildProcess, EmbeddedError
 
 # Sizes for a laptop: small shared memory, and a few hundred connections for parallel tests. The
@@ -61,9 +61,7 @@ class EmbeddedPostgres:
         self._process: ChildProcess | None = None
 
     def url(self, database: str = DATABASE) -> str:
-        return URL.create(
-            "postgresql", "postgres", database=database, query={"host": str(self._sockets)}
-        ).render_as_string(hide_password=False)
+        return render({"user": "postgres", "dbname": database, "host": str(self._sockets)})
 
     def _initialize(self) -> None:
         """initdb beside the folder, then a rename: a half-made one is never taken for a whole."""

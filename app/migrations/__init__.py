@@ -29,12 +29,12 @@ def configuration(engine: Engine) -> Config:
 
 
 def upgrade(database: Database, revision: str = "head") -> None:
-    """Raises `sqlalchemy.exc.OperationalError` when a lock could not be had; run it again."""
+    """Raises `sqlalchemy.exc.DBAPIError` when a lock could not be had; run it again."""
     command.upgrade(configuration(direct_engine(database)), revision)
 
 
 def current(database: Database) -> str | None:
-    """The schema's revision. Raises `sqlalchemy.exc.OperationalError` and `WrongEncoding`."""
+    """The schema's revision. Raises `sqlalchemy.exc.DBAPIError` and `WrongEncoding`."""
     with direct_engine(database).connect() as connection:
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
         if encoding != "UTF8":

@@ -8,7 +8,11 @@ from app.models import Base
 MIGRATION_LOCK = 0x4845415659
 
 
-def set_timeouts() -> None:
+def begin() -> None:
+    """Say what a migration needs, whatever the role's or the database's defaults are."""
+    # First of all: no query may come before it.
+    context.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+    context.execute("SET LOCAL standard_conforming_strings = on")
     context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     context.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
     # Nor does a machine that vanished in the middle of it.
@@ -25,7 +29,7 @@ def run() -> None:
             literal_binds=True,
         )
         with context.begin_transaction():
-            set_timeouts()
+            begin()
             context.run_migrations()
         return
     engine: Engine = context.config.attributes["engine"]
@@ -37,7 +41,7 @@ def run() -> None:
             compare_server_default=True,
         )
         with context.begin_transaction():
-            set_timeouts()
+            begin()
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             context.run_migrations()
 

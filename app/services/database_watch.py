@@ -3,6 +3,9 @@
 A server that refuses is known at once. One that says nothing is found out by what waits for it: a
 pool whose connections are in use, and of which none comes back, makes this one ask. What is slow
 but answers here is not away, and what answers anywhere is not away either.
+
+A server that takes no writes (a standby, a primary that was fenced) is down, and leaves the breaker
+closed: it can still be read. Each new connection looks for one that takes them.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ import structlog
 
 from app.core.breaker import Breaker
 from app.core.config import Database
-from app.core.db import GuardedPool, connect
+from app.core.db import TAKES_NO_WRITES, GuardedPool, connect
 from app.core.revisions import read_revisions
 from app.core.tasks import Background, Loops, stop
 from app.services.dependencies import Dependency
@@ -51,7 +54,11 @@ AWAY = (
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.TargetServerAttributeNotMatched,
 )
+
+# What asyncpg says of a statement that found no row.
+NO_ROW = "SELECT 0"
 
 T = TypeVar("T")
 
@@ -68,15 +75,23 @@ class DatabaseWatch(Background):
         self._pool = pool
         self._revisions = read_revisions()
         self._opened_at = 0.0
+        self._read_only = False
+        self._answered = False
+        """Whether the connection that it has was ever answered."""
 
     def _loops(self) -> Loops:
         return {"watch: postgresql": self._watch()}
 
     async def _watch(self) -> NoReturn:
         while True:
+            self._answered = False
             try:
                 await self._stay_in_contact()
             except AWAY as error:
+                if self._answered:
+                    # Ended perhaps by an idle session's timeout: a new one knows.
+                    await asyncio.sleep(TICK)
+                    continue
                 self._is_away(str(error) or type(error).__name__)
             except asyncpg.PostgresError as error:
                 self.dependency.is_down(str(error))
@@ -86,17 +101,22 @@ class DatabaseWatch(Background):
                 self.dependency.is_down(str(error))
             await asyncio.sleep(RETRY)
 
-    async def _stay_in_contact(self) -> NoReturn:
-        """One connection's life."""
+    async def _stay_in_contact(self) -> None:
+        """One connection's life; it ends where the server takes no writes."""
         self._breaker.suspected = False
         connecting = connect(self._database, within=GIVE_UP)
         connection = await self._patiently(connecting, patience=CONNECT)
         try:
             while True:
-                await self._patiently(connection.execute("SELECT 1"), patience=ANSWER)
+                answer = await self._patiently(connection.execute(TAKES_NO_WRITES), patience=ANSWER)
+                self._answered = True
                 self._is_back()
                 if not self.reached:
                     await self._look_at_schema(connection)
+                if answer != NO_ROW:
+                    self._is_read_only()
+                    return
+                self._takes_writes()
                 await self._wait(connection)
         finally:
             connection.terminate()
@@ -111,7 +131,6 @@ class DatabaseWatch(Background):
         if fault is not None:
             self.dependency.is_down(fault)
             return
-        self.dependency.is_up()
         self.reached = True
         log.info("ready", revision=current)
 
@@ -172,5 +191,15 @@ class DatabaseWatch(Background):
             if time.monotonic() - self._opened_at > HOPELESS:
                 breaker.epoch += 1
             breaker.open = False
+
+    def _is_read_only(self) -> None:
+        self._read_only = True
+        self.dependency.is_down("the server is read-only")
+
+    def _takes_writes(self) -> None:
+        if self._read_only:
+            # The pool's connections may still be on a server that does not.
+            self._breaker.epoch += 1
+            self._read_only = False
         if self.reached:
             self.dependency.is_up()

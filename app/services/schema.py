@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from app.core.config import Database
 from app.core.db import sync_engine
+from app.core.outages import is_outage, reason
 from app.core.revisions import read_revisions
 
 log = structlog.get_logger(__name__)
@@ -33,12 +34,11 @@ def wait_for_schema(
                 with engine.begin() as connection:
                     version = text("SELECT version_num FROM alembic_version")
                     why = revisions.fault(connection.execute(version).scalar())
-            except OperationalError as error:
-                why = f"can't reach the database: {' '.join(str(error.orig).split())}"
             except ProgrammingError:
                 why = revisions.fault(None)
             except DBAPIError as error:
-                why = " ".join(str(error.orig).split())
+                unreached = "can't reach the database: " if is_outage(error) else ""
+                why = f"{unreached}{reason(error)}"
             if why is None:
                 return True
             if why != said:

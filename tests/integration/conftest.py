@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import make_url
 
 from app.core.config import Database, Settings
+from app.core.database_url import parse, render
 from app.jobs import KindRegistry
 from app.main import create_app
 from tests.integration.listening import as_new
@@ -59,8 +59,7 @@ def make_database(server: str, test_worker: int) -> Iterator[Callable[[str], Dat
             name = f"{role}_{test_worker}"
             names.append(name)
             connection.execute(f'CREATE DATABASE "{name}"')
-            url = make_url(server).set(database=name).render_as_string(hide_password=False)
-            return Database.model_validate({"url": url})
+            return Database.model_validate({"url": render({**parse(server), "dbname": name})})
 
         yield make
         for name in names:

@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import anyio.to_thread
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, text
 
 from app.core.config import Database, Settings
+from app.core.database_url import parse, render
 from app.core.db import async_engine, sync_engine
 
 pytestmark = pytest.mark.anyio
@@ -85,11 +86,11 @@ def roles(engine: Engine) -> Iterator[tuple[str, str]]:
 async def test_a_new_connection_is_made_with_what_the_file_has_by_now(
     settings: Settings, roles: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = make_url(settings.database.url.get_secret_value())
+    options = parse(settings.database.url.get_secret_value())
     file = tmp_path / "url"
 
     def give(role: str) -> None:
-        file.write_text(url.set(username=role, password=role).render_as_string(False))
+        file.write_text(render({**options, "user": role, "password": role}))
 
     first, second = roles
     give(first)

@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import Engine
 
 from app.core.config import Settings
+from app.core.db import takes_writes
 from app.jobs import load_kinds
 from app.services import demand, tallies
 from worker.controller.metrics import Kind, LedgerMetrics, Reading
@@ -68,13 +69,17 @@ class Measure:
     def turn(self) -> None:
         try:
             with self._engine.begin() as connection:
+                writable = takes_writes(connection)
                 totals = tallies.totals(connection)
                 pools = demand.load(connection, self._pools, limit=self._limit)
+                if not writable:
+                    # The next turn looks for a server that takes writes.
+                    connection.invalidate()
         except Exception:
             self._contact.broken()
             self._metrics.unreadable()
             raise
-        self._metrics.show(Reading(totals, pools))
+        self._metrics.show(Reading(totals, pools, writable))
         self._contact.heard()
 
 

@@ -60,6 +60,8 @@ class Reading:
 
     totals: Sequence[Total]
     pools: Sequence[PoolLoad]
+    writable: bool = True
+    """Whether the server takes writes: without them the ledger is down."""
 
 
 class _Distribution:
@@ -237,7 +239,7 @@ class LedgerMetrics(Collector):
         )
         self._demand = demand(reading.pools, limit=self._demand_limit)
         self._read_at = self._clock()
-        self.dependency("postgresql", up=True)
+        self.dependency("postgresql", up=reading.writable)
 
     def unreadable(self) -> None:
         """The ledger could not be read: what it asks for is not known."""

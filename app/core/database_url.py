@@ -1,0 +1,145 @@
+"""The URL of a database: libpq reads it, and both drivers connect by what libpq has read.
+
+SQLAlchemy's own URLs differ from libpq's: they write a space as `+`, which libpq takes for a plus,
+and spell several hosts in another way for each driver.
+"""
+
+import re
+import ssl
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+# By libpq's keywords: https://www.postgresql.org/docs/current/libpq-connect.html
+Options = Mapping[str, str]
+
+FORMAT = (
+    "write it as postgresql://user:password@host:5432/database, with %40, %2F, %3A and %25 for "
+    "@ / : and % in a name or a password"
+)
+
+# SQLAlchemy's spelling, with a driver's name, is accepted and means the same.
+SCHEME = re.compile(r"postgres(ql)?(\+\w+)?://")
+
+# An option's name may be shown; anything else might be a piece of a password.
+NAME = re.compile(r"[a-z_]+")
+
+# In their places before the question mark; a URL may have them behind it as well.
+WHERE_AND_WHO = ("host", "port", "dbname", "user", "password", "passfile")
+
+# Both drivers take these; asyncpg reads them from a DSN alone.
+TLS = (
+    "sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl",
+    "ssl_min_protocol_version", "ssl_max_protocol_version",
+)  # fmt: skip
+
+# Sent to the server when a session starts.
+START_UP = ("application_name", "options")
+
+# Of the workers' and the controller's connections; asyncpg has nothing like them, nor needs it:
+# each of its statements has a timeout.
+KEEPALIVES = (
+    "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+)  # fmt: skip
+
+# Where only some values mean the same to both drivers, or leave Heavylift able to work.
+LIMITED = {
+    "target_session_attrs": ("any", "read-write", "primary"),
+    "client_encoding": ("utf8", "utf-8"),
+    "channel_binding": ("prefer", "disable"),
+    "gssencmode": ("prefer", "disable"),
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+}
+NUMBERS = ("connect_timeout", *KEEPALIVES)
+
+KNOWN = frozenset({*WHERE_AND_WHO, *TLS, *START_UP, *LIMITED, *NUMBERS})
+
+
+def parse(url: str) -> Options:
+    """Raises `ValueError`, which says what is wrong and quotes no password."""
+    scheme = SCHEME.match(url)
+    if scheme is None:
+        raise ValueError(FORMAT)
+    _refuse_unknown(_query_names(url))
+    try:
+        read = conninfo_to_dict(f"postgresql://{url[scheme.end() :]}")
+    except (psycopg.Error, UnicodeError):
+        # Its message may quote the password.
+        raise ValueError(FORMAT) from None
+    options = {name: str(value) for name, value in read.items()}
+    _refuse_unknown(options)
+    for name, values in LIMITED.items():
+        if options.get(name, values[0]).lower() not in values:
+            raise ValueError(f"{name} must be one of {', '.join(values)}")
+    for name in NUMBERS:
+        if not options.get(name, "0").isdecimal():
+            raise ValueError(f"{name} must be a whole number")
+    hosts(options)
+    return options
+
+
+def _query_names(url: str) -> list[str]:
+    # A question mark before the first @ belongs to the password.
+    _, at, rest = url.partition("@")
+    _, _, query = (rest if at else url).partition("?")
+    return [unquote(pair.partition("=")[0]) for pair in query.split("&") if pair]
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ValueError(FORMAT)
+        if name not in KNOWN:
+            raise ValueError(f"unknown option {name}; there are {', '.join(sorted(KNOWN))}")
+
+
+def hosts(options: Options) -> list[tuple[str | None, int]]:
+    """The servers in the order in which they are tried; None is the driver's default socket."""
+    names = options.get("host", "").split(",")
+    ports = options.get("port", "").split(",")
+    if len(ports) == 1:
+        ports *= len(names)
+    if len(ports) != len(names):
+        raise ValueError(f"{len(ports)} ports for {len(names)} hosts: write host:port,host:port")
+    if not all(port == "" or (port.isdecimal() and 0 < int(port) < 65536) for port in ports):
+        raise ValueError(FORMAT)
+    return [(name or None, int(port or 5432)) for name, port in zip(names, ports, strict=True)]
+
+
+def render(options: Options) -> str:
+    """A URL that `parse`, libpq and SQLAlchemy read in the same way."""
+    user, password = (quote(options.get(name, ""), safe="") for name in ("user", "password"))
+    login = f"{user}{':' if password else ''}{password}{'@' if user else ''}"
+    apart = ("user", "password", "dbname")
+    query = urlencode(
+        {name: value for name, value in options.items() if name not in apart}, quote_via=quote
+    )
+    return f"postgresql://{login}/{quote(options.get('dbname', ''), safe='')}?{query}".rstrip("?")
+
+
+def for_asyncpg(options: Options) -> dict[str, Any]:
+    """`asyncpg.connect`'s arguments, without a host and a port."""
+    tls: dict[str, Any] = {name: options[name] for name in TLS if name in options}
+    trusted: dict[str, Any] = {}
+    if tls.get("sslrootcert") == "system":
+        # libpq's word for the authorities that the system trusts; it implies the full check.
+        trusted["ssl"] = ssl.create_default_context()
+        if "sslcert" in tls:
+            trusted["ssl"].load_cert_chain(
+                tls["sslcert"], tls.get("sslkey"), tls.get("sslpassword", "")
+            )
+        tls = {}
+    return {
+        "dsn": f"postgresql://?{urlencode(tls, quote_via=quote)}",
+        "user": options.get("user"),
+        "password": options.get("password"),
+        "passfile": options.get("passfile"),
+        "database": options.get("dbname"),
+        "target_session_attrs": options.get("target_session_attrs"),
+        "server_settings": {name: options[name] for name in START_UP if name in options},
+        **trusted,
+    }

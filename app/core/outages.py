@@ -1,0 +1,98 @@
+"""What an error of PostgreSQL, or of either driver, means for the work that met it.
+
+The SQLSTATE decides where there is one. SQLAlchemy's classes do not: its `OperationalError` stands
+for a server that shuts down and for a value that is too large, and for asyncpg most errors have no
+class of their own.
+"""
+
+from enum import Enum
+
+import asyncpg
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+
+class Fault(Enum):
+    UNAVAILABLE = "unavailable"
+    """This connection can't do it: the server is down, read-only, full or starting. A new
+    connection may reach a server that can."""
+    BUSY = "busy"
+    """The server works, and gave way to another transaction or to a limit: try again."""
+    UNSTORABLE = "unstorable"
+    """A value that no server will ever take."""
+    BUG = "bug"
+    """Anything else: the statement, the schema or the driver is wrong."""
+
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; the longest prefix decides.
+BY_SQLSTATE = {
+    "08": Fault.UNAVAILABLE,  # the connection broke, or a pooler has no server for it
+    "22": Fault.UNSTORABLE,  # a value is out of range, no valid text, no valid JSON
+    "23": Fault.UNSTORABLE,  # a constraint refuses the row
+    "25006": Fault.UNAVAILABLE,  # read-only: a standby, or a primary that was fenced
+    "25P03": Fault.UNAVAILABLE,  # the session idled in a transaction, and was ended
+    "25P04": Fault.UNAVAILABLE,  # the transaction took too long, and its session was ended
+    "28": Fault.UNAVAILABLE,  # a password that changes, a role that is not there yet
+    "3D": Fault.UNAVAILABLE,  # the database is not there: it is being restored
+    "40": Fault.BUSY,  # a deadlock, or a serialization failure
+    "53": Fault.UNAVAILABLE,  # out of disk, memory or connections
+    "54": Fault.UNSTORABLE,  # a program limit: too large, too deep
+    "55000": Fault.UNAVAILABLE,  # the database accepts no connections
+    "55006": Fault.BUSY,  # the object is in use
+    "55P03": Fault.BUSY,  # a lock was not available in time
+    "57": Fault.UNAVAILABLE,  # shutdown, crash, start, an idle session that was ended
+    "57014": Fault.BUSY,  # cancelled: by a timeout, or by a person
+    "58": Fault.UNAVAILABLE,  # the server's disk or operating system failed
+}
+
+# Without a SQLSTATE: a value that the driver can't even send.
+UNSENDABLE = (psycopg.DataError, UnicodeError)
+
+# Without a SQLSTATE: no connection, or one that is of no use any more.
+DISCONNECTED = (
+    OSError,
+    PoolTimeout,
+    asyncpg.InternalClientError,
+    asyncpg.exceptions.ClientConfigurationError,
+    psycopg.OperationalError,
+)
+# These are misuse of the driver, unless they say that the connection is closed.
+MISUSE = (asyncpg.InterfaceError, psycopg.InterfaceError)
+
+
+def _cause(error: DBAPIError) -> BaseException:
+    """The driver's own error: SQLAlchemy puts one of its own in front of asyncpg's."""
+    wrapped = error.orig or error
+    return wrapped if isinstance(wrapped, psycopg.Error) else wrapped.__cause__ or wrapped
+
+
+def sqlstate(error: BaseException) -> str | None:
+    state: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return state
+
+
+def fault(error: BaseException) -> Fault:
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return Fault.UNAVAILABLE
+        error = _cause(error)
+    state = sqlstate(error)
+    if state is not None:
+        prefixes = (state[:length] for length in (5, 2))
+        return next((BY_SQLSTATE[p] for p in prefixes if p in BY_SQLSTATE), Fault.BUG)
+    if isinstance(error, UNSENDABLE):
+        return Fault.UNSTORABLE
+    closed = isinstance(error, MISUSE) and "closed" in str(error)
+    return Fault.UNAVAILABLE if closed or isinstance(error, DISCONNECTED) else Fault.BUG
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the same work may succeed later, on this server or on another."""
+    return fault(error) in (Fault.UNAVAILABLE, Fault.BUSY)
+
+
+def reason(error: BaseException) -> str:
+    """One line that says what the server, or the driver, said."""
+    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return " ".join(str(said).split()) or type(said).__name__
