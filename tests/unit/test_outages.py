@@ -34,7 +34,7 @@ def by_psycopg(state: str) -> DBAPIError:
 
 def by_asyncpg(error: BaseException) -> DBAPIError:
     """As SQLAlchemy hands it on: behind an error of its own."""
-    dbapi = AsyncAdapt_asyncpg_dbapi(asyncpg)
+    dbapi = AsyncAdapt_asyncpg_dbapi(asyncpg)  # type: ignore[no-untyped-call]
     kinds = dbapi._asyncpg_error_translate
     kind = next(kinds[base] for base in type(error).__mro__ if base in kinds)
     translated = kind(str(error), error)
