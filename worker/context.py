@@ -1,23 +1,24 @@
 """The `JobContext` of a running attempt."""
 
 import hashlib
+import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 from uuid import UUID, uuid4
 
 import obstore
 import structlog
 from obstore.store import ObjectStore
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.text import storable
 from app.jobs import FileId, JobCancelled, JobContext, JobTimedOut, LeaseLost, RetryableJobError
@@ -27,6 +28,7 @@ from app.services import ledger
 from worker.announce import Announcer
 from worker.persist import persist
 from worker.slots import Order, Slots
+from worker.surroundings import Surroundings
 
 log = structlog.get_logger()
 
@@ -65,6 +67,7 @@ class Attempt(JobContext):
         scratch: Path,
         threads: int,
         pending_ttl: timedelta,
+        surroundings: Surroundings,
     ) -> None:
         self.claim = claim
         self._engine = engine
@@ -76,6 +79,8 @@ class Attempt(JobContext):
         self._scratch = scratch
         self._threads = threads
         self._pending_ttl = pending_ttl
+        self._surroundings = surroundings
+        self._process = os.getpid()
         self._cancelled = False
         self._lost = False
         self._latest: tuple[float, str] | None = None
@@ -102,14 +107,29 @@ class Attempt(JobContext):
         return self._threads
 
     def __enter__(self) -> Self:
+        self._surroundings.attempt_begins()
         self._scratch.mkdir(parents=True)
         self._writer.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if os.getpid() != self._process:
+            _end_fork(error)
         self._over.set()
         self._news.set()
+        # First, since a process may still write to the scratch folder.
+        self._surroundings.attempt_ended()
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _only_in_its_process(self) -> None:
+        """The ledger's connection and the store's threads do not survive a fork."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "a process that the job has started can't use the job's context, but for check(): "
+                "return what it has found to the job's function"
+            )
 
     def check(self) -> None:
         order = self._slots.order_for(self._slot, self._number)
@@ -121,6 +141,7 @@ class Attempt(JobContext):
             raise JobCancelled
 
     def progress(self, fraction: float, message: str = "") -> None:
+        self._only_in_its_process()
         self.check()
         self._latest = (min(max(fraction, 0.0), 1.0), storable(message)[:500])
         self._news.set()
@@ -133,34 +154,40 @@ class Attempt(JobContext):
                 return
             fraction, message = self._latest
             try:
-                with self._engine.begin() as connection:
-                    written = ledger.progress(
-                        connection, self.id, self.attempt, fraction=fraction, message=message
-                    )
-            except SQLAlchemyError as error:
+                self._report(fraction, message)
+            except Exception as error:
                 # The job goes on; the next report, or the result, will get through.
                 log.warning("progress not written", error=str(error).partition("\n")[0])
                 self._over.wait(1)
                 self._news.set()
                 continue
-            if written is None:
-                self._lost = True
+            if self._lost:
                 return
-            seq, cancelled = written
-            self._cancelled = self._cancelled or cancelled
-            self._announcer.event(
-                JobEvent(
-                    job_id=self.id,
-                    seq=seq,
-                    state=JobState.RUNNING,
-                    attempt=self.attempt,
-                    progress=fraction,
-                    message=message,
-                )
-            )
             self._over.wait(PROGRESS_INTERVAL)
 
+    def _report(self, fraction: float, message: str) -> None:
+        with self._engine.begin() as connection:
+            written = ledger.progress(
+                connection, self.id, self.attempt, fraction=fraction, message=message
+            )
+        if written is None:
+            self._lost = True
+            return
+        seq, cancelled = written
+        self._cancelled = self._cancelled or cancelled
+        self._announcer.event(
+            JobEvent(
+                job_id=self.id,
+                seq=seq,
+                state=JobState.RUNNING,
+                attempt=self.attempt,
+                progress=fraction,
+                message=message,
+            )
+        )
+
     def input(self, file: FileId) -> Path:
+        self._only_in_its_process()
         self.check()
         parameters = {"file_id": file, "owner_id": self.claim.owner_id, "job_id": self.id}
         key = persist(
@@ -178,6 +205,7 @@ class Attempt(JobContext):
         return path
 
     def output(self, path: Path, *, name: str, content_type: str) -> FileId:
+        self._only_in_its_process()
         self.check()
         with path.open("rb") as local:
             sha256 = hashlib.file_digest(local, "sha256").digest()
@@ -207,6 +235,7 @@ class Attempt(JobContext):
 
     @contextmanager
     def effect(self) -> Iterator[None]:
+        self._only_in_its_process()
         deadline = time.monotonic() + 2 * ledger.LEASE.total_seconds()
         while True:
             self.check()
@@ -224,3 +253,20 @@ class Attempt(JobContext):
         """When this attempt began, in monotonic seconds."""
         assignment = self._slots.read(self._slot)
         return assignment.started if assignment is not None else 0.0
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """End a process that the job has forked, at the end of the job's function.
+
+    What follows is its parent's to do: to write the outcome, and to take the next job.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        log.error("a process that the job has forked raised", exc_info=error)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)

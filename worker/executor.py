@@ -1,5 +1,6 @@
 """A child's work: claim, run, and a finish that is fenced by the attempt."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -41,6 +42,7 @@ from worker.context import Attempt
 from worker.identity import Identity
 from worker.persist import persist
 from worker.slots import Slots
+from worker.surroundings import Surroundings
 
 log = structlog.get_logger()
 
@@ -69,12 +71,27 @@ class Executor:
         # What a killed predecessor left of its attempt.
         shutil.rmtree(self._scratch, ignore_errors=True)
         slots.enter(slot)
+        # A job that forks has a copy of the ledger's connection, whose server knows of one client.
+        os.register_at_fork(after_in_child=self._forget_connections)
 
     @cached_property
     def _engine(self) -> Engine:
         engine = sync_engine(self._settings.database)
         trace_statements(engine)
         return engine
+
+    def _forget_connections(self) -> None:
+        if "_engine" in self.__dict__:
+            self._engine.dispose(close=False)
+
+    @cached_property
+    def _surroundings(self) -> Surroundings:
+        return Surroundings()
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether a job has left this process in a state that the next one must not meet."""
+        return self._surroundings.spoilt
 
     @cached_property
     def _store(self) -> ObjectStore:
@@ -154,6 +171,7 @@ class Executor:
             scratch=self._scratch / f"{job_id}-{attempt}",
             threads=self._settings.worker.threads_per_slot,
             pending_ttl=timedelta(seconds=self._settings.files.pending_ttl),
+            surroundings=self._surroundings,
         )
         try:
             with context:

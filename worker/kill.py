@@ -1,32 +1,16 @@
-"""Kills a child for the job that it does, and never for the one that it does next."""
+"""Kills a child for the job that it does, with all that the job has started, and never for the job
+that it does next."""
 
 import time
+from contextlib import suppress
 
 import psutil
 
+from worker.processes import GONE, descendants, is_tracker
 from worker.slots import Assignment, Slots
 
 # A child in the kernel stops when it leaves it; past this (seconds) the caller tries again later.
 STOP_WITHIN = 1.0
-
-GONE = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() not in GONE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def own_memory(pid: int) -> int:
-    """Resident bytes that are the process's own, less what files back and others may share."""
-    try:
-        memory = psutil.Process(pid).memory_info()
-    except psutil.NoSuchProcess:
-        return 0
-    resident: int = memory.rss
-    return resident - getattr(memory, "shared", 0)
 
 
 def kill(slots: Slots, assignment: Assignment) -> bool:
@@ -44,7 +28,11 @@ def kill(slots: Slots, assignment: Assignment) -> bool:
                 break
             time.sleep(0.0005)
         if status == psutil.STATUS_STOPPED and slots.read(assignment.slot) == assignment:
-            child.kill()
+            family = [child, *descendants(child.pid)]
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    if not is_tracker(process):
+                        process.kill()
             return True
         child.resume()
     except psutil.NoSuchProcess:

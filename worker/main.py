@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import multiprocessing.process
 import os
 import shutil
 import signal
@@ -10,8 +11,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version as installed_version
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -37,6 +39,8 @@ from worker.identity import Identity
 from worker.memory import container_limit, share
 from worker.metrics import WorkerMetrics
 from worker.parent import Parent
+from worker.processes import become_subreaper
+from worker.reaper import Reaper
 from worker.slots import Slots
 from worker.threads import limit_threads
 
@@ -63,17 +67,30 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def head_a_family(main: BaseProcess) -> None:
+    """Let jobs start processes, which are told from others by their group: see `Reaper`.
+
+    `main` is the standard library's process of the parent. billiard puts its own into that place:
+    one that may start no processes, since they would outlive it, and whose key can't be sent to
+    them.
+    """
+    become_subreaper()
+    os.setpgid(0, 0)
+    multiprocessing.process._current_process = main  # type: ignore[attr-defined]
+
+
 def retire(executor: Executor, *, after: int | None) -> None:
-    """End this child for a new one once it has begun that many attempts, the last one done.
+    """End this child for a new one once it has begun that many attempts, or a job has spoilt it.
 
     Celery is not told that the job is: a child that has said so is sent the next message, which
     then is lost with it. With Celery's own limit, of one task a child, a third of all messages
     were, and each waited for a redispatch.
     """
-    if executor.attempts != after:
+    if executor.attempts != after and not executor.spoilt:
         return
     signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_RECYCLE)
-    sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
     os._exit(EX_RECYCLE)
 
 
@@ -135,6 +152,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     celery = create_celery(settings, queues)
     executor: Executor | None = None
     pid = os.getpid()
+    main_process = multiprocessing.process.current_process()
     # The parent's: a killed child can't remove its own.
     scratch = Path(tempfile.mkdtemp(prefix="heavylift-", dir=settings.worker.scratch))
 
@@ -144,6 +162,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     parent = Parent(settings, identity, slots, memory_per_slot=memory)
     metrics = WorkerMetrics(pool, slots, parent)
     watch_broker(celery, metrics.broker)
+    reaper = Reaper(slots)
 
     def logging_is_ours(**_: Any) -> None:
         """Connecting to this signal is what keeps Celery from setting up logging."""
@@ -163,6 +182,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
             listener.close()
         slot = current_process().index
         executor = Executor(settings, identity, slots, slot=slot, scratch=scratch)
+        head_a_family(main_process)
 
     def child_leaves(exitcode: int, **_: Any) -> None:
         stop_tracing()
@@ -179,6 +199,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
             database_connections=1 + concurrency,
         )
         parent.start()
+        reaper.start()
         # Celery collects garbage before each fork, and children write to what they look through:
         # what is here by now stays (measured: three quarters of the cost of a new child).
         gc.freeze()
@@ -229,5 +250,6 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
             work(worker, settings, parent)
             stop_tracing()
     finally:
+        reaper.close()
         shutil.rmtree(scratch, ignore_errors=True)
     return int(worker.exitcode or 0)

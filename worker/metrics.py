@@ -6,8 +6,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from worker.kill import alive, own_memory
 from worker.parent import Parent
+from worker.processes import alive, family_memory
 from worker.slots import Slots
 
 
@@ -53,12 +53,14 @@ class WorkerMetrics(Collector):
     def _memory(self) -> Metric:
         family = GaugeMetricFamily(
             "heavylift_worker_child_memory_bytes",
-            "Resident memory of a slot's child that is its own.",
+            "Resident memory of a slot's child and of the processes that its job has started.",
             labels=["pool", "slot"],
         )
         for slot in range(self._slots.count):
             child = self._slots.child(slot)
-            family.add_metric([self._pool, str(slot)], own_memory(child) if child else 0)
+            limit = self._parent.memory_per_slot
+            memory = family_memory(child, limit=limit) if child else 0
+            family.add_metric([self._pool, str(slot)], memory)
         return family
 
     def _restarts(self) -> Metric:

@@ -22,13 +22,15 @@ from app.core.config import Settings
 from app.core.db import sync_engine
 from app.core.outages import Fault, fault, is_outage, reason
 from app.core.telemetry import exporting, trace_of
+from app.core.threads import kept
 from app.services import ledger
 from app.services.ledger import LEASE, Change, Lease, Origin, Retention
 from worker import tracing
 from worker.announce import Announcer
 from worker.executor import timeout_detail
 from worker.identity import Identity
-from worker.kill import alive, kill, own_memory
+from worker.kill import kill
+from worker.processes import alive, family_memory
 from worker.restarts import Restarts
 from worker.slots import Assignment, Order, Slots
 
@@ -136,8 +138,12 @@ class Parent:
         # The watch's own: what each slot was seen doing, and since when it was told to stop.
         self._seen: dict[int, Assignment] = {}
         self._ordered: dict[Assignment, float] = {}
-        self._watching = threading.Thread(target=self._watch, name="watch", daemon=True)
-        self._writing = threading.Thread(target=self._scribe, name="scribe", daemon=True)
+        self._watching = threading.Thread(
+            target=kept(self._watch, self._unwatched), name="watch", daemon=True
+        )
+        self._writing = threading.Thread(
+            target=kept(self._scribe, self._stopped), name="scribe", daemon=True
+        )
 
     # --- called by the signals' threads
 
@@ -178,7 +184,7 @@ class Parent:
             return "draining"
         if self._beaten is None:
             return self._waiting or "not registered with the ledger yet"
-        return None
+        return self.wedged()
 
     def wait(self, why: str) -> None:
         """It has not started yet, for this reason."""
@@ -234,7 +240,7 @@ class Parent:
             self._looked = time.monotonic()
             try:
                 self._look()
-            except Exception:
+            except BaseException:
                 # One child's trouble (it vanished between two looks, say) is no reason to leave
                 # the others unwatched.
                 log.exception("watch")
@@ -261,7 +267,7 @@ class Parent:
         if now >= self._drain_deadline:
             self._kill(assignment, Reason.RELEASED)
             return
-        memory = own_memory(assignment.pid)
+        memory = family_memory(assignment.pid, limit=self._memory_per_slot)
         if memory > self._memory_per_slot:
             detail = f"it took {memory >> 20} MiB and may take {self._memory_per_slot >> 20}"
             self._kill(assignment, Reason.OUT_OF_MEMORY, detail)
@@ -308,7 +314,7 @@ class Parent:
                     self._beat()
                 self._write_endings()
                 delay = RETRY[0]
-            except Exception as error:
+            except BaseException as error:
                 # Whatever it was: a worker whose parent no longer beats loses every job it takes.
                 if is_outage(error):
                     log.warning(

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+import psutil
+
 from app.core.mendable import Mendable
 
 PR_SET_PDEATHSIG = 1
@@ -107,14 +109,17 @@ class ChildProcess:
         return self._process.poll()
 
     def wait(self) -> int:
-        """Wait until it has ended, and end what it left running in its session's first group."""
+        """Wait until it has ended, and end what it left running in its session."""
         code = self._process.wait()
         self._ended()
         return code
 
     def _ended(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        # A worker's children lead process groups of their own.
+        for pid in psutil.pids():
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getsid(pid) == self.pid:
+                    os.kill(pid, signal.SIGKILL)
         if self._reader is not None:
             self._reader.join(1)
 

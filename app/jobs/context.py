@@ -11,7 +11,14 @@ from app.jobs.files import FileId
 class JobContext(Protocol):
     """Handed to a kind's function with its specification; valid until that function returns.
 
-    Its methods are for the thread that the function was called in.
+    Its methods are for the thread that the function was called in, and for its process: in one that
+    the function has forked, only `check` can be called.
+
+    The function may start processes (`subprocess`, `multiprocessing`, `concurrent.futures`, with
+    any start method): they count in the job's memory, and they are killed when the attempt ends,
+    however it ends. It may fork as well: what it has forked exits where the function would return.
+    Signal handlers, timers, limits, the current folder, the umask, the environment and the standard
+    streams are put back after each attempt.
 
     Every method raises `JobInterrupted` (`JobCancelled`, `LeaseLost`) when the attempt is over.
     """

@@ -104,3 +104,37 @@ def write(spec: Nap, job: JobContext) -> Written:
     time.sleep(spec.seconds)
     note(spec, job, "end")
     return Written(file=file, attempt=job.attempt)
+
+
+class Program(JobOptions):
+    seconds: float = 0
+    code: str
+    """Python, which finds the job's context as `job` and leaves what it has found in `found`."""
+
+
+class Found(JobOptions):
+    found: str
+    pid: int
+
+
+def run_program(spec: Program, job: JobContext) -> Found:
+    names: dict[str, object] = {"job": job, "found": None}
+    exec(spec.code, names)
+    return Found(found=repr(names["found"]), pid=os.getpid())
+
+
+@job_kind("test.program", pool="cpu", timeout=60, max_tries=1)
+def program(spec: Program, job: JobContext) -> Found:
+    """Do anything that a function may do."""
+    return run_program(spec, job)
+
+
+@job_kind("test.brief_program", pool="cpu", timeout=2, max_tries=1)
+def brief_program(spec: Program, job: JobContext) -> Found:
+    """Do it in two seconds, or be killed."""
+    return run_program(spec, job)
+
+
+def square(number: int) -> int:
+    """For processes that a job has started: they import it from here."""
+    return number * number

@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from tests.children import Child
-from worker.kill import alive, kill, own_memory
+from worker.kill import kill
+from worker.processes import alive, own_memory
 from worker.slots import Order, Slots
 
 

@@ -1,0 +1,96 @@
+"""Processes below a child: what its job has started, and what those have started in turn.
+
+A child adopts its descendants when their own parents end, however they have cut themselves loose
+(`setsid`, a double fork), and the worker's parent adopts those of a child that has ended:
+both are subreapers (prctl(2)). Only Linux has these; elsewhere such a process gets away.
+"""
+
+import ctypes
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+PR_SET_CHILD_SUBREAPER = 36
+
+GONE = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
+
+# What `multiprocessing` starts to free shared memory, which outlives processes, once all that used
+# it are gone: it ends by itself then.
+TRACKER = "multiprocessing.resource_tracker"
+
+
+def become_subreaper() -> None:
+    """Adopt the descendants of this process whose parents end."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in GONE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_tracker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any(TRACKER in argument for argument in process.cmdline())
+    return False
+
+
+def children(pid: int) -> list[int]:
+    """The process's own children, zombies too; none of a process that is gone."""
+    found: list[int] = []
+    try:
+        # Unlike psutil's, this does not read what all processes of the machine say of themselves.
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(ProcessLookupError):
+                found += map(int, (task / "children").read_text().split())
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        # The process or one of its threads has ended, or the kernel has no such files.
+        with suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(pid).children()]
+    return found
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for child in children(pid):
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(child))
+        found += descendants(child)
+    return found
+
+
+def own_memory(pid: int) -> int:
+    """Resident bytes that are the process's own, less what files back and others may share."""
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    resident: int = memory.rss
+    return resident - getattr(memory, "shared", 0)
+
+
+def _proportional_memory(pid: int) -> int:
+    """As `own_memory`, with each page divided by the number of processes that share it."""
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                return int(line.split()[1]) << 10
+    return own_memory(pid)
+
+
+def family_memory(pid: int, *, limit: int) -> int:
+    """Own memory of a process and its descendants, in bytes; exact where it exceeds the limit.
+
+    What a process shares with those that it forked is counted once for each of them at first:
+    to tell it apart, the kernel walks through all their pages.
+    """
+    family = [pid, *(process.pid for process in descendants(pid))]
+    memory = sum(map(own_memory, family))
+    if len(family) == 1 or memory <= limit:
+        return memory
+    return sum(map(_proportional_memory, family))

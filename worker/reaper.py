@@ -1,0 +1,92 @@
+"""Ends what a job has left running after its child has ended, and reaps it."""
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import psutil
+import structlog
+
+from app.core.threads import kept
+from worker.processes import GONE, become_subreaper, children, is_tracker
+from worker.slots import Slots
+
+log = structlog.get_logger()
+
+# Seconds between two looks.
+EVERY = 0.25
+
+# Seconds that a tracker of shared memory has to free it.
+PATIENCE = 2.0
+
+
+class Reaper:
+    """The parent's. Each child leads a process group of its own, and stands in its slot by then.
+
+    So what belongs to another group and to no slot is an orphan, which has come to this process
+    from a child that is gone, or, where this is PID 1, from anywhere in the container. A child in
+    its first moments still belongs to the parent's group; those that are Celery's to wait for, the
+    zombies of children too, are left to it.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._trackers: dict[psutil.Process, float] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=kept(self._run, self._stopped), name="reaper", daemon=True
+        )
+
+    def start(self) -> None:
+        # Elsewhere no orphan comes here.
+        if sys.platform == "linux":
+            become_subreaper()
+            self._thread.start()
+
+    def close(self) -> None:
+        """End all that is left; the children are gone by now."""
+        self._stopped.set()
+        if self._thread.ident is None:
+            return
+        self._thread.join(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while self._look() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(EVERY):
+            self._look()
+
+    def _look(self) -> int:
+        """Returns how many orphans there were."""
+        orphans = self._orphans()
+        self._trackers = {known: at for known, at in self._trackers.items() if known in orphans}
+        for orphan in orphans:
+            with suppress(psutil.NoSuchProcess, ChildProcessError):
+                if orphan.status() in GONE:
+                    os.waitpid(orphan.pid, os.WNOHANG)
+                elif not self._is_waited_for(orphan):
+                    log.warning("orphan killed", pid=orphan.pid, name=orphan.name())
+                    orphan.kill()
+        return len(orphans)
+
+    def _is_waited_for(self, orphan: psutil.Process) -> bool:
+        if not is_tracker(orphan):
+            return False
+        now = time.monotonic()
+        return now - self._trackers.setdefault(orphan, now) < PATIENCE
+
+    def _orphans(self) -> list[psutil.Process]:
+        group = os.getpgrp()
+        orphans = []
+        # In this order: a child enters its slot before it leaves the group.
+        for pid in children(os.getpid()):
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getpgid(pid) != group and not self._is_child(pid):
+                    orphans.append(psutil.Process(pid))
+        return orphans
+
+    def _is_child(self, pid: int) -> bool:
+        return any(self._slots.child(slot) == pid for slot in range(self._slots.count))

@@ -1,0 +1,168 @@
+"""What a job may change of the process that it runs in, and the next job, of another owner perhaps,
+must not meet: put back as it was, or the process is replaced."""
+
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import structlog
+
+from worker.processes import is_tracker
+
+log = structlog.get_logger()
+
+LIMITS = tuple(
+    sorted(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
+)
+TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+
+STREAMS = ("stdin", "stdout", "stderr")
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _folder() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        # It was removed.
+        return None
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _own_processes() -> set[psutil.Process]:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        # One call, where reading of all processes takes milliseconds.
+        return set()
+    return set(psutil.Process().children(recursive=True))
+
+
+class Surroundings:
+    """Of one child. Make it right before its first job: Celery sets signals up as it starts.
+
+    `spoilt` says that a job has left something that can't be put back: a process or a thread that
+    ran on, or a limit that only root may raise. The child then takes no further job.
+    """
+
+    def __init__(self) -> None:
+        self.spoilt = False
+        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._limits = {limit: resource.getrlimit(limit) for limit in LIMITS}
+        self._umask = _umask()
+        self._folder = _folder()
+        self._environment = dict(os.environ)
+        self._streams = {name: getattr(sys, name) for name in STREAMS}
+        # Copies with numbers of their own, which no program that a job starts inherits.
+        self._descriptors = {n: os.dup(n) for n in range(3) if _identity(n) is not None}
+        self._threads: set[threading.Thread] = set()
+        self._processes: set[psutil.Process] = set()
+
+    def attempt_begins(self) -> None:
+        self._threads = set(threading.enumerate())
+        self._processes = _own_processes()
+
+    def attempt_ended(self) -> None:
+        """End what the job has left running and put back what it has changed. Raises nothing."""
+        for step in (
+            self._end_processes,
+            self._look_at_threads,
+            self._stop_timers,
+            self._put_back_signals,
+            self._put_back_limits,
+            self._put_back_files,
+            self._put_back_streams,
+        ):
+            try:
+                step()
+            except Exception as error:
+                self._spoil("could not be put back", error=repr(error))
+
+    def _spoil(self, what: str, **details: object) -> None:
+        self.spoilt = True
+        log.warning("the job's process is replaced", reason=what, **details)
+
+    def _end_processes(self) -> None:
+        killed: set[psutil.Process] = set()
+        while left := _own_processes() - self._processes:
+            self.spoilt = True
+            to_kill = [process for process in left if not is_tracker(process)]
+            if not to_kill:
+                # It frees what the job has left in shared memory once this process has ended.
+                break
+            for process in to_kill:
+                with suppress(psutil.NoSuchProcess):
+                    if process not in killed and process.status() != psutil.STATUS_ZOMBIE:
+                        killed.add(process)
+                        process.kill()
+            # Of those that are no children of this process the parents wait, or they come here.
+            for process in to_kill:
+                with suppress(ChildProcessError):
+                    os.waitpid(process.pid, 0)
+        if killed:
+            self._spoil("processes ran on", pids=sorted(process.pid for process in killed))
+
+    def _look_at_threads(self) -> None:
+        left = [
+            thread.name
+            for thread in set(threading.enumerate()) - self._threads
+            if not thread.daemon and thread.is_alive()
+        ]
+        if left:
+            self._spoil("threads ran on", threads=sorted(left))
+
+    def _stop_timers(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        for timer in TIMERS:
+            signal.setitimer(timer, 0)
+
+    def _put_back_signals(self) -> None:
+        for number, handler in self._handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def _put_back_limits(self) -> None:
+        for limit, before in self._limits.items():
+            if resource.getrlimit(limit) != before:
+                resource.setrlimit(limit, before)
+
+    def _put_back_files(self) -> None:
+        os.umask(self._umask)
+        if self._folder is not None and _folder() != self._folder:
+            os.chdir(self._folder)
+        if os.environ != self._environment:
+            for name in os.environ.keys() - self._environment.keys():
+                del os.environ[name]
+            os.environ.update(self._environment)
+
+    def _put_back_streams(self) -> None:
+        for number, copy in self._descriptors.items():
+            if _identity(number) != _identity(copy):
+                os.dup2(copy, number, inheritable=True)
+        for name, stream in self._streams.items():
+            if getattr(sys, name) is not stream:
+                setattr(sys, name, stream)
+            if stream is not None and stream.closed:
+                self._spoil("a standard stream was closed", stream=name)
