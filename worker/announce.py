@@ -35,7 +35,8 @@ class Announcer:
             return
         try:
             self._redis.publish(channel, message)
-        except (redis.RedisError, OSError) as error:
+        except Exception as error:
+            # Whatever it was: what it tells of has been written, and nothing may undo that.
             self._broken_until = time.monotonic() + BREAK
             log.warning("redis is away, watchers and controllers poll", error=str(error))
 

@@ -41,4 +41,4 @@ def controller() -> None:
     configure_logging(settings.log)
     keep_streams()
     log_crashes()
-    run_controller(settings)
+    raise typer.Exit(run_controller(settings))

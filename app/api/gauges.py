@@ -88,7 +88,7 @@ class Sampler(Background):
         self._timeouts = 0
 
     def _loops(self) -> Loops:
-        return {"gauges": self._sample_for_ever()}
+        return {"gauges": self._sample_for_ever}
 
     async def _sample_for_ever(self) -> NoReturn:
         loop = asyncio.get_running_loop()

@@ -39,7 +39,8 @@ def console_log(console: Console) -> Sink:
             return
         style = "bold yellow" if name == SUPERVISOR else STYLES.get(name, "white")
         text = Text.assemble((f"{name:<{NAME_WIDTH}} | ", style), Text.from_ansi(line))
-        with lock:
+        # A terminal that is gone stops nothing; rich would exit where it finds a broken pipe.
+        with lock, suppress(OSError, SystemExit):
             console.print(text, soft_wrap=True)
 
     return write
@@ -155,8 +156,7 @@ def up(
     log = console_log(Console(highlight=False))
 
     def say(line: str) -> None:
-        with suppress(OSError):  # a terminal that is gone stops nothing
-            log(SUPERVISOR, line)
+        log(SUPERVISOR, line)
 
     with working_folder(data) as folder:
         stack = Stack(

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Self
 from wsgiref.simple_server import WSGIRequestHandler
 
@@ -17,6 +17,7 @@ from typing_extensions import override
 from app.core.config import ConfigurationError, Signals
 from app.core.logging import dropped_lines
 from app.core.sockets import listen
+from app.core.threads import kept
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -120,11 +121,9 @@ class SignalServer:
         self._pages = {"/metrics": make_wsgi_app(registry), **(pages or {})}
         self._server = _Server(listener)
         self._server.set_app(self._serve)
+        self._closing = Event()
         self._thread = Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.2},
-            daemon=True,
-            name="signals",
+            target=kept(self._serve_for_ever, self._closing), daemon=True, name="signals"
         )
 
     @property
@@ -137,7 +136,11 @@ class SignalServer:
         log.info("signals", host=host, port=self.port, paths=sorted(self._pages))
         return self
 
+    def _serve_for_ever(self) -> None:
+        self._server.serve_forever(poll_interval=0.2)
+
     def close(self) -> None:
+        self._closing.set()
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()

@@ -1,9 +1,17 @@
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NoReturn, Self
 
-Loops = Mapping[str, Coroutine[Any, Any, NoReturn]]
+import structlog
+
+log = structlog.get_logger(__name__)
+
+Loop = Callable[[], Coroutine[Any, Any, NoReturn]]
+Loops = Mapping[str, Loop]
+
+# Seconds until a loop that has ended begins again.
+AGAIN = 1.0
 
 # Seconds until a task that did not hear is asked again.
 PATIENCE = 0.1
@@ -21,6 +29,21 @@ async def stop(task: asyncio.Task[Any]) -> None:
         await asyncio.wait([task], timeout=PATIENCE)
 
 
+async def _kept(name: str, loop: Loop) -> NoReturn:
+    """Begin it again whatever it raises, a cancellation that is not this task's own included."""
+    while True:
+        try:
+            await loop()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            log.critical("loop ended, it begins again", loop=name, exc_info=error)
+        await asyncio.sleep(AGAIN)
+
+
 class Background(ABC):
     """Loops that run for as long as it is entered, each in a task of its own."""
 
@@ -32,7 +55,10 @@ class Background(ABC):
         """By their names."""
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(loop, name=name) for name, loop in self._loops().items()]
+        self._tasks = [
+            asyncio.create_task(_kept(name, loop), name=name)
+            for name, loop in self._loops().items()
+        ]
         return self
 
     async def __aexit__(self, *raised: object) -> None:

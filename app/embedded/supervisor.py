@@ -6,6 +6,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Protocol
 
+from app.core.threads import kept
 from app.embedded.process import ChildProcess, EmbeddedError
 
 # Seconds before the next start: doubled each time, from the first again after a good run.
@@ -58,7 +59,7 @@ class Supervised:
         """The first start's errors are the caller's."""
         self._stopping.clear()
         self._service.start()
-        self._watch = Thread(target=self._keep_running, daemon=True)
+        self._watch = Thread(target=kept(self._keep_running, self._stopping), daemon=True)
         self._watch.start()
 
     def _keep_running(self) -> None:

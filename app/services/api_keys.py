@@ -119,7 +119,7 @@ class ApiKeyUses(Background):
         self._something = asyncio.Event()
 
     def _loops(self) -> Loops:
-        return {"uses of API keys": self._write_for_ever()}
+        return {"uses of API keys": self._write_for_ever}
 
     def note(self, api_key_id: UUID) -> None:
         self._used.add(api_key_id)

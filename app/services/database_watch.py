@@ -80,7 +80,7 @@ class DatabaseWatch(Background):
         """Whether the connection that it has was ever answered."""
 
     def _loops(self) -> Loops:
-        return {"watch: postgresql": self._watch()}
+        return {"watch: postgresql": self._watch}
 
     async def _watch(self) -> NoReturn:
         while True:

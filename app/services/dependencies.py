@@ -74,7 +74,7 @@ class DependencyWatch(Background):
         return Dependencies.model_validate({one.name: one.health for one in self.all})
 
     def _loops(self) -> Loops:
-        return {"watch: redis": self._watch_redis(), "watch: storage": self._watch_storage()}
+        return {"watch: redis": self._watch_redis, "watch: storage": self._watch_storage}
 
     async def _watch_redis(self) -> NoReturn:
         """It has a connection already, which is used every few seconds."""

@@ -53,7 +53,7 @@ class DispatchHint(Background):
         self._something = asyncio.Event()
 
     def _loops(self) -> Loops:
-        return {"dispatch hint": self._tell_for_ever()}
+        return {"dispatch hint": self._tell_for_ever}
 
     def pool(self, name: str) -> None:
         """The pool's backlog has grown; hints that wait for Redis coalesce."""

@@ -9,10 +9,10 @@ kept, and each watcher takes it when it is ready to.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 from uuid import UUID
 
 import structlog
@@ -160,7 +160,7 @@ class EventHub(Background):
 
     def _loops(self) -> Loops:
         loops = (self._read_for_ever, self._listen_for_ever, self._subscribe_for_ever)
-        return {f"events: {loop.__name__}": _unfailing(loop) for loop in loops}
+        return {f"events: {loop.__name__}": loop for loop in loops}
 
     async def __aexit__(self, *raised: object) -> None:
         self.close()
@@ -370,13 +370,3 @@ class EventHub(Background):
             return
         if (job := self._jobs.get(event.job_id)) is not None:
             job.offer(event)
-
-
-async def _unfailing(loop: Callable[[], Coroutine[Any, Any, NoReturn]]) -> NoReturn:
-    """Run it again whatever it raises: a stream must not starve for an error of ours."""
-    while True:
-        try:
-            await loop()
-        except Exception:
-            log.exception("events interrupted")
-            await asyncio.sleep(MAX_BACKOFF)

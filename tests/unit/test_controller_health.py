@@ -7,6 +7,7 @@ import pytest
 
 from worker.controller.health import PATIENCE, SILENT, Health
 from worker.controller.loop import Loop
+from worker.controller.main import look_after
 from worker.controller.rescue import Contact
 
 
@@ -70,7 +71,7 @@ def test_a_loop_that_is_stuck_while_the_database_answers_is_dead(
     hear(contact, clock, health, PATIENCE - 9)
     assert health.livez() is None, "it may have answered only just now"
     hear(contact, clock, health, 15)
-    assert health.livez() == "dispatch is stuck in a turn for 10000 s"
+    assert health.livez() == health.readyz() == "dispatch is stuck in a turn for 10000 s"
 
 
 def test_an_outage_of_any_length_kills_nobody(
@@ -109,7 +110,8 @@ def test_a_loop_whose_turns_are_long_has_no_limit(contact: Contact, clock: Clock
     loop.stop()
     released.set()
     loop.join(10)
-    assert health.livez() == "retain has ended"
+    assert health.livez() == health.readyz() == "retain has ended"
+    assert look_after(health, stopping=[]) == 1
     health.drain()
     assert health.livez() is None
 

@@ -47,6 +47,34 @@ def test_a_loop_that_always_has_more_to_do_stops_when_it_is_told_to() -> None:
     run(turn, until=turning)
 
 
+class NamelessError(Exception):
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), MemoryError(), NamelessError()]
+)
+def test_a_loop_goes_on_whatever_its_turn_raises(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF", (0.0,))
+    turned = threading.Event()
+    errors = [error]
+
+    def turn() -> bool:
+        if errors:
+            raise errors.pop()
+        turned.set()
+        return False
+
+    with structlog.testing.capture_logs() as logs:
+        run(turn, until=turned)
+    assert [line["exc_info"] for line in logs] == [error]
+
+
 def test_a_failure_is_told_once_though_turns_in_between_went_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -49,15 +49,21 @@ class Health:
     def drain(self) -> None:
         self._draining = True
 
+    def ended(self) -> str | None:
+        """Which loop has ended though nobody has stopped it."""
+        if self._draining or self._waiting is not None:
+            return None
+        return next((f"{loop.name} has ended" for loop in self._loops if not loop.alive), None)
+
     def livez(self) -> str | None:
         silent = self._clock() - self._looked_at
         if silent > SILENT:
             return f"the main thread has not been heard for {silent:.0f} s"
         if self._draining or self._waiting is not None:
             return None
+        if (ended := self.ended()) is not None:
+            return ended
         for loop in self._loops:
-            if not loop.alive:
-                return f"{loop.name} has ended"
             stuck = min(loop.turning, self._contact.lasts)
             if loop.patience is not None and stuck > loop.patience:
                 return f"{loop.name} is stuck in a turn for {loop.turning:.0f} s"
@@ -68,5 +74,7 @@ class Health:
             return "draining"
         if self._waiting is not None:
             return self._waiting
+        if (dead := self.livez()) is not None:
+            return dead
         # Once it has, it has: an outage that all share makes none of them unready.
         return None if self._reached() else "the ledger has not been read yet"

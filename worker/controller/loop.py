@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
+from app.core.threads import kept
 from worker.controller.metrics import TURN_DURATION, TURN_FAILURES
 
 log = structlog.get_logger()
@@ -16,6 +17,18 @@ BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 # Seconds in which the same failure is told once, whatever went well in between: a loop that calls
 # on something only now and then fails only now and then.
 SPACING = 300.0
+
+
+# Of an error's text, which may quote what it failed on.
+MOST = 500
+
+
+def _identity(error: BaseException) -> str:
+    """What tells failures apart: the error's text, or its type where it has none to show."""
+    try:
+        return repr(error)[:MOST]
+    except Exception:
+        return type(error).__name__
 
 
 class Loop:
@@ -39,7 +52,9 @@ class Loop:
         self._failures = TURN_FAILURES.labels(name)
         self._woken = threading.Event()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(
+            target=kept(self._run, self._stopped), name=name, daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -71,12 +86,13 @@ class Loop:
             try:
                 more = self._timed_turn()
                 failures = 0
-            except Exception as error:
-                self._failures.inc()
+            except BaseException as error:
                 # A loop that ends is a controller that lies: whatever it was, it tries again.
+                self._failures.inc()
                 told = {what: at for what, at in told.items() if time.monotonic() - at < SPACING}
-                if repr(error) not in told:
-                    told[repr(error)] = time.monotonic()
+                what = _identity(error)
+                if what not in told:
+                    told[what] = time.monotonic()
                     log.warning("turn failed", loop=self.name, exc_info=error)
                 self._stopped.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
                 failures += 1

@@ -2,17 +2,14 @@
 
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 
-import redis
 import structlog
 from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
-from app.core import channels
 from app.core.config import Settings
 from app.core.db import sync_engine
 from app.core.signals import SignalServer, open_port, page, probe
@@ -25,7 +22,8 @@ from worker.controller import erase, measure, rescue
 from worker.controller.dispatch import Dispatch, Redispatch, Schedule, register_pools
 from worker.controller.erase import Erase
 from worker.controller.health import PATIENCE, Health
-from worker.controller.loop import BACKOFF, Loop
+from worker.controller.hints import Hints
+from worker.controller.loop import Loop
 from worker.controller.measure import Count, Measure, PingRedis, known_kinds
 from worker.controller.metrics import PAUSED, LedgerMetrics
 from worker.controller.publisher import Publisher
@@ -46,30 +44,6 @@ STOP_WITHIN = 5.0
 
 # Seconds between two looks at the signals that have come.
 TICK = 0.1
-
-
-def listen(settings: Settings, wake: Callable[[], None], stopped: threading.Event) -> None:
-    """Wake dispatch on hints; without Redis it polls, and there is nothing to dispatch to."""
-    failures = 0
-    while not stopped.is_set():
-        try:
-            with redis.Redis.from_url(
-                settings.redis.url.get_secret_value(),
-                socket_connect_timeout=settings.redis.timeout,
-                socket_timeout=settings.redis.timeout,
-                retry=None,
-            ) as client:
-                subscription = client.pubsub(ignore_subscribe_messages=True)
-                subscription.subscribe(channels.DISPATCH)
-                # Whatever was said while nobody listened.
-                wake()
-                failures = 0
-                while not stopped.is_set():
-                    if subscription.get_message(timeout=settings.redis.timeout / 2) is not None:
-                        wake()
-        except (redis.RedisError, OSError):
-            stopped.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
-            failures += 1
 
 
 def serve_signals(port: socket.socket, metrics: LedgerMetrics, health: Health) -> SignalServer:
@@ -116,7 +90,19 @@ def wind_down(loops: Sequence[Loop], health: Health, stopping: Sequence[int]) ->
         time.sleep(TICK)
 
 
-def run_controller(settings: Settings) -> None:
+def look_after(health: Health, stopping: Sequence[int]) -> int:
+    """Return when a signal has come, or a loop is gone for good: 1 then, so that it is replaced."""
+    while not stopping:
+        health.tick()
+        if (ended := health.ended()) is not None:
+            log.critical("leaving", reason=ended)
+            return 1
+        time.sleep(TICK)
+    return 0
+
+
+def run_controller(settings: Settings) -> int:
+    """Run a controller until it is told to stop; returns its exit code."""
     # First: whoever can't have its port says so at once.
     port = open_port(settings.signals)
     configure_tracing("controller")
@@ -125,8 +111,6 @@ def run_controller(settings: Settings) -> None:
     announcer = Announcer(settings)
     store = open_store(settings.storage)
     pools = settings.jobs.pools
-    stopped = threading.Event()
-
     register_at = 0.0
 
     def dispatch_turn() -> bool:
@@ -160,6 +144,7 @@ def run_controller(settings: Settings) -> None:
         interval=REDISPATCH_INTERVAL,
         patience=PATIENCE,
     )
+    hints = Hints(settings, dispatching.wake)
     loops = [
         *unless_paused(settings, [dispatching, redispatching]),
         Loop(
@@ -189,6 +174,7 @@ def run_controller(settings: Settings) -> None:
             interval=measure.MEASURE_INTERVAL,
         ),
         Loop("redis", ping.turn, interval=measure.REDIS_INTERVAL, patience=PATIENCE),
+        Loop("hints", hints.turn, interval=0),
         *marking(settings, engine),
     ]
     health = Health(loops, contact, lambda: metrics.shown)
@@ -205,25 +191,19 @@ def run_controller(settings: Settings) -> None:
     health.wait("starting")
     signals = None if port is None else serve_signals(port, metrics, health)
     if wait_for_schema(settings.database, waiting=health.wait, stopped=lambda: bool(stopping)):
-        listener = threading.Thread(
-            target=listen, args=(settings, dispatching.wake, stopped), name="hints", daemon=True
-        )
-        listener.start()
         for loop in loops:
             loop.start()
         health.wait(None)
         log.info("ready", pools=list(pools), database_connections=connections)
-    while not stopping:
-        health.tick()
-        time.sleep(TICK)
-
-    stopped.set()
+    exit_code = look_after(health, stopping)
     wind_down(loops, health, stopping)
     if signals is not None:
         signals.close()
     for publisher in publishers:
         publisher.close()
+    hints.close()
     ping.close()
     announcer.close()
     engine.dispose()
     stop_tracing()
+    return exit_code

@@ -1,0 +1,48 @@
+"""What the API and the workers say: that there is something to dispatch."""
+
+from collections.abc import Callable
+
+import redis
+from redis.client import PubSub
+
+from app.core import channels
+from app.core.config import Settings
+
+
+class Hints:
+    """Wakes dispatch; without Redis it polls, and there is nothing to dispatch to."""
+
+    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
+        self._settings = settings.redis
+        self._wake = wake
+        self._client: redis.Redis | None = None
+        self._subscription: PubSub | None = None
+
+    def turn(self) -> bool:
+        """Wait for a hint, for half of Redis's timeout at most. Raises `redis.RedisError`."""
+        try:
+            subscription = self._subscription or self._subscribe()
+            if subscription.get_message(timeout=self._settings.timeout / 2) is not None:
+                self._wake()
+        except BaseException:
+            self.close()
+            raise
+        return True
+
+    def _subscribe(self) -> PubSub:
+        self._client = redis.Redis.from_url(
+            self._settings.url.get_secret_value(),
+            socket_connect_timeout=self._settings.timeout,
+            socket_timeout=self._settings.timeout,
+            retry=None,
+        )
+        self._subscription = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        self._subscription.subscribe(channels.DISPATCH)
+        # Whatever was said while nobody listened.
+        self._wake()
+        return self._subscription
+
+    def close(self) -> None:
+        client, self._client, self._subscription = self._client, None, None
+        if client is not None:
+            client.close()
