@@ -57,7 +57,7 @@ demo: $(call ready,demo) ## Run three heavy jobs on real input, with progress, a
 	@$(BIN)/python -m demo
 
 up: $(call ready,up) ## Run the whole stack until Ctrl-C; DATA=FOLDER keeps its state there
-	@$(BIN)/heavylift up $(if $(DATA),--data $(DATA))
+	@$(BIN)/heavylift up $(if $(DATA),--data "$(DATA)")
 
 load: $(call ready,load) ## A minute of load on a stack of its own, held against loadtests/slo.yaml
 	@$(BIN)/python -m loadtests
