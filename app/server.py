@@ -28,6 +28,7 @@ from uvicorn_worker import UvicornWorker
 from app.core.config import ConfigurationError, Settings
 from app.core.logging import configure_logging, log_crashes
 from app.core.refusal import Refusal
+from app.core.scratch import LEAST, try_to_write, unusable
 from app.core.sockets import BACKLOG, listen
 from app.core.stdio import keep_streams
 from app.core.tasks import stop
@@ -37,6 +38,10 @@ HURRY = 1.0
 
 # prometheus_client's own variable.
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+
+# Bytes that its files may take, some 200 KiB for each process: written to where there is no room,
+# memory that a file backs ends the process (SIGBUS).
+METRICS = 4 << 20
 
 # A proxy keeps idle connections for up to a minute; who closes first must not be us, or a request
 # that is on its way meets a closed connection (502).
@@ -203,12 +208,24 @@ class GunicornLog(Logger):  # type: ignore[misc]
         logger.setLevel(logging.WARNING)
 
 
-def scratch_folder() -> str:
-    """For the workers' heartbeat files: memory, which also a read-only root file system has."""
+def scratch_folder(size: int = LEAST) -> str:
+    """A folder in memory, which also a read-only root file system has, or else TMPDIR.
+
+    gunicorn keeps the workers' heartbeat files in it. Raises `ConfigurationError` if neither takes
+    `size` bytes.
+    """
     memory = Path("/dev/shm")  # noqa: S108 - gunicorn makes its files with mkstemp
-    if memory.is_dir() and os.access(memory, os.W_OK):
-        return str(memory)
-    return tempfile.gettempdir()
+    try:
+        try_to_write(memory, size)
+    except OSError:
+        disk = None
+        try:
+            disk = Path(tempfile.gettempdir())
+            try_to_write(disk, size)
+        except OSError as error:
+            raise unusable("TMPDIR", disk, error) from None
+        return str(disk)
+    return str(memory)
 
 
 class ApiArbiter(Arbiter):  # type: ignore[misc]
@@ -260,7 +277,7 @@ def shared_metrics() -> Iterator[None]:
     """
     if "prometheus_client" in sys.modules:
         raise RuntimeError("prometheus_client was imported before its processes' folder was made")
-    folder = tempfile.mkdtemp(prefix="heavylift-metrics-", dir=scratch_folder())
+    folder = tempfile.mkdtemp(prefix="heavylift-metrics-", dir=scratch_folder(METRICS))
     os.environ[SHARED_METRICS] = folder
     maker = os.getpid()
     try:
@@ -303,6 +320,8 @@ class ApiApplication(BaseApplication):  # type: ignore[misc]
         self.refusal = refusal
         # For the one worker, whichever it is by now; several have their arbiter's.
         self.worker_signals = signals if settings.api.processes == 1 else None
+        # Here: gunicorn has a way of its own to say that its options can't be made.
+        self._scratch = scratch_folder()
         # gunicorn makes a socket object of its own around the descriptor, and closes it.
         self._descriptor = listener.detach()
         super().__init__()
@@ -315,7 +334,7 @@ class ApiApplication(BaseApplication):  # type: ignore[misc]
             "backlog": BACKLOG,
             "workers": api.processes,
             "worker_class": ApiWorker,
-            "worker_tmp_dir": scratch_folder(),
+            "worker_tmp_dir": self._scratch,
             "control_socket_disable": True,
             "logger_class": GunicornLog,
             "timeout": STALLED,

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import billiard
 import structlog
 from billiard.pool import EX_RECYCLE
 from billiard.process import current_process
@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import ConfigurationError, Settings
 from app.core.outages import is_outage, reason
+from app.core.scratch import make_folder
 from app.core.signals import SignalServer, open_port, probe
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.jobs import KindRegistry, load_kinds
@@ -67,6 +68,16 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+@contextmanager
+def or_exit() -> Iterator[None]:
+    """End a child that can't start: Celery logs what a receiver raises, and sends it messages."""
+    try:
+        yield
+    except BaseException as error:
+        log.critical("child not started", exc_info=error)
+        os._exit(1)
+
+
 def head_a_family(main: BaseProcess) -> None:
     """Let jobs start processes, which are told from others by their group: see `Reaper`.
 
@@ -101,6 +112,23 @@ def identify(settings: Settings, pool: str) -> Identity:
         )
     version = settings.worker.version or installed_version("heavylift")
     return Identity(uuid4(), pool, version, installed_kinds(settings))
+
+
+def require_shared_memory() -> None:
+    """Celery's pool makes semaphores for each child. Raises `ConfigurationError`."""
+    try:
+        billiard.get_context("fork").Lock()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the worker needs shared memory: /dev/shm: {error.strerror} (mount a writable tmpfs "
+            "there, with space left)"
+        ) from None
+
+
+def scratch_folder(settings: Settings) -> Path:
+    folder = settings.worker.scratch
+    setting = None if folder is None else "HEAVYLIFT_WORKER_SCRATCH"
+    return make_folder("heavylift-", inside=folder, setting=setting)
 
 
 @contextmanager
@@ -144,6 +172,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     from celery.apps import worker as celery_worker
 
     identity = identify(settings, pool)
+    require_shared_memory()
     configure_tracing("worker")
     listener = open_port(settings.signals)
     slots = Slots(concurrency)
@@ -154,7 +183,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     pid = os.getpid()
     main_process = multiprocessing.process.current_process()
     # The parent's: a killed child can't remove its own.
-    scratch = Path(tempfile.mkdtemp(prefix="heavylift-", dir=settings.worker.scratch))
+    scratch = scratch_folder(settings)
 
     # Before any child imports a library that counts the machine's cores for itself.
     limit_threads(settings.worker.threads_per_slot)
@@ -177,12 +206,13 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     def child_started(**_: Any) -> None:
         nonlocal executor
         die_with(pid)
-        if listener:
-            # The parent's alone: who comes next finds the port free as soon as that has gone.
-            listener.close()
-        slot = current_process().index
-        executor = Executor(settings, identity, slots, slot=slot, scratch=scratch)
-        head_a_family(main_process)
+        with or_exit():
+            if listener:
+                # The parent's alone: who comes next finds the port free as soon as that has gone.
+                listener.close()
+            slot = current_process().index
+            executor = Executor(settings, identity, slots, slot=slot, scratch=scratch)
+            head_a_family(main_process)
 
     def child_leaves(exitcode: int, **_: Any) -> None:
         stop_tracing()

@@ -2,7 +2,6 @@ import os
 import shlex
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from app.core.config import PREFIX, ConfigurationError, Settings, load_settings
+from app.core.scratch import make_folder
 from app.embedded.stack import (
     IO_SLOTS,
     OWN_SERVERS,
@@ -51,7 +51,7 @@ def working_folder(chosen: Path | None) -> Iterator[Path]:
     if chosen is not None:
         yield chosen
         return
-    scratch = Path(tempfile.mkdtemp(prefix="heavylift-"))
+    scratch = make_folder("heavylift-")
     try:
         yield scratch
     finally:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from app.core.config import PREFIX, ConfigurationError, Database, variables
+from app.core.scratch import make_folder
 from app.core.sockets import listen
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.process import ChildProcess, EmbeddedError, StopPlan
@@ -195,7 +195,7 @@ def socket_folder(folder: Path) -> Iterator[Path | None]:
         yield None
         return
     # Not in TMPDIR, which is long by itself on macOS.
-    short = Path(tempfile.mkdtemp(prefix="hl-", dir="/tmp"))
+    short = make_folder("hl-", inside=Path("/tmp"), setting="/tmp")  # noqa: S108
     try:
         yield short
     finally:

@@ -123,7 +123,7 @@ def run_program(spec: Program, job: JobContext) -> Found:
     return Found(found=repr(names["found"]), pid=os.getpid())
 
 
-@job_kind("test.program", pool="cpu", timeout=60, max_tries=1)
+@job_kind("test.program", pool="cpu", timeout=300, max_tries=1)
 def program(spec: Program, job: JobContext) -> Found:
     """Do anything that a function may do."""
     return run_program(spec, job)
