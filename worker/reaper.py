@@ -28,11 +28,12 @@ class Reaper:
     So what belongs to another group and to no slot is an orphan, which has come to this process
     from a child that is gone, or, where this is PID 1, from anywhere in the container. A child in
     its first moments still belongs to the parent's group; those that are Celery's to wait for, the
-    zombies of children too, are left to it.
+    zombies of children too, are left to it. So is what this process had before it became a worker.
     """
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
+        self._others = set(children(os.getpid()))
         self._trackers: dict[psutil.Process, float] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(
@@ -82,7 +83,7 @@ class Reaper:
         group = os.getpgrp()
         orphans = []
         # In this order: a child enters its slot before it leaves the group.
-        for pid in children(os.getpid()):
+        for pid in set(children(os.getpid())) - self._others:
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
                 if os.getpgid(pid) != group and not self._is_child(pid):
                     orphans.append(psutil.Process(pid))

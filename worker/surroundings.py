@@ -50,11 +50,12 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
 
 
 def _own_processes() -> set[psutil.Process]:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        # One call, where reading of all processes takes milliseconds.
-        return set()
+    if sys.platform == "linux":
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            # One call, where reading of all processes takes milliseconds.
+            return set()
     return set(psutil.Process().children(recursive=True))
 
 

@@ -195,3 +195,25 @@ def test_nothing_is_added_to_what_it_waits_for(
     assert not stopping.is_alive()
     assert not family.live(job)
     assert not family.registered()
+
+
+@pytest.mark.parametrize("loop", ["_look", "_write_endings"])
+def test_the_watch_and_the_scribe_go_on_whatever_they_raise(
+    loop: str, family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = getattr(family.parent, loop)
+    errors: list[BaseException] = [SystemExit(0), KeyboardInterrupt(), MemoryError()]
+
+    def fails_at_first() -> None:
+        if errors:
+            raise errors.pop()
+        turn()
+
+    monkeypatch.setattr(family.parent, loop, fails_at_first)
+    child, job = family.child()
+    family.start()
+    until(lambda: not errors, seconds=10, what="it has failed")
+    assert family.parent.wedged() is None
+    assert family.parent.unready() is None
+    child.die()
+    until(lambda: not family.live(job), seconds=10, what="the child's death is noticed")
