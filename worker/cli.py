@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from app.core.config import load_settings
+from app.core.descriptors import raise_limit
 from app.core.logging import configure_logging, log_crashes
 from app.core.stdio import keep_streams
 
@@ -30,6 +31,7 @@ def worker(
     configure_logging(settings.log)
     keep_streams()
     log_crashes()
+    raise_limit()
     raise typer.Exit(run_worker(settings, pool, concurrency or settings.worker.concurrency))
 
 
@@ -41,4 +43,5 @@ def controller() -> None:
     configure_logging(settings.log)
     keep_streams()
     log_crashes()
+    raise_limit()
     raise typer.Exit(run_controller(settings))

@@ -23,3 +23,14 @@ AUTH_FAILURES = Counter(
     "Requests refused for who sent them, by the problem's type.",
     ["reason"],
 )
+
+CONNECTIONS_CLOSED = Counter(
+    "heavylift_connections_closed",
+    "Connections closed by the server, by reason: what was refused, too slow, or idle.",
+    ["reason"],
+)
+
+ACCEPT_PAUSES = Counter(
+    "heavylift_accept_pauses",
+    "Times that no connection was accepted because few file descriptors were left.",
+)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from app.core.config import PREFIX, ConfigurationError, Settings, load_settings
+from app.core.descriptors import raise_limit
 from app.core.scratch import make_folder
 from app.embedded.stack import (
     IO_SLOTS,
@@ -153,6 +154,7 @@ def up(
         )
     refuse_settings()
     settings = load_settings()
+    raise_limit()
     log = console_log(Console(highlight=False))
 
     def say(line: str) -> None:

@@ -489,7 +489,7 @@ WRITTEN = {
         "dependency is away",
         "mail sent",
         "used again",
-        "no HTTP request",
+        "request refused",
     ),
     "worker": ("job raised", MISSING),
     "controller": ("ready",),

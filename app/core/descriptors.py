@@ -1,0 +1,40 @@
+"""File descriptors: as many as the system allows, and whether few are left."""
+
+import os
+import resource
+
+# Descriptors that are kept for the rest of a process: its pools, its clients of Redis and of the
+# store, files of uploads and downloads.
+RESERVE = 64
+
+
+def raise_limit() -> None:
+    """Raise this process's limit, and its children's, to the hard one.
+
+    The soft one is often 1,024, for programs that use `select`; each client takes one.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        # macOS calls it unlimited, and allows less: it stays as it is.
+        return
+
+
+def last_for_clients() -> int:
+    """The highest descriptor that a client's connection should have.
+
+    The kernel gives the lowest that is free: one above it says that all below it are taken.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft - min(RESERVE, soft // 4)
+
+
+def lowest_free() -> int | None:
+    """The next descriptor that would be given; None: there is none left."""
+    try:
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        return None
+    os.close(descriptor)
+    return descriptor
