@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.core.config import Settings
+from app.core.config import Database, Settings
+from app.core.database_url import parse, render
+from app.core.db import async_engine as make_async_engine
 from app.core.db import sync_engine
 from tests.processes import until
 from worker.persist import persist
@@ -41,6 +43,55 @@ async def test_nor_may_one_of_the_api(async_engine: AsyncEngine) -> None:
         driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None
     assert await driver.fetchval(IDLE_LIMIT) == "0"
+
+
+# What a transaction of ours runs under, whatever a role's defaults are.
+NEEDS = {
+    "transaction_isolation": "read committed",
+    "transaction_read_only": "off",
+    "lock_timeout": "0",
+    "jit": "off",
+    "client_encoding": "UTF8",
+}
+OTHERWISE = (
+    "default_transaction_isolation = 'serializable'",
+    "default_transaction_read_only = on",
+    "lock_timeout = 5",
+    "jit = on",
+    "client_encoding = 'LATIN1'",
+)
+
+
+@pytest.fixture
+def tuned(settings: Settings, engine: Engine) -> Iterator[Database]:
+    """As a role whose defaults are others."""
+    role = f"tuned_{uuid4().hex[:8]}"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        for default in OTHERWISE:
+            connection.execute(text(f"ALTER ROLE {role} SET {default}"))
+    url = render({**parse(settings.database.url.get_secret_value()), "user": role})
+    yield Database.model_validate({"url": url, "statement_timeout": 7})
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP ROLE {role}"))
+
+
+def test_a_workers_transaction_says_what_it_needs(tuned: Database) -> None:
+    engine = sync_engine(tuned)
+    with engine.begin() as connection:
+        found = {name: connection.execute(text(f"SHOW {name}")).scalar_one() for name in NEEDS}
+        assert found == NEEDS
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "1min"
+    engine.dispose()
+
+
+@pytest.mark.anyio
+async def test_an_apis_transaction_says_what_it_needs(tuned: Database) -> None:
+    engine = make_async_engine(tuned)
+    async with engine.begin() as connection:
+        assert {name: await connection.scalar(text(f"SHOW {name}")) for name in NEEDS} == NEEDS
+        assert await connection.scalar(text("SHOW statement_timeout")) == "7s"
+    await engine.dispose()
 
 
 def test_a_lock_is_not_waited_for_longer_than_was_said(settings: Settings, one: Engine) -> None:

@@ -72,13 +72,13 @@ class Measure:
                 writable = takes_writes(connection)
                 totals = tallies.totals(connection)
                 pools = demand.load(connection, self._pools, limit=self._limit)
-                if not writable:
-                    # The next turn looks for a server that takes writes.
-                    connection.invalidate()
         except Exception:
             self._contact.broken()
             self._metrics.unreadable()
             raise
+        if not writable:
+            # New connections may reach a server that takes writes.
+            self._engine.dispose()
         self._metrics.show(Reading(totals, pools, writable))
         self._contact.heard()
 
