@@ -6,20 +6,27 @@ import logging
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from pydantic_core import PydanticSerializationError, to_json
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 from typing_extensions import override
 
 from app.core.config import Log
 from app.core.lines import Lines
+from app.core.text import text_of
 
 # The methods of structlog's loggers that write a line.
 METHODS = ("debug", "info", "warning", "error", "critical", "exception", "log", "msg", "warn")
+
+# Characters of one traceback, and exceptions that it shows: a job raised one of 10 MB, and 100,000
+# that caused one another took 4 s.
+MAX_TRACEBACK = 32_000
+MAX_EXCEPTIONS = 50
 
 _lines: Lines | None = None
 
@@ -37,6 +44,10 @@ def _shown(value: Any) -> str:
         return f"<{type(value).__name__} that can't be shown>"
 
 
+def _plain(value: Any) -> str | int:
+    return value if isinstance(value, str | int) else _shown(value)
+
+
 _encode = json.JSONEncoder(default=_shown).encode
 
 
@@ -52,7 +63,7 @@ def _json(line: EventDict) -> str:
         return _encode(line)
     except (TypeError, ValueError, RecursionError):
         # A key that is no text, a structure that holds itself, or one that is too deep.
-        return _encode({str(name): _shown(value) for name, value in line.items()})
+        return _encode({str(name): _plain(value) for name, value in line.items()})
 
 
 # The second that it is, as it is written.
@@ -76,15 +87,76 @@ def _stamp(_: Any, method: str, line: EventDict) -> EventDict:
     return line
 
 
+def _few(error: BaseException) -> bool:
+    """Whether the exceptions in it and behind it are few enough to show."""
+    waiting = [error]
+    for _ in range(MAX_EXCEPTIONS):
+        if not waiting:
+            return True
+        each = waiting.pop()
+        earlier = each.__context__ if each.__cause__ is None else each.__cause__
+        if earlier is not None:
+            waiting.append(earlier)
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions[:MAX_EXCEPTIONS]
+    return not waiting
+
+
+def _traceback(exc_info: ExcInfo) -> str:
+    """Without local variables: those hold passwords, and printing them took 2.7 s.
+
+    Raises nothing. An exception is somebody else's code: its text may be 10 MB, its notes raise.
+    """
+    kind, error, tb = exc_info
+    try:
+        if _few(error):
+            text = "".join(traceback.format_exception(kind, error, tb))
+        else:
+            # The standard library would go through them all, of a group without an end for ever.
+            said = f"{kind.__name__}: {text_of(error, MAX_TRACEBACK)} (and many more behind it)"
+            text = "".join([*traceback.format_tb(tb), said])
+    except BaseException as failure:
+        text = f"{kind.__name__}: its traceback raises {type(failure).__name__}"
+    if len(text) > MAX_TRACEBACK:
+        # What was raised stands at the end, where it began at the beginning.
+        half = MAX_TRACEBACK // 2
+        text = f"{text[:half]}\n... {len(text) - 2 * half} characters ...\n{text[-half:]}"
+    return text.removesuffix("\n")
+
+
+def _print_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    out.write(f"\n{_traceback(exc_info)}")
+
+
+_with_traceback = structlog.processors.ExceptionRenderer(_traceback)
+
+
 def _render(logger: Any, method: str, line: EventDict) -> str:
-    # Tracebacks without local variables: those hold passwords, and printing them took 2.7 s.
     if "exc_info" in line:
-        try:
-            line = structlog.processors.format_exc_info(logger, method, line)
-        except Exception as error:
-            line["exception"] = f"a traceback that can't be shown: {_shown(error)}"
-            line.pop("exc_info", None)
+        line = _with_traceback(logger, method, line)
     return _json(line)
+
+
+def _unfailing(render: Processor) -> Processor:
+    """A value that can't be shown costs its line that value, and who logs it nothing."""
+
+    def rendered(logger: Any, method: str, line: EventDict) -> Any:
+        try:
+            return render(logger, method, dict(line))
+        except BaseException as failure:
+            plain = {name: value for name, value in line.items() if isinstance(value, str | int)}
+            return _json({**plain, "unrendered": type(failure).__name__})
+
+    return rendered
+
+
+def log_renderer(*, as_text: bool) -> Processor:
+    if not as_text:
+        return _unfailing(_render)
+    colors = sys.stdout is not None and sys.stdout.isatty()
+    return _unfailing(
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_print_traceback)
+    )
 
 
 class _Handler(logging.Handler):
@@ -103,7 +175,7 @@ class _Handler(logging.Handler):
             self._lines.drop()
 
 
-def _unfailing(logger: type[Any], lines: Lines) -> type[Any]:
+def _never_raising(logger: type[Any], lines: Lines) -> type[Any]:
     """structlog's logger, without what its processors and their values may raise."""
 
     def without_errors(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,17 +203,11 @@ def configure_logging(settings: Log) -> None:
     terminal = sys.stdout is not None and sys.stdout.isatty()
     text = terminal if settings.format is None else settings.format == "text"
     shared: list[Processor] = [structlog.contextvars.merge_contextvars, _stamp]
-    render: Processor = (
-        structlog.dev.ConsoleRenderer(
-            colors=terminal, exception_formatter=structlog.dev.plain_traceback
-        )
-        if text
-        else _render
-    )
+    render = log_renderer(as_text=text)
     # A logger of structlog's kind, not the standard library's: 68 us less for each line.
     structlog.configure(
         processors=[*shared, render],
-        wrapper_class=_unfailing(structlog.make_filtering_bound_logger(level), lines),
+        wrapper_class=_never_raising(structlog.make_filtering_bound_logger(level), lines),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 MASK = "***"
 
@@ -65,9 +66,21 @@ def loggable(line: str) -> str:
     return UNLOGGABLE.sub(lambda found: f"{found['shown'] or found['row'] or ''}{MASK}", line)
 
 
+def _fault(error: ErrorDetails) -> Iterator[str]:
+    # What is no JSON at all has no place.
+    if error["loc"]:
+        yield ".".join(map(str, error["loc"]))
+    yield error["msg"]
+
+
+# Faults that one line names: a list can have half a million of them.
+MAX_FAULTS = 20
+
+
 def faults(error: ValidationError) -> str:
     """What is wrong where, without the values: those are people's."""
-    return "; ".join(
-        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
-    )
+    every = error.errors(include_url=False, include_context=False, include_input=False)
+    named = [": ".join(_fault(each)) for each in every[:MAX_FAULTS]]
+    if len(every) > MAX_FAULTS:
+        named.append(f"and {len(every) - MAX_FAULTS} more")
+    return "; ".join(named)

@@ -9,3 +9,13 @@ UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")
 def storable(text: str) -> str:
     """The text without what can't be stored: for what is worth more with a gap than not at all."""
     return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def text_of(value: object, limit: int) -> str:
+    """At most `limit` storable characters of what a value says of itself. Raises nothing."""
+    try:
+        # A subclass may have methods of its own: what is returned is a plain text.
+        text = str.__str__(value if isinstance(value, str) else str(value))
+    except BaseException as error:  # it is somebody else's __str__
+        return f"<a text that raises {type(error).__name__}>"[:limit]
+    return storable(text[:limit])

@@ -4,8 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+
+from app.core.logging import MAX_TRACEBACK, log_renderer
 
 FORKS = 50
 
@@ -129,3 +132,60 @@ def test_the_level_is_that_of_libraries_too(level: str, said: int) -> None:
     # Of ours, of a library, and of a library that sets a level of its own.
     expected = 2 * said + (level != "error")
     assert len([event for event in events if event.endswith(" line")]) == expected
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise SystemExit(self)
+
+
+class EvilNotes(Exception):
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]
+        raise KeyboardInterrupt
+
+
+def chain(length: int) -> BaseException:
+    error = ValueError("the first")
+    for number in range(length):
+        following = ValueError(f"because of {number}")
+        following.__cause__ = error
+        error = following
+    return error
+
+
+@pytest.fixture(params=["json", "text"])
+def render(request: pytest.FixtureRequest) -> Callable[..., str]:
+    renderer = log_renderer(as_text=request.param == "text")
+
+    def render(**line: object) -> str:
+        said = renderer(None, "error", {"event": "said", "level": "error", **line})
+        assert isinstance(said, str)
+        return said
+
+    return render
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("short"), "ValueError: short"),
+        (ValueError("x" * 10_000_000), "characters"),
+        (EvilNotes("notes"), "EvilNotes: its traceback raises KeyboardInterrupt"),
+        (chain(100_000), "ValueError: because of 99999"),
+    ],
+    ids=["short", "10 MB", "notes that raise", "a long chain"],
+)
+def test_any_exception_is_a_line(
+    render: Callable[..., str], error: BaseException, said: str
+) -> None:
+    line = render(exc_info=error)
+    assert said in line
+    assert len(line) < 3 * MAX_TRACEBACK
+
+
+def test_a_value_that_cannot_be_shown_costs_the_line_that_value(render: Callable[..., str]) -> None:
+    line = render(value=Unshowable(), job_id="j1")
+    assert "said" in line
+    assert "j1" in line
+    assert "SystemExit" in line

@@ -167,9 +167,10 @@ def test_values_that_cannot_be_rendered_raise_nothing(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         dropped = say(RENDER, tmp_path, stdout=log.fileno())
     events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
-    assert events == ["shown"] * 7 + ["raised"]
-    # Four have arguments or a message of the wrong type, or a processor that raises.
-    assert dropped == 5
+    assert events == ["shown"] * 7 + ["raised", "refused as well"]
+    # Two have arguments of the wrong type, one a message without a text, one a processor that
+    # raises.
+    assert dropped == 4
 
 
 CUT = """
