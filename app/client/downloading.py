@@ -13,6 +13,7 @@ import httpx2
 from app.client.answers import File
 from app.client.api import Client
 from app.client.errors import ClientError, Unreachable
+from app.core.file_names import plain_name
 
 CHUNK = 1024 * 1024
 
@@ -31,10 +32,12 @@ def place(file: File, to: Path | None) -> Path:
     """
     if to is not None and not to.is_dir():
         return to
-    name = file.name
-    if name in ("", ".", "..") or not name.isprintable() or os.sep in name:
-        raise ClientError(f"{name!r} is no plain name: give one with --output")
-    return (to or Path()) / name
+    try:
+        return (to or Path()) / plain_name(file.name)
+    except ValueError as error:
+        raise ClientError(
+            f"can't store a file as {file.name!r} ({error}): give a name with --output"
+        ) from None
 
 
 async def download(

@@ -1,32 +1,17 @@
 """Files as clients see them."""
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
+from app.core.file_names import MAX_BYTES, plain_name
 from app.core.pagination import Filters
 
-# Controls, lone surrogates, line and paragraph separators (Unicode's general categories).
-UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
-# They make `gpj.exe` read `exe.jpg` (CVE-2021-42574).
-BIDI_CONTROLS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def _plain(name: str) -> str:
-    if name in (".", "..") or "/" in name or "\\" in name:
-        raise ValueError("a name, not a path: without / and \\")
-    if any(
-        unicodedata.category(character) in UNPRINTABLE or character in BIDI_CONTROLS
-        for character in name
-    ):
-        raise ValueError("without control characters")
-    return name
-
-
-FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_plain)]
+FileName = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_BYTES), AfterValidator(plain_name)
+]
 
 Sha256 = Annotated[
     str,

@@ -12,13 +12,30 @@ from app.services.content_type import HEAD, sniff
 NAME: TypeAdapter[str] = TypeAdapter(FileName)
 
 
-@pytest.mark.parametrize("name", ["a", "é 😀.png", ".bashrc", "a..b", "%2e%2e", "x" * 255])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "é 😀.png",
+        ".bashrc",
+        "a..b",
+        "%2e%2e",
+        "x" * 255,
+        "é" * 127,
+        "全角\u3000.csv",
+        "console",
+    ],
+)
 def test_names(name: str) -> None:
     assert NAME.validate_python(name) == name
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "a\\b", "a\nb", "a\x00b", "exe\u202egpj", "\ud800", "x" * 256]
+    "name",
+    [
+        *("", ".", "..", "a/b", "a\\b", "a\nb", "a\x00b", "exe\u202egpj", "\ud800", "x" * 256),
+        *("é" * 128, "😀" * 64, "a\x7fb", "a\x85b", "a\u2028b", "NUL", "com1.txt", "aux .csv"),
+    ],
 )
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(ValidationError):

@@ -260,7 +260,7 @@ def test_a_name_that_leads_elsewhere_is_refused(
         outcome = at_scripted("files", "get", FILE, *output)
         assert outcome.code == 2
         assert is_one_line(outcome.err)
-        assert "is no plain name" in outcome.err
+        assert "give a name with --output" in outcome.err
         assert "\x1b" not in outcome.err
     assert scripted.requests(DOWNLOAD) == []
     assert [path.name for path in folder.parent.rglob("*evil*")] == []
