@@ -16,7 +16,7 @@ STATE = text(
     """
     SELECT coalesce(job.outcome, run.state) AS state, coalesce(run.attempt, job.attempt) AS attempt,
            coalesce(run.tries, job.tries) AS tries, run.losses, run.releases, job.error_code,
-           job.result, job.dead,
+           job.error_detail, job.result, job.dead,
            coalesce(run.started_at, job.started_at) AS started_at, job.finished_at
     FROM jobs AS job LEFT JOIN job_runs AS run ON run.job_id = job.id WHERE job.id = :job
     """
@@ -38,9 +38,13 @@ class View:
         max_tries: int = 3,
         **spec: object,
     ) -> UUID:
-        submission = Submission(
-            owner or self.owner, kind, "cpu", max_tries, json.dumps({"seconds": 0.0, **spec})
-        )
+        return self.submit_spec(kind, owner=owner, max_tries=max_tries, **{"seconds": 0.0, **spec})
+
+    def submit_spec(
+        self, kind: str, *, owner: UUID | None = None, max_tries: int = 3, **spec: object
+    ) -> UUID:
+        """Of a kind that takes no nap."""
+        submission = Submission(owner or self.owner, kind, "cpu", max_tries, json.dumps(spec))
         with self.engine.begin() as connection:
             job = ledger.accept(connection, submission)
         assert job is not None

@@ -1,7 +1,9 @@
 """The `JobContext` of a running attempt."""
 
 import hashlib
+import math
 import os
+import re
 import shutil
 import sys
 import threading
@@ -12,7 +14,7 @@ from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import NoReturn, Self, SupportsFloat
 from uuid import UUID, uuid4
 
 import obstore
@@ -20,8 +22,17 @@ import structlog
 from obstore.store import ObjectStore
 from sqlalchemy import Engine, text
 
-from app.core.text import storable
-from app.jobs import FileId, JobCancelled, JobContext, JobTimedOut, LeaseLost, RetryableJobError
+from app.core.file_names import plain_name
+from app.core.text import text_of
+from app.jobs import (
+    FileId,
+    JobCancelled,
+    JobContext,
+    JobError,
+    JobTimedOut,
+    LeaseLost,
+    RetryableJobError,
+)
 from app.models.job import JobState
 from app.schemas.job import JobEvent
 from app.services import ledger
@@ -35,6 +46,15 @@ log = structlog.get_logger()
 # At most two progress writes a second: a person sees no more, and the row is hot.
 PROGRESS_INTERVAL = 0.5
 
+# Of what a job says of its progress (characters): a line of a list.
+MAX_MESSAGE = 500
+
+# A media type as RFC 9110, section 8.3.1, has it, in characters and at a length (ours) that any
+# response's header can carry.
+MEDIA_TYPE = re.compile(r"[\w.+!#$&^-]+/[\w.+!#$&^-]+(\s*;[\t\x20-\x7e]*)?", re.ASCII)
+
+MAX_TYPE = 255
+
 # Larger outputs go up in parts of this size.
 CHUNK = 8 * 1024 * 1024
 
@@ -45,6 +65,37 @@ INPUT = text(
       AND EXISTS (SELECT FROM job_files WHERE job_id = :job_id AND file_id = files.id)
     """
 )
+
+
+def _share(value: object, last: float) -> float:
+    """A number as a share of the work, from 0 to 1; NaN says nothing, so the last one stands."""
+    if not isinstance(value, SupportsFloat):
+        raise TypeError(f"job.progress() takes a number from 0 to 1, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond all floats
+        number = math.copysign(math.inf, 1 if value > 0 else -1)  # type: ignore[operator]
+    return last if math.isnan(number) else min(max(number, 0.0), 1.0)
+
+
+def _described(name: object, content_type: object) -> tuple[str, str]:
+    """An output's name and type, if they can be stored and sent. Raises `JobError`."""
+    try:
+        if not isinstance(name, str):
+            raise ValueError(f"a text, not {type(name).__name__}")
+        plain_name(name)
+    except ValueError as error:
+        raise JobError("output-name-invalid", f"job.output(name={name!a:.300}): {error}") from error
+    if not (
+        isinstance(content_type, str)
+        and len(content_type) <= MAX_TYPE
+        and MEDIA_TYPE.fullmatch(content_type)
+    ):
+        raise JobError(
+            "output-type-invalid",
+            f"job.output(content_type={content_type!a:.300}): write it as text/plain",
+        )
+    return name, content_type
 
 
 class Attempt(JobContext):
@@ -83,6 +134,7 @@ class Attempt(JobContext):
         self._process = os.getpid()
         self._cancelled = False
         self._lost = False
+        self._told = Order.NONE
         self._latest: tuple[float, str] | None = None
         self._news = threading.Event()
         self._over = threading.Event()
@@ -121,7 +173,21 @@ class Attempt(JobContext):
         self._news.set()
         # First, since a process may still write to the scratch folder.
         self._surroundings.attempt_ended()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        try:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        except Exception:
+            # Folders in folders beyond the interpreter's recursion: the slot's next child tries.
+            log.warning("scratch folder not removed", path=str(self._scratch), exc_info=True)
+
+    def ordered(self) -> Order:
+        """What ends the attempt, if anything does by now; once said, it is not taken back."""
+        told = self._slots.order_for(self._slot, self._number)
+        if self._lost:
+            told = Order.DROP
+        elif self._cancelled:
+            told = max(told, Order.CANCEL)
+        self._told = max(self._told, told)
+        return self._told
 
     def _only_in_its_process(self) -> None:
         """The ledger's connection and the store's threads do not survive a fork."""
@@ -132,18 +198,23 @@ class Attempt(JobContext):
             )
 
     def check(self) -> None:
-        order = self._slots.order_for(self._slot, self._number)
-        if self._lost or order is Order.DROP:
-            raise LeaseLost
-        if order is Order.TIMEOUT:
-            raise JobTimedOut
-        if self._cancelled or order is Order.CANCEL:
-            raise JobCancelled
+        match self.ordered():
+            case Order.DROP:
+                raise LeaseLost
+            case Order.TIMEOUT:
+                raise JobTimedOut
+            case Order.CANCEL:
+                raise JobCancelled
+
+    def _lease_lost(self) -> LeaseLost:
+        self._lost = True
+        return LeaseLost()
 
     def progress(self, fraction: float, message: str = "") -> None:
         self._only_in_its_process()
         self.check()
-        self._latest = (min(max(fraction, 0.0), 1.0), storable(message)[:500])
+        last = 0.0 if self._latest is None else self._latest[0]
+        self._latest = (_share(fraction, last), text_of(message or "", MAX_MESSAGE))
         self._news.set()
 
     def _write_progress(self) -> None:
@@ -196,7 +267,7 @@ class Attempt(JobContext):
         )
         if key is None:
             # The run holds its inputs: without the hold there is no run any more.
-            raise LeaseLost
+            raise self._lease_lost()
         path = self._scratch / f"input-{file}"
         with path.open("wb") as local:
             for chunk in obstore.get(self._store(), key).stream(min_chunk_size=CHUNK):
@@ -207,6 +278,7 @@ class Attempt(JobContext):
     def output(self, path: Path, *, name: str, content_type: str) -> FileId:
         self._only_in_its_process()
         self.check()
+        name, content_type = _described(name, content_type)
         with path.open("rb") as local:
             sha256 = hashlib.file_digest(local, "sha256").digest()
         # The attempt fences the key; the random part keeps it apart should a restored database
@@ -228,7 +300,7 @@ class Attempt(JobContext):
             ),
         )
         if file is None:
-            raise LeaseLost
+            raise self._lease_lost()
         obstore.put(self._store(), key, path, chunk_size=CHUNK)
         self.check()
         return FileId(int=file.int)

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import structlog
 from obstore.store import ObjectStore
 from opentelemetry import trace
 from opentelemetry.trace import Span
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -24,15 +25,9 @@ from app.core.masking import faults
 from app.core.outages import Fault, fault, reason
 from app.core.storage import open_store
 from app.core.telemetry import Flush, trace_id, trace_statements
-from app.core.text import storable
-from app.jobs import (
-    JobCancelled,
-    JobError,
-    JobInterrupted,
-    JobKind,
-    JobTimedOut,
-    LeaseLost,
-)
+from app.core.text import text_of
+from app.jobs import JobKind
+from app.jobs.results import stored_result
 from app.models.job import JobState
 from app.services import ledger
 from app.services.ledger import Change, Retention
@@ -40,8 +35,17 @@ from worker import tracing
 from worker.announce import Announcer
 from worker.context import Attempt
 from worker.identity import Identity
+from worker.outcome import (
+    INTERNAL,
+    MAX_DETAIL,
+    Failed,
+    Outcome,
+    Succeeded,
+    failure_of,
+    outcome_of,
+)
 from worker.persist import persist
-from worker.slots import Slots
+from worker.slots import Order, Slots
 from worker.surroundings import Surroundings
 
 log = structlog.get_logger()
@@ -143,23 +147,49 @@ class Executor:
                 self._flush.soon()
 
     def _run(self, kind: JobKind[Any, Any], claim: ledger.Claim, number: int, span: Span) -> None:
-        job_id, attempt = claim.job_id, claim.attempt
+        started = time.monotonic()
+        outcome: Outcome
         try:
             spec = kind.spec.model_validate_json(claim.spec)
         except ValidationError as error:
-            # Accepted by another version, and right there: it waits for one of those.
-            log.warning("specification not understood here", error=faults(error))
-            tracing.ended(span, "refused")
-            self._write(
-                job_id,
-                attempt,
-                lambda connection: ledger.release(
-                    connection, job_id, attempt, keep=self._keep, refused_by=self._identity.version
-                ),
-            )
+            self._refuse(claim, error, span)
             return
-        self._announce_start(claim)
-        started = time.monotonic()
+        except BaseException as error:
+            outcome = failure_of(error)
+        else:
+            self._announce_start(claim)
+            outcome = self._work(kind, spec, claim, number)
+        if outcome is Order.DROP:
+            log.warning("lease lost, dropped")
+            tracing.ended(span, "lost")
+            return
+        change = self._end(kind, claim, outcome)
+        if change is None:
+            log.warning("lease lost, outcome refused")
+            tracing.ended(span, "lost")
+        else:
+            tracing.ended(span, tracing.outcome(change))
+            log.info("attempt ended", state=change.state, seconds=time.monotonic() - started)
+
+    def _refuse(self, claim: ledger.Claim, error: ValidationError, span: Span) -> None:
+        """Accepted by another version, and right there: it waits for one of those."""
+        log.warning("specification not understood here", error=faults(error))
+        tracing.ended(span, "refused")
+        self._write(
+            claim.job_id,
+            claim.attempt,
+            lambda connection: ledger.release(
+                connection,
+                claim.job_id,
+                claim.attempt,
+                keep=self._keep,
+                refused_by=self._identity.version,
+            ),
+        )
+
+    def _work(
+        self, kind: JobKind[Any, Any], spec: BaseModel, claim: ledger.Claim, number: int
+    ) -> Outcome:
         context = Attempt(
             claim,
             engine=self._engine,
@@ -168,38 +198,38 @@ class Executor:
             slots=self._slots,
             slot=self._slot,
             number=number,
-            scratch=self._scratch / f"{job_id}-{attempt}",
+            scratch=self._scratch / f"{claim.job_id}-{claim.attempt}",
             threads=self._settings.worker.threads_per_slot,
             pending_ttl=timedelta(seconds=self._settings.files.pending_ttl),
             surroundings=self._surroundings,
         )
-        try:
+
+        def work() -> str:
             with context:
-                result = kind.run(spec, context).model_dump_json()
-        except LeaseLost:
-            log.warning("lease lost, dropped")
-            tracing.ended(span, "lost")
-            return
-        except JobInterrupted as interruption:
-            change = self._interrupted(interruption, kind, job_id, attempt)
-        except JobError as error:
-            change = self._failed(job_id, attempt, error.code, error.detail, error.retryable)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            # A panic in Rust (polars) arrives as a BaseException.
-            log.exception("job raised")
-            change = self._failed(
-                job_id, attempt, "internal-error", f"{type(error).__name__}: {error}", True
-            )
-        else:
-            change = self._succeeded(job_id, attempt, result)
-        if change is None:
-            log.warning("lease lost, outcome refused")
-            tracing.ended(span, "lost")
-        else:
-            tracing.ended(span, tracing.outcome(change))
-            log.info("attempt ended", state=change.state, seconds=time.monotonic() - started)
+                result = kind.run(spec, context)
+                return stored_result(
+                    kind.result, result, limit=self._settings.jobs.max_result_bytes
+                )
+
+        return outcome_of(work, context.ordered)
+
+    def _end(self, kind: JobKind[Any, Any], claim: ledger.Claim, outcome: Outcome) -> Change | None:
+        job_id, attempt = claim.job_id, claim.attempt
+        match outcome:
+            case Succeeded(result):
+                return self._succeeded(job_id, attempt, result)
+            case Failed():
+                return self._failed(job_id, attempt, outcome)
+            case Order.TIMEOUT:
+                timed_out = Failed("timeout", timeout_detail(kind.timeout))
+                return self._failed(job_id, attempt, timed_out)
+            case _:
+                # A release of what is to be cancelled ends it.
+                return self._write(
+                    job_id,
+                    attempt,
+                    lambda connection: ledger.release(connection, job_id, attempt, keep=self._keep),
+                )
 
     def _announce_start(self, claim: ledger.Claim) -> None:
         self._announcer.change(Change(claim.job_id, JobState.RUNNING, claim.attempt, claim.seq))
@@ -214,41 +244,23 @@ class Executor:
                 ),
             )
         except (DBAPIError, UnicodeError) as error:
+            detail = text_of(reason(error), MAX_DETAIL)
             if fault(error) is Fault.UNSTORABLE:
-                # No further try would help: a NUL in a text, a number out of range, too much of it.
-                return self._failed(job_id, attempt, "result-not-storable", reason(error), False)
-            log.exception("result not written")
-            return self._failed(job_id, attempt, "internal-error", reason(error), True)
+                # No further try would help: a number out of range, say, or too much text.
+                failed = Failed("result-not-storable", detail, retryable=False)
+            else:
+                log.exception("result not written")
+                failed = Failed(INTERNAL, detail)
+            return self._failed(job_id, attempt, failed)
 
-    def _interrupted(
-        self, interruption: JobInterrupted, kind: JobKind[Any, Any], job_id: UUID, attempt: int
-    ) -> Change | None:
-        if isinstance(interruption, JobTimedOut):
-            return self._failed(job_id, attempt, "timeout", timeout_detail(kind.timeout), True)
-        assert isinstance(interruption, JobCancelled)  # noqa: S101
-        # A release of what is to be cancelled ends it.
-        return self._write(
-            job_id,
-            attempt,
-            lambda connection: ledger.release(connection, job_id, attempt, keep=self._keep),
-        )
-
-    def _failed(
-        self, job_id: UUID, attempt: int, code: str, detail: str, retryable: bool
-    ) -> Change | None:
-        log.warning("attempt failed", code=code, detail=detail, retryable=retryable)
-        tracing.fail(trace.get_current_span(), code)
+    def _failed(self, job_id: UUID, attempt: int, failed: Failed) -> Change | None:
+        log.warning("attempt failed", **asdict(failed))
+        tracing.fail(trace.get_current_span(), failed.code)
         return self._write(
             job_id,
             attempt,
             lambda connection: ledger.fail(
-                connection,
-                job_id,
-                attempt,
-                code=code,
-                detail=storable(detail)[:2000],
-                retryable=retryable,
-                keep=self._keep,
+                connection, job_id, attempt, **asdict(failed), keep=self._keep
             ),
         )
 

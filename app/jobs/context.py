@@ -42,9 +42,12 @@ class JobContext(Protocol):
         ...
 
     def progress(self, fraction: float, message: str = "") -> None:
-        """Tell whoever watches: `fraction` of the work done, 0 to 1, and what is going on.
+        """Publish to the job's watchers which `fraction` is done, 0 to 1, and what is going on.
 
-        Call it as often as is natural: at most two calls a second reach the ledger.
+        Call it as often as is natural: at most two calls a second reach the ledger. A number out
+        of range is clamped, NaN leaves the fraction as it was, a message is cut at 500 characters.
+
+        Raises `TypeError` for a fraction that is not a number.
         """
         ...
 
@@ -60,7 +63,10 @@ class JobContext(Protocol):
         """Store a file of the scratch folder as one of the job's outputs.
 
         It becomes the owner's file in the transaction that makes the job succeed, and is
-        removed if that never comes.
+        removed if that never comes. `name` follows the rule of uploads: a plain file name of at
+        most 255 bytes in UTF-8, without path separators and control characters.
+
+        Raises `JobError` with `output-name-invalid` or `output-type-invalid`.
         """
         ...
 

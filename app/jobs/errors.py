@@ -4,8 +4,9 @@
 class JobError(Exception):
     """The job failed and a further try would fail the same way: a broken file, a refused input.
 
-    `code` is a stable identifier in kebab-case that clients may branch on (`image-too-large`);
-    `detail` is one sentence for a person, which names what is wrong and what would be right.
+    `code` is a stable identifier in kebab-case that clients may branch on (`image-too-large`), at
+    most 64 characters; any other text is made one. `detail` is one sentence for a person, which
+    names what is wrong and what would be right; 2,000 characters of it are kept.
     """
 
     retryable = False
@@ -19,7 +20,8 @@ class JobError(Exception):
 class RetryableJobError(JobError):
     """The job failed for a reason that may pass: it is tried again until its tries are spent.
 
-    Any exception that is not a `JobError` counts as one of these.
+    Any exception that is not a `JobError` counts as one of these, with the code `internal-error`:
+    `SystemExit` and `KeyboardInterrupt` too.
     """
 
     retryable = True

@@ -66,6 +66,10 @@ def job_kind(
     Pydantic models, read off its type hints. Import heavy libraries inside it: the API loads this
     module too. `timeout` is in seconds, for one attempt.
 
+    The result is kept as JSON, at most `HEAVYLIFT_JOBS_MAX_RESULT_BYTES` of it. A job fails with
+    `result-too-large` beyond that, and with `result-invalid` if the function returns another type
+    or a value that its model does not read back as the same, such as NaN.
+
     Raises `TypeError` or `ValueError` when the declaration itself is wrong.
     """
     if not NAME.fullmatch(name):

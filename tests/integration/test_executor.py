@@ -1,14 +1,23 @@
 """A child's work, in this process: what it writes of a job that misbehaves."""
 
+import argparse
+import asyncio
+import os
+import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
+import numpy
 import pytest
+from pydantic import BaseModel, model_validator
 from sqlalchemy import Engine
 
 from app.core.config import Settings
-from app.jobs import JobContext, JobError, JobOptions, KindRegistry, job_kind
+from app.core.logging import configure_logging
+from app.jobs import JobCancelled, JobContext, JobError, JobOptions, KindRegistry, job_kind
 from app.jobs.registry import AnyKind
 from tests.ledger_view import View
 from tests.processes import until
@@ -16,9 +25,16 @@ from worker.executor import Executor
 from worker.identity import Identity
 from worker.slots import Slots
 
+LIMIT = 1000
+
 
 class Nothing(JobOptions):
     seconds: float = 0
+
+
+class Measured(BaseModel):
+    value: float | None = None
+    note: str = ""
 
 
 @pytest.fixture
@@ -27,20 +43,24 @@ def view(engine: Engine, make_owner: Callable[..., UUID]) -> View:
 
 
 @pytest.fixture
-def execute(settings: Settings, view: View, tmp_path: Path) -> Iterator[Callable[[AnyKind], UUID]]:
+def execute(settings: Settings, view: View, tmp_path: Path) -> Iterator[Callable[..., UUID]]:
     """Run a job of the kind: its id."""
+    # As a child's log is: what can't be rendered must not end it.
+    configure_logging(settings.log)
     executors = []
+    jobs = settings.jobs.model_copy(update={"max_result_bytes": LIMIT})
+    limited = settings.model_copy(update={"jobs": jobs})
 
-    def execute(kind: AnyKind) -> UUID:
+    def execute(kind: AnyKind, *, max_tries: int = 3) -> UUID:
         executor = Executor(
-            settings,
+            limited,
             Identity(uuid4(), "cpu", "1", KindRegistry([kind])),
             Slots(1),
             slot=0,
             scratch=tmp_path / "scratch",
         )
         executors.append(executor)
-        job = view.submit(kind.name)
+        job = view.submit(kind.name, max_tries=max_tries)
         executor.execute(job)
         return job
 
@@ -51,9 +71,16 @@ def execute(settings: Settings, view: View, tmp_path: Path) -> Iterator[Callable
         executor._announcer.close()
 
 
-def test_a_job_may_say_what_no_database_can_hold(
-    execute: Callable[[AnyKind], UUID], view: View
-) -> None:
+def kind_of(function: Callable[[], Any]) -> AnyKind:
+    @job_kind("test.odd", pool="cpu", timeout=60)
+    def odd(spec: Nothing, job: JobContext) -> Measured:
+        result: Measured = function()
+        return result
+
+    return odd
+
+
+def test_a_job_may_say_what_no_database_can_hold(execute: Callable[..., UUID], view: View) -> None:
     @job_kind("test.babble", pool="cpu", timeout=60)
     def babble(spec: Nothing, job: JobContext) -> Nothing:
         job.progress(0.5, "half\0 a \ud83d")
@@ -67,3 +94,218 @@ def test_a_job_may_say_what_no_database_can_hold(
     job = execute(babble)
     assert view.state(job) == "failed"
     assert view.count("jobs WHERE error_detail = 'what\ufffd is \ufffd?'") == 1
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def run() -> NoReturn:
+        raise error
+
+    return run
+
+
+class WithoutCode(JobError):
+    def __init__(self) -> None:
+        Exception.__init__(self, "sets no code")
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(self)
+
+
+FAILURES: dict[str, tuple[Callable[[], object], str, str]] = {
+    "sys.exit": (lambda: sys.exit(2), "internal-error", "SystemExit: 2"),
+    "argparse": (
+        lambda: argparse.ArgumentParser(exit_on_error=True).parse_args(["--unknown"]),
+        "internal-error",
+        "SystemExit: 2",
+    ),
+    "interrupt": (raising(KeyboardInterrupt()), "internal-error", "KeyboardInterrupt"),
+    "cancelled task": (raising(asyncio.CancelledError()), "internal-error", "CancelledError"),
+    "exception as detail": (
+        raising(JobError("bad-input", ValueError("line 3"))),  # type: ignore[arg-type]
+        "bad-input",
+        "ValueError: line 3",
+    ),
+    "no detail": (raising(JobError("bad-input", None)), "bad-input", "JobError"),  # type: ignore[arg-type]
+    "no code": (raising(WithoutCode()), "internal-error", "WithoutCode: sets no code"),
+    "unspeakable": (raising(Unspeakable()), "internal-error", "Unspeakable"),
+    "10 MB": (raising(ValueError("long " * 2_000_000)), "internal-error", "ValueError: long long"),
+    "cancelled by itself": (raising(JobCancelled()), "internal-error", "JobCancelled"),
+    "no result": (lambda: None, "result-invalid", "returned None"),
+    "not a number": (lambda: Measured(value=float("nan")), "result-invalid", "value"),
+    "nul": (lambda: Measured(note="a\0b"), "result-invalid", "note"),
+    "too large": (lambda: Measured(note="x" * LIMIT), "result-too-large", str(LIMIT)),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_an_unusual_end_is_one_failed_try_that_names_its_cause(
+    name: str, execute: Callable[..., UUID], view: View
+) -> None:
+    function, code, detail = FAILURES[name]
+    ended = view.job(execute(kind_of(function), max_tries=1))
+    assert (ended["state"], ended["tries"], ended["error_code"]) == ("failed", 1, code)
+    assert detail in str(ended["error_detail"])
+    assert len(str(ended["error_detail"])) <= 2000
+
+
+@pytest.mark.parametrize("name", ["too large", "not a number"])
+def test_a_result_that_cannot_be_kept_is_not_tried_again(
+    name: str, execute: Callable[..., UUID], view: View
+) -> None:
+    assert view.state(execute(kind_of(FAILURES[name][0]))) == "failed"
+
+
+def test_sys_exit_is_tried_again(execute: Callable[..., UUID], view: View) -> None:
+    ended = view.job(execute(kind_of(lambda: sys.exit(1))))
+    assert (ended["state"], ended["tries"], ended["losses"]) == ("scheduled", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "shown"),
+    [
+        (0.25, 0.25),
+        (-1, 0),
+        (2, 1),
+        (float("inf"), 1),
+        (10**400, 1),
+        (float("nan"), 0.125),
+        (Decimal("NaN"), 0.125),
+        (Decimal("0.75"), 0.75),
+        (numpy.float32(0.5), 0.5),
+        (True, 1),
+    ],
+)
+def test_progress_is_clamped(
+    execute: Callable[..., UUID], view: View, fraction: Any, shown: float
+) -> None:
+    @job_kind("test.tell", pool="cpu", timeout=60)
+    def tell(spec: Nothing, job: JobContext) -> Nothing:
+        job.progress(0.125, "begun")
+        job.progress(fraction, "told")
+        until(
+            lambda: view.count(f"job_runs WHERE message = 'told' AND progress = {shown}"),
+            seconds=10,
+            what="progress",
+        )
+        return spec
+
+    assert view.state(execute(tell)) == "succeeded"
+
+
+@pytest.mark.parametrize("fraction", [None, "x", "0.5", b"1", 1j, [0.5], object()])
+def test_a_progress_that_is_not_a_number_fails_the_try(
+    execute: Callable[..., UUID], view: View, fraction: Any
+) -> None:
+    @job_kind("test.tell", pool="cpu", timeout=60)
+    def tell(spec: Nothing, job: JobContext) -> Nothing:
+        job.progress(fraction)
+        return spec
+
+    ended = view.job(execute(tell, max_tries=1))
+    assert (ended["state"], ended["error_code"]) == ("failed", "internal-error")
+    assert "job.progress() takes a number from 0 to 1" in str(ended["error_detail"])
+
+
+@pytest.mark.parametrize(
+    ("message", "length"), [(None, 0), (b"bytes", 8), ("m" * 10_000_000, 500), (5, 1)]
+)
+def test_a_message_is_a_short_text(
+    execute: Callable[..., UUID], view: View, message: Any, length: int
+) -> None:
+    @job_kind("test.tell", pool="cpu", timeout=60)
+    def tell(spec: Nothing, job: JobContext) -> Nothing:
+        job.progress(0.5, message)
+        until(
+            lambda: view.count(f"job_runs WHERE progress = 0.5 AND length(message) = {length}"),
+            seconds=10,
+            what="progress",
+        )
+        return spec
+
+    assert view.state(execute(tell)) == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "code"),
+    [
+        ("../up", "text/plain", "output-name-invalid"),
+        ("a\\b", "text/plain", "output-name-invalid"),
+        ("", "text/plain", "output-name-invalid"),
+        ("..", "text/plain", "output-name-invalid"),
+        ("a\0b", "text/plain", "output-name-invalid"),
+        ("\ud800", "text/plain", "output-name-invalid"),
+        ("é" * 200, "text/plain", "output-name-invalid"),
+        ("NUL.txt", "text/plain", "output-name-invalid"),
+        (None, "text/plain", "output-name-invalid"),
+        (Path("a"), "text/plain", "output-name-invalid"),
+        ("x" * 10_000_000, "text/plain", "output-name-invalid"),
+        ("a.txt", "text/plain\r\nSet-Cookie: a=b", "output-type-invalid"),
+        ("a.txt", "text/plain; name=é", "output-type-invalid"),
+        ("a.txt", "", "output-type-invalid"),
+        ("a.txt", None, "output-type-invalid"),
+        ("a.txt", "text/plain;" + " " * 300, "output-type-invalid"),
+    ],
+)
+def test_an_output_that_no_client_could_store_is_refused(
+    execute: Callable[..., UUID], view: View, name: Any, content_type: Any, code: str
+) -> None:
+    @job_kind("test.put", pool="cpu", timeout=60)
+    def put(spec: Nothing, job: JobContext) -> Nothing:
+        path = job.scratch / "made"
+        path.write_text("made")
+        job.output(path, name=name, content_type=content_type)
+        return spec
+
+    ended = view.job(execute(put))
+    assert (ended["state"], ended["tries"], ended["error_code"]) == ("failed", 1, code)
+    assert "job.output(" in str(ended["error_detail"])
+    assert view.count("files") == 0
+
+
+def test_an_output_is_kept_under_its_name(execute: Callable[..., UUID], view: View) -> None:
+    @job_kind("test.put", pool="cpu", timeout=60)
+    def put(spec: Nothing, job: JobContext) -> Nothing:
+        path = job.scratch / "made"
+        path.write_text("made")
+        job.output(path, name="übung 1.csv", content_type='text/csv; charset="utf-8"')
+        return spec
+
+    assert view.state(execute(put)) == "succeeded"
+    assert view.count("files WHERE state = 'ready' AND name = 'übung 1.csv'") == 1
+
+
+def test_a_specification_whose_validation_raises_is_a_failed_try(
+    execute: Callable[..., UUID], view: View
+) -> None:
+    class Exiting(Nothing):
+        @model_validator(mode="after")
+        def leave(self) -> NoReturn:
+            sys.exit("no specification is good enough")
+
+    @job_kind("test.picky", pool="cpu", timeout=60)
+    def picky(spec: Exiting, job: JobContext) -> Nothing:
+        return spec
+
+    ended = view.job(execute(picky, max_tries=1))
+    assert (ended["state"], ended["tries"]) == ("failed", 1)
+    assert ended["error_detail"] == "SystemExit: no specification is good enough"
+
+
+def test_a_scratch_folder_that_cannot_be_removed_costs_no_result(
+    execute: Callable[..., UUID], view: View
+) -> None:
+    @job_kind("test.dig", pool="cpu", timeout=60)
+    def dig(spec: Nothing, job: JobContext) -> Nothing:
+        # Deeper than the interpreter's recursion.
+        here = os.open(job.scratch, os.O_RDONLY)
+        for _ in range(sys.getrecursionlimit() + 100):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        os.close(here)
+        return spec
+
+    assert view.state(execute(dig)) == "succeeded"

@@ -1,0 +1,166 @@
+"""A job's result as JSON: what the worker stores is checked by what the API reads.
+
+Stored by the names of the fields, without computed ones: whatever aliases the model has, it reads
+its own result.
+"""
+
+import json
+import math
+from collections.abc import Collection, Iterator
+from decimal import Decimal
+from inspect import iscoroutine, isgenerator
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from app.core.masking import faults
+from app.core.text import UNSTORABLE, text_of
+from app.jobs.errors import JobError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+Path = tuple[str | int, ...]
+
+# PostgreSQL prints jsonb with a space after each comma and colon: `[1,1,1]` grows by half at most.
+PRINTED = 1.5
+
+# Of what a serializer says (characters).
+MAX_REASON = 500
+
+
+def read_result(model: type[Model], text: str) -> Model:
+    """Read a stored result. Raises `ValidationError`."""
+    # By alias too: results that were stored by hand, or by a version that did so.
+    return model.model_validate_json(text, by_name=True, by_alias=True)
+
+
+def stored_result(model: type[BaseModel], value: object, *, limit: int) -> str:
+    """What a kind's function returned, as JSON that `read_result` reads as the same.
+
+    Raises `JobError` with `result-invalid` or, beyond `limit` bytes, `result-too-large`.
+    """
+    if not isinstance(value, model):
+        raise _invalid(f"the function returned {_kind(value)} and declares {model.__name__}")
+    try:
+        text = _dump(value)
+        _check_size(len(text.encode()), limit)
+        said, printed = _parse(text)
+        # As PostgreSQL prints it, the API reads it.
+        _check_size(printed, limit)
+        for path, problem in _unstorable(_held(value), said):
+            raise _invalid(f"{_name(path)}: {problem}")
+        read = read_result(model, text)
+        if (lost := _difference(said, json.loads(_dump(read)))) is not None:
+            raise _invalid(f"{_name(lost)}: lost or changed when {model.__name__} is read")
+        # What the API answers with.
+        _check_size(len(BaseModel.model_dump_json(read, by_alias=True).encode()), limit)
+    except JobError:
+        raise
+    except ValidationError as error:
+        raise _invalid(f"{model.__name__} does not read its own JSON: {faults(error)}") from error
+    except Exception as error:
+        # A serializer's own, or what Pydantic says of a value that is no JSON.
+        why = f"{type(error).__name__}: {text_of(error, MAX_REASON)}"
+        raise _invalid(f"{model.__name__} does not become JSON: {why}") from error
+    return text
+
+
+# By the base class's methods, which are what the API calls, whatever a model overrides. A part of a
+# subclass is written whole, so that what the declared type would drop is noticed.
+def _dump(value: BaseModel) -> str:
+    return BaseModel.model_dump_json(
+        value, by_alias=False, round_trip=True, polymorphic_serialization=True, warnings=False
+    )
+
+
+def _held(value: BaseModel) -> object:
+    """The same in Python's own types, where a float is yet what it was."""
+    return BaseModel.model_dump(
+        value, by_alias=False, round_trip=True, polymorphic_serialization=True, warnings=False
+    )
+
+
+def _invalid(detail: str) -> JobError:
+    return JobError("result-invalid", detail)
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise JobError(
+            "result-too-large",
+            f"the result has {size} bytes of JSON and may have {limit}: store what is large with "
+            "job.output(), or raise HEAVYLIFT_JOBS_MAX_RESULT_BYTES",
+        )
+
+
+def _kind(value: object) -> str:
+    if iscoroutine(value) or isgenerator(value):
+        # Nobody runs it: closed, it warns of nothing.
+        value.close()
+        return f"a {type(value).__name__} (declare it with def, without async or yield)"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _name(path: Path) -> str:
+    return ".".join(map(str, path)) or "the result"
+
+
+def _parse(text: str) -> tuple[Any, int]:
+    """The JSON, and how many bytes it has once PostgreSQL has written its numbers out."""
+    size = len(text.encode())
+
+    def number(literal: str) -> float:
+        nonlocal size
+        # numeric has no exponent: 1e300 is 301 digits.
+        size += len(f"{Decimal(literal):f}") - len(literal)
+        return float(literal)
+
+    def no_number(literal: str) -> float:
+        raise ValueError(f"JSON has no {literal}")
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            raise ValueError(f"a key stands twice in one object, of {sorted(found)[:5]}")
+        return found
+
+    parsed = json.loads(text, parse_float=number, parse_constant=no_number, object_pairs_hook=pairs)
+    return parsed, size
+
+
+def _unstorable(held: object, said: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Numbers that became null, and characters that PostgreSQL refuses."""
+    if isinstance(said, dict):
+        parts = held.values() if isinstance(held, dict) else said.values()
+        for (key, part), inside in zip(said.items(), parts, strict=False):
+            if UNSTORABLE.search(key):
+                yield (*path, ascii(key)), "a key can't have the character U+0000"
+            yield from _unstorable(inside, part, (*path, key))
+    elif isinstance(said, list):
+        items = held if isinstance(held, Collection) else said
+        for index, (part, inside) in enumerate(zip(said, items, strict=False)):
+            yield from _unstorable(inside, part, (*path, index))
+    elif isinstance(said, str) and UNSTORABLE.search(said):
+        yield path, "text can't have the character U+0000"
+    elif said is None and isinstance(held, float) and not math.isfinite(held):
+        yield path, f"JSON has no {held}: return None, where the model allows it"
+
+
+def _difference(said: object, read: object, path: Path = ()) -> Path | None:
+    """Where two JSON values first differ; that a set's order differs is none."""
+    if isinstance(said, dict) and isinstance(read, dict):
+        for key in {**said, **read}:
+            if key not in said or key not in read:
+                return (*path, key)
+            if (found := _difference(said[key], read[key], (*path, key))) is not None:
+                return found
+        return None
+    if isinstance(said, list) and isinstance(read, list) and len(said) == len(read):
+        if sorted(map(json.dumps, said)) == sorted(map(json.dumps, read)):
+            return None
+        for index, (one, other) in enumerate(zip(said, read, strict=True)):
+            if (found := _difference(one, other, (*path, index))) is not None:
+                return found
+        return None
+    same = said == read and isinstance(said, bool) == isinstance(read, bool)
+    return None if same else path
