@@ -135,8 +135,10 @@ class Parent:
         self._wake = threading.Event()
         self._endings: deque[Ending] = deque()
         self._written = threading.Condition()
-        # The watch's own: what each slot was seen doing, and since when it was told to stop.
+        # The watch's own: what each slot was seen doing, the number of the last of each that was
+        # ended for its child, and since when a child was told to stop.
         self._seen: dict[int, Assignment] = {}
+        self._ended = [0] * slots.count
         self._ordered: dict[Assignment, float] = {}
         self._watching = threading.Thread(
             target=kept(self._watch, self._unwatched), name="watch", daemon=True
@@ -248,13 +250,13 @@ class Parent:
     def _look(self) -> None:
         now = time.monotonic()
         self.restarts.look()
-        current = {a.slot: a for a in self._slots.assignments() if alive(a.pid)}
-        for assignment in self._seen.values():
-            if not alive(assignment.pid):
-                # Unless it had cleared its slot and left in peace, or another has its place by now.
-                if self._slots.read(assignment.slot) == assignment:
-                    log.warning("child died", pid=assignment.pid, **_whose(assignment))
-                self._end(assignment, Reason.DIED)
+        held = self._slots.assignments()
+        current = {a.slot: a for a in held if alive(a.pid)}
+        # Seen alive or not: a job may end its child as soon as it has begun.
+        known = {*self._seen.values(), *held, *self._slots.left_behind()}
+        for assignment in sorted(known, key=lambda a: a.number):
+            if assignment.number > self._ended[assignment.slot] and not alive(assignment.pid):
+                self._died(assignment)
         self._seen = current
         orders = {a: self._slots.order_for(a.slot, a.number) for a in current.values()}
         self._ordered = {
@@ -262,6 +264,12 @@ class Parent:
         }
         for assignment, order in orders.items():
             self._judge(assignment, order, now)
+
+    def _died(self, assignment: Assignment) -> None:
+        # Otherwise it had cleared its slot and left in peace.
+        if assignment in (self._slots.read(assignment.slot), *self._slots.left_behind()):
+            log.warning("child died", pid=assignment.pid, **_whose(assignment))
+        self._end(assignment, Reason.DIED)
 
     def _judge(self, assignment: Assignment, order: Order, now: float) -> None:
         if now >= self._drain_deadline:
@@ -298,6 +306,7 @@ class Parent:
             self._end(assignment, reason, detail)
 
     def _end(self, assignment: Assignment, reason: Reason, detail: str = "") -> None:
+        self._ended[assignment.slot] = assignment.number
         self._endings.append(Ending(assignment, reason, time.monotonic(), detail))
         self._wake.set()
 

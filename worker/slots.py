@@ -18,6 +18,9 @@ from uuid import UUID
 
 SIZE = 192
 
+# A slot has two places: its child's, and what the child before it was doing when it died.
+PLACES = 2
+
 NUMBER = struct.Struct("=Q")
 # pid, job, attempt, started (monotonic seconds), timeout (seconds; 0 when idle)
 CHILD = struct.Struct("=I16sIdd")
@@ -73,12 +76,12 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._memory = mmap.mmap(-1, count * SIZE)
+        self._memory = mmap.mmap(-1, count * PLACES * SIZE)
 
     def _at(self, slot: int, offset: int) -> int:
         if not 0 <= slot < self.count:
             raise IndexError(f"no slot {slot} of {self.count}")
-        return slot * SIZE + offset
+        return slot * PLACES * SIZE + offset
 
     # --- the child's side
 
@@ -121,10 +124,24 @@ class Slots:
         self._write(slot, IDLE, 0, 0)
 
     def enter(self, slot: int) -> None:
-        """What a new child says first: it is there, and does nothing."""
+        """What a new child says first: it is there, and does nothing.
+
+        What its predecessor was doing is left for the parent, which may not have seen it: a job may
+        end its child before anybody looks.
+        """
+        if self.read(slot) is not None:
+            self._leave_behind(slot)
         self.clear(slot)
         children, recycled = self.lives(slot)
         LIVES.pack_into(self._memory, self._at(slot, LIVES_AT), children + 1, recycled)
+
+    def _leave_behind(self, slot: int) -> None:
+        place, left = self._at(slot, 0), self._at(slot, SIZE)
+        # Odd while it is written, as in `_write`.
+        NUMBER.pack_into(self._memory, left, 1)
+        rest = NUMBER.size
+        self._memory[left + rest : left + SIZE] = self._memory[place + rest : place + SIZE]
+        self._memory[left : left + rest] = self._memory[place : place + rest]
 
     def leave(self, slot: int, *, recycled: bool) -> None:
         """What a child says last, and whether it leaves because it has done its share."""
@@ -154,12 +171,18 @@ class Slots:
 
     def read(self, slot: int) -> Assignment | None:
         """The slot's child and what it does; None while it does nothing or is changing."""
-        before: int = NUMBER.unpack_from(self._memory, self._at(slot, NUMBER_AT))[0]
-        pid, job, attempt, started, timeout = CHILD.unpack_from(
-            self._memory, self._at(slot, CHILD_AT)
-        )
-        trace = TRACE.unpack_from(self._memory, self._at(slot, TRACE_AT))[0].rstrip(b"\0").decode()
-        after: int = NUMBER.unpack_from(self._memory, self._at(slot, NUMBER_AT))[0]
+        return self._read(slot, self._at(slot, 0))
+
+    def left_behind(self) -> list[Assignment]:
+        """What the last child that died in each slot was doing, once another has its place."""
+        left = (self._read(slot, self._at(slot, SIZE)) for slot in range(self.count))
+        return [found for found in left if found is not None]
+
+    def _read(self, slot: int, place: int) -> Assignment | None:
+        before: int = NUMBER.unpack_from(self._memory, place + NUMBER_AT)[0]
+        pid, job, attempt, started, timeout = CHILD.unpack_from(self._memory, place + CHILD_AT)
+        trace = TRACE.unpack_from(self._memory, place + TRACE_AT)[0].rstrip(b"\0").decode()
+        after: int = NUMBER.unpack_from(self._memory, place + NUMBER_AT)[0]
         if before % 2 or before != after or attempt == 0:
             return None
         return Assignment(

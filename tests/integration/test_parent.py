@@ -45,6 +45,15 @@ class Family:
         child.does(job)
         return child, job
 
+    def gone(self, *, replaced: bool) -> UUID:
+        """The job of a child that died before the watch looked for the first time."""
+        child, job = self.child()
+        child.die()
+        if replaced:
+            # As the next child in its place does.
+            self.slots.enter(len(self._children) - 1)
+        return job
+
     def start(self) -> None:
         """It has beaten once, and has seen its children."""
         self.parent.start()
@@ -104,6 +113,36 @@ class Broken:
             self.failures += 1
             raise KeyError(job)
         return self._forfeit(connection, job, attempt)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_child_that_was_never_seen_alive_forfeits_its_lease(
+    family: Family, replaced: bool
+) -> None:
+    job = family.gone(replaced=replaced)
+    assert family.live(job)
+    family.parent.start()
+    until(lambda: not family.live(job), seconds=10, what="the lease is given up")
+
+
+def test_an_ending_is_written_once(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first, job), left = family.child(), family.gone(replaced=True)
+    forfeited: list[UUID] = []
+    forfeit = ledger.forfeit
+
+    def count(connection: Connection, job: UUID, attempt: int) -> bool:
+        forfeited.append(job)
+        return forfeit(connection, job, attempt)
+
+    monkeypatch.setattr(ledger, "forfeit", count)
+    monkeypatch.setattr(parenting, "WATCH", 0.01)
+    family.parent.start()
+    until(lambda: forfeited == [left], seconds=10, what="the one that was never seen")
+    first.die()
+    until(lambda: not family.live(job), seconds=10, what="the other")
+    looked = family.parent._looked
+    until(lambda: family.parent._looked > looked + 0.1, seconds=10, what="it has looked again")
+    assert forfeited == [left, job]
 
 
 def test_an_ending_that_raises_costs_nobody_else_a_lease(

@@ -4,6 +4,7 @@ import ctypes
 import os
 import time
 from pathlib import Path
+from typing import Literal
 
 from app.jobs import FileId, JobContext, JobOptions, RetryableJobError, job_kind
 
@@ -87,6 +88,19 @@ def hoard(spec: Nap, job: JobContext) -> Done:
 def fail(spec: Nap, job: JobContext) -> Done:
     """Fail in a way that may pass."""
     raise RetryableJobError("no-luck", f"attempt {job.attempt} had no luck")
+
+
+class Departure(JobOptions):
+    how: Literal["exit", "segfault"]
+
+
+@job_kind("test.vanish", pool="cpu", timeout=900)
+def vanish(spec: Departure, job: JobContext) -> Done:
+    """End the process at once, past all that Python would do."""
+    if spec.how == "exit":
+        os._exit(3)
+    ctypes.string_at(0)
+    raise AssertionError("address 0 can be read")
 
 
 class Written(JobOptions):

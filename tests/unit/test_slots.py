@@ -106,3 +106,24 @@ def test_a_new_child_is_known_before_its_first_job() -> None:
     assert slots.lives(0) == (1, 0)
     slots.leave(0, recycled=True)
     assert slots.lives(0) == (1, 1)
+
+
+def test_what_a_child_left_behind_is_there_once_another_has_its_place() -> None:
+    slots = Slots(2)
+    job, later = uuid4(), uuid4()
+    slots.enter(1)
+    assert slots.left_behind() == []
+    slots.take(1, job, 4, 60, "00-" + "a" * 52)
+    (died,) = slots.assignments()
+    slots.enter(1)
+    assert slots.assignments() == []
+    assert slots.left_behind() == [died]
+    # One that leaves in peace leaves nothing, and does not hide it.
+    slots.take(1, later, 1, 60)
+    slots.clear(1)
+    slots.enter(1)
+    assert slots.left_behind() == [died]
+    slots.take(1, later, 1, 60)
+    slots.enter(1)
+    assert [left.job_id for left in slots.left_behind()] == [later]
+    assert slots.child(0) == 0
