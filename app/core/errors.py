@@ -121,6 +121,14 @@ class JobHasNoResult(DomainError):
     type, title, status = "job-has-no-result", "The job did not succeed", 409
 
 
+class ResultTooLarge(DomainError):
+    type, title, status = "result-too-large", "The result is over the limit", 409
+
+
+class ResultUnreadable(DomainError):
+    type, title, status = "result-unreadable", "The result does not fit its kind's contract", 409
+
+
 class InvalidLink(DomainError):
     type, title, status = "invalid-link", "The link is not good, or no longer", 422
 

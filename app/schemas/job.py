@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from app.core.pagination import Filters
 from app.models.job import JobState
 from app.schemas.moment import Moment
-from app.schemas.numbers import A_NUMBER
+from app.schemas.numbers import A_NUMBER, Share
 
 # The ledger's seq is a bigint.
 MAX_SEQ = 2**63 - 1
@@ -31,7 +31,7 @@ class JobEvent(BaseModel):
     seq: int
     state: JobState
     attempt: int
-    progress: Annotated[float, Field(ge=0, le=1)] = 0
+    progress: Share = 0
     message: str = ""
     error: JobFailure | None = None
 
@@ -74,7 +74,7 @@ class JobResponse(BaseModel):
     tries: int = Field(
         description="Attempts that failed or timed out; lost and released ones do not count."
     )
-    progress: Annotated[float, Field(ge=0, le=1)]
+    progress: Share
     message: str
     seq: int = Field(description="Grows with every change; the id of the job's events.")
     cancel_requested: bool

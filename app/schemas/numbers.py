@@ -1,6 +1,9 @@
 """Numbers as JSON has them."""
 
-from pydantic import BeforeValidator
+import math
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 
 def _a_number(value: object) -> object:
@@ -12,3 +15,14 @@ def _a_number(value: object) -> object:
 # Beside `int`, for what comes in a body: Pydantic would take "1" and true for 1. Its strict mode
 # would refuse 1.0, which JSON Schema calls an integer.
 A_NUMBER = BeforeValidator(_a_number)
+
+
+def _clamped(value: object) -> object:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return 0.0
+    return min(max(value, 0.0), 1.0) if isinstance(value, int | float) else value
+
+
+# From 0 to 1. Clamped where it is read: one row that another version wrote must not fail the page,
+# or the streams, that it is read with. JSON has null for what was not a number.
+Share = Annotated[float, BeforeValidator(_clamped), Field(ge=0, le=1)]

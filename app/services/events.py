@@ -22,7 +22,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from sqlalchemy import ARRAY, Connection, Uuid, any_, bindparam, text
+from sqlalchemy import ARRAY, Connection, Row, Uuid, any_, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -67,10 +67,18 @@ LIVE_CREDENTIALS = text(
 )
 
 
-def job_snapshot(connection: Connection, job_ids: Collection[UUID]) -> list[JobEvent]:
-    """The jobs as they are, in one statement; those that no longer exist are missing."""
-    return [
-        JobEvent(
+def job_snapshot(connection: Connection, job_ids: Collection[UUID]) -> dict[UUID, JobEvent | None]:
+    """The jobs as they are, in one statement; those that no longer exist are missing.
+
+    None for one that can't be read: it must not cost all the others their streams.
+    """
+    rows = connection.execute(JOB_SNAPSHOT, {"job_ids": list(job_ids)})
+    return {row.id: _event(row) for row in rows}
+
+
+def _event(row: Row[Any]) -> JobEvent | None:
+    try:
+        return JobEvent(
             job_id=row.id,
             seq=row.seq,
             state=row.state,
@@ -79,8 +87,10 @@ def job_snapshot(connection: Connection, job_ids: Collection[UUID]) -> list[JobE
             message=row.message,
             error=failure(row.error_code, row.error_detail),
         )
-        for row in connection.execute(JOB_SNAPSHOT, {"job_ids": list(job_ids)})
-    ]
+    except ValidationError as error:
+        # A state, say, that a later version added.
+        log.warning("watched job not understood", job_id=str(row.id), error=faults(error))
+        return None
 
 
 def live_credentials(connection: Connection, credentials: Collection[UUID]) -> set[UUID]:
@@ -282,13 +292,12 @@ class EventHub(Background):
         }
         credentials = {watcher.credential for watcher in watchers}
 
-        def read(connection: Connection) -> tuple[list[JobEvent], set[UUID]]:
+        def read(connection: Connection) -> tuple[dict[UUID, JobEvent | None], set[UUID]]:
             return job_snapshot(connection, job_ids), live_credentials(connection, credentials)
 
         async with self._engine.connect() as connection:
-            events, live = await connection.run_sync(read)
-        found = {event.job_id for event in events}
-        for event in events:
+            found, live = await connection.run_sync(read)
+        for event in filter(None, found.values()):
             if (job := self._jobs.get(event.job_id)) is not None:
                 job.offer(event)
         for watcher, job_id in watchers.items():

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    Text,
     all_,
     and_,
     any_,
     case,
+    cast,
     exists,
     false,
     func,
@@ -31,14 +35,18 @@ from app.core.errors import (
     JobHasNoResult,
     JobNotFinished,
     NotFound,
+    ResultTooLarge,
+    ResultUnreadable,
     Unavailable,
     UnknownKind,
 )
+from app.core.masking import faults
 from app.core.pagination import PageRequest
 from app.core.transaction import after_commit
 from app.jobs import KindRegistry
 from app.jobs.files import references
 from app.jobs.registry import AnyKind
+from app.jobs.results import PRINTED, read_result
 from app.jobs.submitted import as_submitted
 from app.models import File, Job, JobRun, Worker
 from app.models.file import FileState
@@ -57,6 +65,8 @@ from app.services import ledger
 from app.services.dispatch_hint import DispatchHint
 from app.services.ledger import Retention, Submission
 from app.services.snapshot import SNAPSHOT, failure
+
+log = structlog.get_logger(__name__)
 
 # --- reading --------------------------------------------------------------------------------------
 
@@ -139,13 +149,26 @@ async def list_page(
 
 
 async def result(
-    session: AsyncSession, owner_id: UUID, job_id: UUID, models: Mapping[str, type[JobResult]]
+    session: AsyncSession,
+    owner_id: UUID,
+    job_id: UUID,
+    models: Mapping[str, type[JobResult]],
+    *,
+    limit: int,
 ) -> JobResult:
-    """Raises `NotFound`, `Gone`, `JobNotFinished`, `JobHasNoResult` or `UnknownKind`."""
+    """The result of a job that succeeded, if it has at most `limit` bytes.
+
+    Raises `NotFound`, `Gone`, `JobNotFinished`, `JobHasNoResult`, `UnknownKind`, `ResultTooLarge`
+    or `ResultUnreadable`.
+    """
+    # As text: what an older version stored may be 200 MB, or numbers that Python can't read.
+    printed = cast(Job.result, Text)
+    size = func.octet_length(printed)
     statement = select(
         Job.kind,
         Job.outcome,
-        Job.result,
+        case((size <= limit * PRINTED, printed)).label("result"),
+        size.label("size"),
         Job.error_code,
         Job.error_detail,
         Job.expires_at,
@@ -165,7 +188,20 @@ async def result(
     model = models.get(job.kind)
     if model is None:
         raise UnknownKind(f"{job.kind} is not installed here any more")
-    return model.model_validate({"job_id": job_id, "kind": job.kind, "output": job.result})
+    if (job.size or 0) > limit * PRINTED:
+        raise ResultTooLarge(
+            f"it has {job.size} bytes, more than {limit}: the operator of this server may raise "
+            "HEAVYLIFT_JOBS_MAX_RESULT_BYTES"
+        )
+    try:
+        return read_result(
+            model, f'{{"job_id": "{job_id}", "kind": "{job.kind}", "output": {job.result}}}'
+        )
+    except ValidationError as error:
+        log.error("result unreadable", job_id=str(job_id), kind=job.kind, error=faults(error))
+        raise ResultUnreadable(
+            f"another version of {job.kind} made it, which this server can't read: {faults(error)}"
+        ) from error
 
 
 # --- kinds ----------------------------------------------------------------------------------------

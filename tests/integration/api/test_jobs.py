@@ -476,6 +476,55 @@ async def test_a_result_of_a_kind_that_is_gone(
     assert response.json()["type"].endswith("/unknown-job-kind")
 
 
+@pytest.mark.parametrize(
+    ("stored", "name", "detail"),
+    [
+        ('{"shapes": "three"}', "result-unreadable", "output.shapes"),
+        ('{"shapes": 3, "sides": 4}', "result-unreadable", "output.sides"),
+        ('{"sides": [], "shapes": null}', "result-unreadable", "output.shapes"),
+        ("[]", "result-unreadable", "output"),
+        ("null", "result-unreadable", "output"),
+        (f'{{"shapes": {"9" * 5000}}}', "result-unreadable", "number out of range"),
+        (f'{{"shapes": "{"x" * 2_000_000}"}}', "result-too-large", "MAX_RESULT_BYTES"),
+    ],
+    ids=["type", "unknown field", "null", "list", "nothing", "5,000 digits", "2 MB"],
+)
+async def test_a_result_that_an_older_version_stored_wrongly_is_a_typed_problem(
+    draw: Draw, client: AsyncClient, engine: Engine, stored: str, name: str, detail: str
+) -> None:
+    job = await draw()
+    claim(engine, job)
+    finish(engine, job, {"shapes": 3})
+    with engine.begin() as connection:
+        wrong = text("UPDATE jobs SET result = CAST(:stored AS jsonb)")
+        connection.execute(wrong, {"stored": stored})
+    response = await client.get(f"{JOBS}/{job['id']}/result")
+    assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (409, name)
+    assert detail in response.json()["detail"]
+    listed = (await client.get(JOBS)).json()["items"]
+    assert [item["state"] for item in listed] == ["succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"), [("NaN", 0), ("Infinity", 1), ("-Infinity", 0), ("7", 1), ("-1", 0)]
+)
+async def test_a_progress_that_no_share_has_fails_no_list(
+    draw: Draw, client: AsyncClient, engine: Engine, stored: str, shown: float
+) -> None:
+    job, other = await draw(), await draw()
+    for each in job, other:
+        claim(engine, each)
+    with engine.begin() as connection:
+        wrong = text(f"UPDATE job_runs SET progress = '{stored}' WHERE job_id = :job")
+        connection.execute(wrong, {"job": job["id"]})
+    response = await client.get(JOBS)
+    assert response.status_code == 200
+    assert [item["progress"] for item in response.json()["items"]] == [0, shown]
+    assert (await get(client, job))["progress"] == shown
+    cancelled = await client.post(f"{JOBS}/{job['id']}/cancel")
+    assert cancelled.status_code == 202
+
+
 # --- cancelling -----------------------------------------------------------------------------------
 
 

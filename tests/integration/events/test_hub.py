@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -143,6 +143,67 @@ async def test_resuming_repeats_nothing_and_misses_nothing(
     await resumed.ended()
     # Having seen the end, there is nothing more.
     assert await Stream(hub, worker.job_id, caller, after=resumed.events[-1].seq).ended() == []
+
+
+async def test_a_progress_that_is_not_a_number_delays_no_stream(
+    hub: EventHub, make_worker: Callable[[], Worker], caller: Caller, engine: Engine
+) -> None:
+    bad, good = make_worker(), make_worker()
+    for worker in bad, good:
+        worker.claim()
+    with engine.begin() as connection:
+        wrong = text("UPDATE job_runs SET progress = 'NaN' WHERE job_id = :job")
+        connection.execute(wrong, {"job": bad.job_id})
+    streams = [Stream(hub, worker.job_id, caller) for worker in (bad, good)]
+    for stream in streams:
+        await stream.reaches(2)
+    assert [stream.events[0].progress for stream in streams] == [0, 0]
+    # What a worker of an older version says of it: JSON has no NaN.
+    event = streams[0].events[0].model_copy(update={"seq": 3, "progress": float("nan")})
+    bad._announce(event)
+    await streams[0].reaches(3)
+    assert streams[0].events[-1].progress == 0
+    for stream in streams:
+        await stream.leave()
+
+
+@pytest.fixture
+def unknown_state(engine: Engine, worker: Worker) -> Iterator[UUID]:
+    """A job in a state that a later version has added."""
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE job_runs DROP CONSTRAINT job_runs_state_check"))
+        connection.execute(text("UPDATE job_runs SET state = 'paused'"))
+    yield worker.job_id
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE job_runs SET state = 'queued' WHERE state = 'paused'"))
+        connection.execute(
+            text(
+                "ALTER TABLE job_runs ADD CONSTRAINT job_runs_state_check"
+                " CHECK (state IN ('scheduled', 'queued', 'running'))"
+            )
+        )
+
+
+async def test_a_job_that_is_not_understood_costs_no_other_its_stream(
+    unknown_state: UUID,
+    hub: EventHub,
+    make_worker: Callable[[], Worker],
+    caller: Caller,
+    engine: Engine,
+) -> None:
+    odd = Stream(hub, unknown_state, caller)
+    good = Stream(hub, make_worker().job_id, caller)
+    await good.reaches(1)
+    # In one read, whichever came first.
+    hub._read_now(unknown_state, *hub._jobs)
+    await eventually(lambda: not hub._to_read.is_set())
+    assert odd.events == []
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE job_runs SET state = 'queued' WHERE state = 'paused'"))
+    hub._read_now(unknown_state)
+    await odd.reaches(1)
+    for stream in odd, good:
+        await stream.leave()
 
 
 async def test_a_client_from_another_past_begins_anew(

@@ -27,6 +27,8 @@ from app.core.errors import (
     JobHasNoResult,
     JobNotFinished,
     NotFound,
+    ResultTooLarge,
+    ResultUnreadable,
     UnknownKind,
 )
 from app.core.telemetry import current_traceparent
@@ -188,13 +190,24 @@ def _result_models(kinds: KindRegistry) -> Mapping[str, type[JobResult]]:
 def _add_result(router: APIRouter, kinds: KindRegistry) -> None:
     models = _result_models(kinds)
 
-    async def get_job_result(job_id: UUID, user: CurrentUser, session: SessionDep) -> JobResult:
+    async def get_job_result(
+        job_id: UUID, user: CurrentUser, session: SessionDep, settings: SettingsDep
+    ) -> JobResult:
         """What a job that succeeded has made; `kind` says which of the forms it has."""
-        return await jobs.result(session, user.id, job_id, models)
+        limit = settings.jobs.max_result_bytes
+        return await jobs.result(session, user.id, job_id, models, limit=limit)
 
     # Pydantic takes a discriminator for two models or more.
     union = reduce(or_, models.values()) if models else JobResult
-    responses: Responses = problems(NotFound, UnknownKind, Gone, JobNotFinished, JobHasNoResult)
+    responses: Responses = problems(
+        NotFound,
+        UnknownKind,
+        Gone,
+        JobNotFinished,
+        JobHasNoResult,
+        ResultTooLarge,
+        ResultUnreadable,
+    )
     router.add_api_route(
         "/{job_id}/result",
         get_job_result,
