@@ -15,11 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from app.jobs import JobCancelled, JobError
 from tests.kinds_builtin.conftest import FolderContext
 from worker.kinds.csvcheck import check_csv
-from worker.kinds.dataset import DatasetAggregate, DatasetAggregated, aggregate
+from worker.kinds.dataset import (
+    CELL_BYTES,
+    PREVIEW_BYTES,
+    DatasetAggregate,
+    DatasetAggregated,
+    aggregate,
+)
 
 Run = Callable[..., DatasetAggregated]
 COUNT = [{"op": "count", "name": "n"}]
@@ -237,6 +244,37 @@ def test_null_values_are_an_option(run: Run) -> None:
     assert run(source, **spec).preview == [[1]]
     assert run(source, csv={"null_values": ["nil"]}, **spec).preview == [[2]]
     assert run(source, csv={"null_values": []}, **spec).preview == [[3]]
+
+
+@pytest.mark.parametrize("character", ["a", "é", "\u4e00", "\x01", '"'])
+def test_a_preview_is_cut_by_its_bytes(run: Run, tmp_path: Path, character: str) -> None:
+    path = tmp_path / "long.parquet"
+    polars.DataFrame({"key": [character * 2_000_000, "short"]}).write_parquet(path)
+    result = run(path, group_by=["key"], sort=[{"column": "key"}])
+    ((long, _),) = [row for row in result.preview if row[0] != "short"]
+    assert isinstance(long, str)
+    assert long.rstrip("…") == character * (len(long) - 1)
+    assert CELL_BYTES - 6 <= len(to_json(long)) <= CELL_BYTES
+    assert ["short", 1] in result.preview
+
+
+def test_a_preview_of_wide_rows_has_fewer_of_them(run: Run, tmp_path: Path) -> None:
+    columns = {f"c{n}": [f"{row}" + "\x02" * 1000 for row in range(10)] for n in range(99)}
+    path = tmp_path / "wide.parquet"
+    polars.DataFrame({"key": list(range(10)), **columns}).write_parquet(path)
+    firsts = [{"op": "first", "column": name, "name": name} for name in columns]
+    result = run(path, group_by=["key"], aggregates=firsts)
+    assert result.rows_out == 10
+    assert len(result.preview) == 1
+    assert len(to_json(result.preview)) <= PREVIEW_BYTES
+
+
+def test_the_type_of_a_column_of_many_values_is_cut(run: Run, tmp_path: Path) -> None:
+    values = [str(number) for number in range(10_000)]
+    path = tmp_path / "enum.parquet"
+    polars.DataFrame({"key": ["1"]}, schema={"key": polars.Enum(values)}).write_parquet(path)
+    result = run(path, group_by=["key"])
+    assert len(result.model_dump_json()) < PREVIEW_BYTES
 
 
 LIES = {

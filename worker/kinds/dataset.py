@@ -1,5 +1,6 @@
 """`dataset.aggregate`: filter, group and aggregate a table, by a typed specification."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import reduce
 from operator import and_
@@ -8,7 +9,9 @@ from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
+from pydantic_core import to_json
 
+from app.core.text import text_of
 from app.jobs import FileId, JobContext, JobError, JobOptions, job_kind
 from worker.kinds.csvcheck import MAX_COLUMNS, check_csv
 from worker.kinds.dataset_plan import (
@@ -38,6 +41,11 @@ CONTENT_TYPE: dict[Format, str] = {
 # Rows from which a CSV column's type is guessed.
 INFER_ROWS = 10_000
 PREVIEW_ROWS = 10
+# Bytes of JSON: a result is read whole by whoever asks for a job, a cell may have a whole book. A
+# row of all the groups and aggregates that there may be fits, whatever is in it.
+PREVIEW_BYTES = 64 * 1024
+CELL_BYTES = PREVIEW_BYTES // 128
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 class CsvOptions(JobOptions):
@@ -108,7 +116,11 @@ class DatasetAggregated(BaseModel):
     columns: list[Column]
     preview: Annotated[
         list[list[Cell]],
-        Field(description=f"The first {PREVIEW_ROWS} rows, in the order of `columns`."),
+        Field(
+            description=f"The first {PREVIEW_ROWS} rows, in the order of `columns`; fewer where "
+            f"they have more than {PREVIEW_BYTES >> 10} KiB. A text of more than {CELL_BYTES} "
+            "bytes is cut, and ends in an ellipsis."
+        ),
     ]
 
 
@@ -352,8 +364,9 @@ def _result(
         bytes=target.stat().st_size,
         rows_in=rows_in,
         rows_out=frame.height,
-        columns=[Column(name=name, dtype=str(dtype)) for name, dtype in frame.schema.items()],
-        preview=[[_cell(value) for value in row] for row in frame.head(PREVIEW_ROWS).rows()],
+        # Of an Enum it names all the values.
+        columns=[Column(name=name, dtype=_cut(str(dtype))) for name, dtype in frame.schema.items()],
+        preview=_preview(frame.head(PREVIEW_ROWS).rows()),
     )
 
 
@@ -374,13 +387,34 @@ def _narrowed(frame: "polars.DataFrame") -> "polars.DataFrame":
     return frame
 
 
+def _preview(rows: list[tuple[object, ...]]) -> list[list[Cell]]:
+    preview: list[list[Cell]] = []
+    left = PREVIEW_BYTES
+    for row in rows:
+        cells = [_cell(value) for value in row]
+        left -= len(to_json(cells))
+        if left < 0:
+            break
+        preview.append(cells)
+    return preview
+
+
 def _cell(value: object) -> Cell:
     if isinstance(value, float):
         # JSON has no word for infinite and not-a-number.
         return value if abs(value) < float("inf") else None
-    if value is None or isinstance(value, (int, str)):
+    if value is None or isinstance(value, int):
         return value
-    return str(value)
+    return _cut(text_of(value, CELL_BYTES))
+
+
+def _cut(text: str) -> str:
+    """The beginning that `CELL_BYTES` of JSON hold: a character has one to six."""
+    if len(to_json(text)) <= CELL_BYTES:
+        return text
+    room = CELL_BYTES - len(ELLIPSIS.encode())
+    fitting = bisect_right(range(len(text)), room, key=lambda length: len(to_json(text[:length])))
+    return text[: fitting - 1] + ELLIPSIS
 
 
 def _kind(dtype: "polars.DataType") -> str:
