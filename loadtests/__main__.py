@@ -124,6 +124,7 @@ def run_on_a_stack(options: argparse.Namespace, others: Sequence[str]) -> int:
         logs = options.report / "logs"
         shutil.rmtree(logs, ignore_errors=True)
         sink = log_files(logs)
+        print(f"load test: starting a stack, its logs go to {logs}", file=sys.stderr)
         with Stack(Path(scratch) / "stack", durable=False, settings=UNLIMITED, sink=sink) as stack:
             if not stack.wait_ready():
                 print(f"load test: the stack did not start: see {logs}", file=sys.stderr)
@@ -131,6 +132,7 @@ def run_on_a_stack(options: argparse.Namespace, others: Sequence[str]) -> int:
             password = secrets.token_urlsafe()
             make_admin(stack.environment, password)
             admin = {"LOADTEST_ADMIN_EMAIL": ADMIN, "LOADTEST_ADMIN_PASSWORD": password}
+            print(f"load test: {stack.base_url} for {options.run_time} s", file=sys.stderr)
             return run(options, others, stack.base_url, admin)
 
 

@@ -1,15 +1,16 @@
 """Where the scenarios meet Locust: settings first, seeds next, the verdict at the end."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gevent
 from locust import events
 from locust.env import Environment
-from locust.runners import LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, WorkerNode, WorkerRunner
 from locust.stats import RequestStats, StatsCSVFileWriter, StatsEntry
 
+from loadtests import _progress
 from loadtests._mix import MIX
 from loadtests._seeding import seed
 from loadtests._settings import BadSetup, load_settings
@@ -25,6 +26,7 @@ REQUESTS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"})
 def listen() -> None:
     events.init.add_listener(_prepare)
     events.test_start.add_listener(_seed)
+    events.test_start.add_listener(_show_progress)
     events.test_stop.add_listener(_say_in_ui)
     events.quitting.add_listener(_judge)
     events.quit.add_listener(_say)
@@ -43,7 +45,12 @@ class _Verdict:
     """Of the process's last run; a Locust process has one environment."""
 
     lines: list[Line] | None = None
+    without_users: Sequence[str] = ()
     started = False
+
+
+class _Shown:
+    progress: gevent.Greenlet | None = None
 
 
 class _Seeds:
@@ -130,10 +137,34 @@ def _seed_at(environment: Environment) -> bool:
     return True
 
 
+def _show_progress(environment: Environment, **_: Any) -> None:
+    options, runner = environment.parsed_options, environment.runner
+    if options is None or runner is None or isinstance(runner, WorkerRunner):
+        return
+    if not (options.headless and options.only_summary):
+        return
+
+    def look() -> tuple[int, Seen]:
+        stats = environment.stats
+        requests = [entry for key, entry in list(stats.entries.items()) if _kind(key) in REQUESTS]
+        return runner.user_count, _sum(stats, requests)
+
+    _Shown.progress = _progress.show(options.run_time, look)
+
+
 def _judge(environment: Environment, **_: Any) -> None:
+    if _Shown.progress is not None:
+        _Shown.progress.kill(block=False)
     if isinstance(environment.runner, WorkerRunner) or not _Verdict.started:
         return
-    _Verdict.lines = judge(load_slo(load_settings().slo), _seen(environment))
+    seen = _seen(environment)
+    _Verdict.without_users = [
+        name
+        for name in MIX
+        if name not in seen.scenarios
+        and any(one.__name__ == name for one in environment.user_classes)
+    ]
+    _Verdict.lines = judge(load_slo(load_settings().slo), seen)
     if environment.process_exit_code is None:
         environment.process_exit_code = 0 if all(line.met for line in _Verdict.lines) else 1
 
@@ -142,7 +173,10 @@ def _say(**_: Any) -> None:
     """Last of all, below Locust's own tables."""
     if _Verdict.lines is not None:
         met = all(line.met for line in _Verdict.lines)
-        print(f"\n{table(_Verdict.lines)}\n\n{'PASSED' if met else 'FAILED'}", flush=True)
+        print(f"\n{table(_Verdict.lines)}\n", flush=True)
+        if _Verdict.without_users:
+            print(f"not run, too few users: {', '.join(_Verdict.without_users)}\n")
+        print("PASSED" if met else "FAILED", flush=True)
 
 
 def _say_in_ui(environment: Environment, **_: Any) -> None:
@@ -153,12 +187,16 @@ def _say_in_ui(environment: Environment, **_: Any) -> None:
 
 def _seen(environment: Environment) -> Run:
     stats, runner = environment.stats, environment.runner
-    running = {one.__name__ for one in environment.user_classes}
-    names = [name for name in MIX if name in running]
-    with_jobs = any(getattr(one, "makes_jobs", False) for one in environment.user_classes)
     entries = [
-        (key[1], key[0].partition(" ")[0], entry) for key, entry in list(stats.entries.items())
+        (_kind(key), key[0].partition(" ")[0], entry) for key, entry in list(stats.entries.items())
     ]
+    running = _with_users(environment) | {scenario for _, scenario, _ in entries}
+    names = [name for name in MIX if name in running]
+    with_jobs = any(
+        getattr(one, "makes_jobs", False)
+        for one in environment.user_classes
+        if one.__name__ in running
+    )
     exceptions = runner.exceptions.values() if runner is not None else ()
     return Run(
         scenarios={name: _of_scenario(stats, name, entries) for name in names},
@@ -170,6 +208,25 @@ def _seen(environment: Environment) -> Run:
         else None,
         errors=[f"{row['count']} x {row['msg']}" for row in exceptions],
     )
+
+
+def _kind(key: tuple[str, str]) -> str:
+    return key[1]
+
+
+def _with_users(environment: Environment) -> set[str]:
+    """The scenarios that users were to be started for, whether or not those did anything.
+
+    What Locust's own dispatcher makes of the number of users: with few, weights leave some out.
+    """
+    runner = environment.runner
+    wanted = runner.target_user_count if runner is not None else 0
+    if not wanted:
+        return {one.__name__ for one in environment.user_classes}
+    dispatcher = environment.dispatcher_class([WorkerNode("judge")], environment.user_classes)
+    # All of them in one step: it would wait between several.
+    dispatcher.new_dispatch(wanted, spawn_rate=wanted)
+    return {name for users in next(dispatcher).values() for name, count in users.items() if count}
 
 
 def _of_scenario(

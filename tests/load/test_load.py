@@ -14,6 +14,7 @@ import pytest
 from app.core.config import Settings
 from app.embedded.stack import free_port
 from loadtests.__main__ import ROOT, UNLIMITED
+from loadtests._mix import MIX
 from tests.load.runs import SECONDS, load, make_admin, verdict
 from tests.processes import Parts, environment, parts, until
 
@@ -126,6 +127,10 @@ def test_without_a_host_it_has_a_stack_of_its_own(tmp_path: Path) -> None:
     assert all(met.values())
     assert (tmp_path / "report" / "report.html").exists()
     assert "started" in (tmp_path / "report" / "logs" / "api.log").read_text()
+    assert "load test: starting a stack" in ran.stdout
+    progress = r"^load test: \d+ of 20 s, 10 users, [1-9]\d* requests, 0 failed, p95 \d+ ms$"
+    shown = re.findall(progress, ran.stdout, re.MULTILINE)
+    assert len(shown) >= 2, ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -160,6 +165,63 @@ def test_distributed(running: Parts, settings: Settings, tmp_path: Path) -> None
     assert code == 0, said
     assert verdict(said).keys() >= {"BrowseAndEdit p95", "PollJob p95", "queue wait p95"}
     assert not any(what.startswith("FollowJob") for what in verdict(said))
+
+
+def run_locust(settings: Settings, port: int, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Locust by itself, as the README has it."""
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "locust", "-f", str(ROOT), "--headless", "--only-summary"),
+            *("--host", f"http://127.0.0.1:{port}", "--run-time", "12s", *arguments),
+        ],
+        env=environment(
+            settings,
+            LOADTEST_ACCOUNTS="1",
+            LOADTEST_ITEMS="30",
+            PYTHONPATH=str(ROOT.parent),
+            **variables,
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return ran.returncode, ran.stdout
+
+
+def test_only_scenarios_that_have_users_are_judged(running: Parts, settings: Settings) -> None:
+    port = running.api(**UNLIMITED)
+    # One user, which Locust starts unless told otherwise, for three scenarios.
+    code, said = run_locust(settings, port, "--tags", "jobs")
+    assert code == 0, said
+    judged = {what.partition(" ")[0] for what in verdict(said)} & MIX.keys()
+    assert len(judged) == 1, said
+    left = {"TransformPicture", "FollowJob", "PollJob"} - judged
+    found = re.search(r"^not run, too few users: (.*)$", said, re.MULTILINE)
+    assert found is not None, said
+    assert set(found[1].split(", ")) == left
+
+    # By name; without jobs, nothing is said of jobs.
+    code, said = run_locust(settings, port, "LogIn", "--users", "2", "--spawn-rate", "2")
+    assert code == 0, said
+    assert verdict(said).keys() == {"LogIn p95", "LogIn errors"}
+    assert "too few users" not in said
+
+    # By weight.
+    weights = ('{"user_class_name": "PollJob", "weight": 0}',)
+    code, said = run_locust(
+        settings, port, "PollJob", "BrowseAndEdit", "--users", "4", "--config-users", *weights
+    )
+    assert code == 0, said
+    assert {what.partition(" ")[0] for what in verdict(said)} == {"BrowseAndEdit"}
+
+    # What has a user and does nothing has not passed: its first journey begins too late.
+    code, said = run_locust(
+        settings, port, "LogIn", "PollJob", "--users", "2", LOADTEST_RATE="0.0001"
+    )
+    assert code == 1, said
+    met = verdict(said)
+    assert met["LogIn requests"] is False, said
+    assert met["PollJob requests"] is False, said
 
 
 def test_nobody_answers(settings: Settings, tmp_path: Path) -> None:
