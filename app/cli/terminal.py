@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import BaseModel, JsonValue, TypeAdapter
@@ -54,7 +54,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.strip(), justify="right" if column.endswith(" ") else "left")
+        # In a narrow terminal the others fold: half an id is good for no other command.
+        justify: Literal["right", "left"] = "right" if column.endswith(" ") else "left"
+        table.add_column(column.strip(), justify=justify, overflow="fold", no_wrap=column == "id")
     for row in rows:
         table.add_row(*(Text(plain(cell), COLOURS.get(cell, "")) for cell in row))
     console.print(table)
