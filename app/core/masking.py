@@ -1,7 +1,9 @@
 """Secrets out of what is shown."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from urllib.parse import unquote
 
 from pydantic import ValidationError
@@ -63,7 +65,27 @@ def loggable(line: str) -> str:
         or "Failing row" in line
     ):
         return line
-    return UNLOGGABLE.sub(lambda found: f"{found['shown'] or found['row'] or ''}{MASK}", line)
+    return UNLOGGABLE.sub(_mask, line)
+
+
+def _mask(found: re.Match[str]) -> str:
+    if found[0] in _shown.get():
+        return found[0]
+    return f"{found['shown'] or found['row'] or ''}{MASK}"
+
+
+# Secrets that the line which is being written is there to show.
+_shown: ContextVar[Collection[str]] = ContextVar("shown", default=())
+
+
+@contextmanager
+def showing(secrets: Collection[str]) -> Iterator[None]:
+    """Let lines that are written meanwhile show these secrets, and no others."""
+    token = _shown.set(secrets)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
 
 
 def _fault(error: ErrorDetails) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Mails, to a real SMTP server: with TLS or without, and lost without an error."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -274,6 +275,29 @@ async def test_development_prints_its_mails(settings: Settings, clean: None) -> 
     (line,) = [line for line in logs if "mail" in line["event"]]
     assert line["to"] == "ada@example.com"
     assert "https://heavylift.example/newsletter#confirm=" in line["text"]
+
+
+async def test_a_printed_mails_links_work_and_other_secrets_are_masked(
+    settings: Settings, clean: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stdout, where it is read: what is logged is masked on its way there."""
+    secret = f"hl_{'0' * 12}_{'x' * 20}"
+    async with reader_of(settings) as reader:
+        capsys.readouterr()
+        new = {"email": f"{secret}@example.com"}
+        headers = {"X-Request-Id": secret}
+        await reader.post("/api/v1/newsletter/subscriptions", json=new, headers=headers)
+        out = capsys.readouterr().out
+        (mail,) = [line for line in out.splitlines() if "mail, not sent" in line]
+        assert secret not in out
+        links = dict(re.findall(r"#(confirm|unsubscribe)=([\w.-]+)", mail))
+        for action, status in (("confirm", 200), ("unsubscribe", 204)):
+            asked = {"token": links[action]}
+            answer = await reader.post(f"/api/v1/newsletter/{action}", json=asked)
+            assert answer.status_code == status
+        # The same token on any other line is masked.
+        structlog.get_logger().info("asked for", url=f"/newsletter#confirm={links['confirm']}")
+        assert links["confirm"] not in capsys.readouterr().out
 
 
 def test_what_sends_the_mails(settings: Settings) -> None:
