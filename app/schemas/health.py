@@ -13,7 +13,7 @@ class Health(BaseModel):
 class DependencyHealth(BaseModel):
     state: Literal["up", "down", "unknown"]
     since: datetime
-    detail: str | None = Field(description="Why it is down.")
+    detail: str | None = Field(description="Why it is down, as far as anybody may know.")
 
 
 class Dependencies(BaseModel):

@@ -129,7 +129,7 @@ class DatabaseWatch(Background):
             current = None
         fault = self._revisions.fault(current)
         if fault is not None:
-            self.dependency.is_down(fault)
+            self.dependency.is_down(fault, shown=fault)
             return
         self.reached = True
         log.info("ready", revision=current)

@@ -28,6 +28,9 @@ STORE_TIMEOUT = 5.0
 # Of one line: a store's errors go on with a dump of what it answered.
 MAX_DETAIL = 200
 
+# Probes are public: what a server or the file system said is for the log alone.
+SEE_LOG = "it can't be used; the log of this process says why"
+
 
 class Dependency:
     def __init__(self, name: str) -> None:
@@ -46,13 +49,16 @@ class Dependency:
                 seconds = round((self.health.since - was.since).total_seconds(), 1)
                 log.info("dependency is back", dependency=self.name, away_seconds=seconds)
 
-    def is_down(self, why: str) -> None:
+    def is_down(self, why: str, *, shown: str = SEE_LOG) -> None:
+        """`why` goes to the log; `shown`, which has no words of a server's, to anybody."""
         why = loggable(why.partition("\n")[0])[:MAX_DETAIL]
         since = self.health.since
         if self.health.state != "down":
             since = datetime.now(UTC)
+        # Not each time that a server finds other words for it.
+        if (self.health.state, self.health.detail) != ("down", shown):
             log.warning("dependency is away", dependency=self.name, error=why)
-        self.health = DependencyHealth(state="down", since=since, detail=why)
+        self.health = DependencyHealth(state="down", since=since, detail=shown)
 
 
 class DependencyWatch(Background):

@@ -2,10 +2,12 @@
 
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import structlog
 from alembic.script import ScriptDirectory
 from httpx2 import AsyncClient
 from pydantic import SecretStr
@@ -23,7 +25,7 @@ from app.migrations import configuration, upgrade
 from app.services.database_watch import DatabaseWatch
 from tests.integration.api.conftest import connect, is_ready, serving
 from tests.integration.api.kinds import KINDS
-from tests.integration.listening import eventually
+from tests.integration.listening import eventually, listening
 from tests.servers import scratch_folder
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +77,46 @@ async def test_all_dependencies_are_shown(anonymous: AsyncClient) -> None:
             await anyio.sleep(0.05)
     assert body["status"] == "ok"
     assert states == {"postgresql": "up", "redis": "up", "storage": "up"}
+
+
+@pytest.mark.slow
+async def test_probes_show_strangers_no_paths_and_no_words_of_servers(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The log has them."""
+    nowhere = tmp_path / "secret-place"
+    database = settings.database.model_copy(
+        update={"url": SecretStr(f"postgresql://joe@/d?host={nowhere}")}
+    )
+    redis = settings.redis.model_copy(update={"url": SecretStr(f"unix://{nowhere}/redis.sock")})
+    app = create_app(settings.model_copy(update={"database": database, "redis": redis}), KINDS)
+    with structlog.testing.capture_logs() as logs:
+        async with listening(app) as there, there.client() as client:
+            watch = there.state.dependencies
+            await eventually(lambda: watch.storage.up)
+            # As the watch says it of a folder; root may write in any.
+            watch.storage.is_down(f"can't write in {nowhere}")
+            await eventually(lambda: {one.health.state for one in watch.all} == {"down"})
+            url = f"http://{there.host}:{there.port}/readyz"
+            unready = await client.get(url)
+            # As if it had been reached before.
+            there.state.database.reached = True
+            ready = await client.get(url)
+    assert (unready.status_code, ready.status_code) == (503, 200)
+    assert {one["state"] for one in ready.json()["dependencies"].values()} == {"down"}
+    for answer in (unready.text, ready.text):
+        for private in (
+            str(tmp_path),
+            "secret-place",
+            "joe",
+            "Errno",
+            "No such file",
+            "redis.sock",
+        ):
+            assert private not in answer
+    said = [line["error"] for line in logs if line["event"] == "dependency is away"]
+    assert len(said) == 3
+    assert all("secret-place" in line or "No such file" in line for line in said)
 
 
 @pytest.mark.slow
