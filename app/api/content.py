@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from app.api.conditional import EntityTags
 from app.core.errors import Gone, PreconditionFailed, RangeNotSatisfiable, Unavailable
 from app.core.storage import STORE_ERRORS
+from app.services.content_type import INLINE, served
 from app.services.files import StoredFile
 
 if TYPE_CHECKING:
@@ -60,14 +61,15 @@ def requested_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-def _attachment(name: str) -> str:
+def _disposition(name: str, media_type: str) -> str:
     """RFC 6266: what every client understands, and the name as it is for those that can."""
+    kind = "inline" if media_type in INLINE else "attachment"
     plain = "".join(
         character if " " <= character <= "~" and character not in '"\\%' else "_"
         for character in name
     )
     exact = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
-    return f'attachment; filename="{plain}"{exact}'
+    return f'{kind}; filename="{plain}"{exact}'
 
 
 async def content(
@@ -82,8 +84,9 @@ async def content(
     etag = f'"{file.sha256}"'
     headers = {
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
-        "Content-Disposition": _attachment(file.name),
+        "Content-Disposition": _disposition(file.name, served(file.content_type)),
+        # Whatever it is, and whoever opens it where: it runs nothing and reads nothing of ours.
+        "Content-Security-Policy": "sandbox; default-src 'none'",
         "ETag": etag,
         "X-Content-Type-Options": "nosniff",
     }
@@ -114,7 +117,7 @@ async def _respond(
 ) -> Response:
     """Opens the object before the response begins: a lost one is an error, not a stub."""
     status = 206 if partial else 200
-    media_type = stored.file.content_type
+    media_type = served(stored.file.content_type)
     try:
         options: GetOptions = {"head": head}
         if partial:

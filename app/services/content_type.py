@@ -1,6 +1,7 @@
-"""Names a file's content type by its first bytes."""
+"""Names a file's content type by its first bytes, and says what a browser may be told of it."""
 
 import codecs
+import re
 from pathlib import PurePath
 
 import puremagic
@@ -14,14 +15,56 @@ SIGNATURES = (
     (b"%PDF-", "application/pdf"),
 )
 
-# Text has no signature: the name says which. HTML and SVG stay plain, so that nothing of ours is
-# ever offered to a browser as a page.
+# Text has no signature: the name says which. HTML and SVG stay plain, so that no file is ever
+# offered to a browser as a page.
 TEXTS = {
     ".csv": "text/csv",
     ".json": "application/json",
     ".md": "text/markdown",
     ".tsv": "text/tab-separated-values",
 }
+
+# Pixels and nothing else: a browser may show them in place.
+INLINE = frozenset(
+    {"image/avif", "image/bmp", "image/gif", "image/jpeg", "image/png", "image/webp"}
+)
+
+# A browser has nothing in these to run. HTML, SVG, XML, PDF with its scripts shown in place, and
+# whatever comes up next are not among them.
+PASSIVE = INLINE | {
+    "application/gzip",
+    "application/json",
+    "application/pdf",
+    "application/vnd.apache.parquet",
+    "application/x-7z-compressed",
+    "application/x-bzip2",
+    "application/x-tar",
+    "application/x-xz",
+    "application/zip",
+    "application/zstd",
+    "audio/flac",
+    "audio/mpeg",
+    "audio/ogg",
+    "audio/wav",
+    "audio/x-wav",
+    "image/heic",
+    "image/heif",
+    "image/jxl",
+    "image/tiff",
+    "text/csv",
+    "text/markdown",
+    "text/plain",
+    "text/tab-separated-values",
+    "video/mp4",
+    "video/quicktime",
+    "video/webm",
+}
+
+# A vendor's own format, which browsers hand to its programs; those built on XML may be shown.
+VENDORS = re.compile(r"application/vnd\.[a-z0-9.-]+(?:\+(?:json|zip))?")
+
+# A type, and what encoding its text has.
+MEDIA_TYPE = re.compile(r"([a-z]+/[a-z0-9.+-]+)(?:; ?charset=[a-z0-9-]+)?", re.IGNORECASE)
 
 # Of puremagic's matches: below, two bytes were all that fit.
 MIN_CONFIDENCE = 0.3
@@ -48,7 +91,17 @@ def sniff(content: bytes, name: str) -> str:
     best = {match.mime_type for match in matches if match.confidence == matches[0].confidence}
     if matches[0].confidence < MIN_CONFIDENCE or len(best) > 1:
         return UNKNOWN
-    return best.pop() or UNKNOWN
+    return served(best.pop())
+
+
+def served(content_type: str) -> str:
+    """The type to send a file as: its own where that is passive, else bytes of an unknown type.
+
+    Rows of older releases and outputs of job kinds may have any type.
+    """
+    match = MEDIA_TYPE.fullmatch(content_type)
+    essence = "" if match is None else match[1].lower()
+    return content_type if essence in PASSIVE or VENDORS.fullmatch(essence) else UNKNOWN
 
 
 def _is_text(head: bytes) -> bool:

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.api.content import requested_range
 from app.core.errors import RangeNotSatisfiable
 from app.schemas.file import FileName
-from app.services.content_type import HEAD, sniff
+from app.services.content_type import HEAD, served, sniff
 
 NAME: TypeAdapter[str] = TypeAdapter(FileName)
 
@@ -64,6 +64,64 @@ def test_what_is_no_name(name: str) -> None:
 )
 def test_content_types(head: bytes, name: str, content_type: str) -> None:
     assert sniff(head, name) == content_type
+
+
+PAGES = (
+    b"<!DOCTYPE html><script>alert(1)</script>",
+    b"<html><script>alert(1)</script></html>",
+    b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+    b"<?xml version='1.0'?><?xml-stylesheet href='x' type='text/xsl'?><x/>",
+    b"<script>alert(1)</script>",
+    b"<!-- --><body onload=alert(1)>",
+)
+BEFORE = (b"", *(bytes([n]) for n in range(33)), b"\x7f", b"\x80", b"\xef\xbb\xbf", b"\xff\xfe",
+          b"\xfe\xff", b"  \r\n\t", b"\x0c", b"<!-- c -->\n", b"\0" * 64)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("name", ["x.html", "x.svg", "x.xml", "x"])
+def test_a_page_is_never_one_whatever_stands_before_it(page: bytes, name: str) -> None:
+    for before in BEFORE:
+        for content in (before + page, page[:6] + before + page[6:], page + before):
+            found = sniff(content, name)
+            assert found in ("text/plain", "application/octet-stream"), content
+        # Two bytes a letter.
+        wide = before + page.decode().encode("utf-16-le")
+        assert sniff(wide, name) in ("text/plain", "application/octet-stream"), wide
+
+
+def test_all_that_the_library_knows_is_passive_or_unknown() -> None:
+    heads = {
+        magic.byte_match + bytes(64)
+        for magic in (*puremagic.magic_header_array, *puremagic.magic_footer_array)
+    }
+    assert len(heads) > 500
+    found = {sniff(head, "x") for head in heads}
+    assert "image/png" in found
+    assert {content_type for content_type in found if served(content_type) != content_type} == set()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "sent"),
+    [
+        ("image/png", "image/png"),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        ("text/csv", "text/csv"),
+        ("application/vnd.apache.parquet", "application/vnd.apache.parquet"),
+        ("application/vnd.company.model+json", "application/vnd.company.model+json"),
+        *((active, "application/octet-stream") for active in (
+            "text/html", "TEXT/HTML", "text/html; charset=utf-8", "text/html\n", " text/html",
+            "image/svg+xml", "application/xhtml+xml", "application/xml", "text/xml",
+            "application/vnd.mozilla.xul+xml", "text/javascript", "application/x-shockwave-flash",
+            "application/mathml+xml", "text/xsl", "multipart/x-mixed-replace; boundary=x",
+            "text/css", "message/rfc822", "image/png, text/html", "image/png\r\nX: y", "", "*/*",
+        )),
+    ],
+)  # fmt: skip
+def test_a_file_is_sent_as_its_own_type_only_if_that_is_passive(
+    content_type: str, sent: str
+) -> None:
+    assert served(content_type) == sent
 
 
 def test_a_library_that_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

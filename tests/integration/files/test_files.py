@@ -71,6 +71,47 @@ async def test_a_download_is_an_attachment(
     )
 
 
+@pytest.mark.parametrize(
+    ("stored_as", "sent_as", "shown"),
+    [
+        ("text/html", "application/octet-stream", "attachment"),
+        ("text/html; charset=utf-8", "application/octet-stream", "attachment"),
+        ("image/svg+xml", "application/octet-stream", "attachment"),
+        ("application/pdf", "application/pdf", "attachment"),
+        ("text/csv", "text/csv; charset=utf-8", "attachment"),
+        ("image/png", "image/png", "inline"),
+    ],
+)
+async def test_a_file_runs_nothing_in_a_browser(
+    client: AsyncClient,
+    add: Callable[..., Awaitable[str]],
+    engine: Engine,
+    stored_as: str,
+    sent_as: str,
+    shown: str,
+) -> None:
+    """Whatever type its row has: an older release, or a job kind, has given it that."""
+    file = await add()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE files SET content_type = :type"), {"type": stored_as})
+    path = f"/files/{file}/content"
+    etag = {"If-None-Match": (await client.get(path)).headers["ETag"]}
+    for answer in (
+        await client.get(path),
+        await client.head(path),
+        await client.get(path, headers={"Range": "bytes=0-3"}),
+        await client.get(path, headers=etag),
+    ):
+        policy = answer.headers["Content-Security-Policy"].split("; ")
+        assert "sandbox" in policy
+        assert "default-src 'none'" in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Disposition"].partition(";")[0] == shown
+        assert answer.headers["Cache-Control"] == "private, no-store"
+        if answer.status_code != 304:
+            assert answer.headers["Content-Type"] == sent_as
+
+
 async def test_one_range(client: AsyncClient, add: Callable[..., Awaitable[str]]) -> None:
     path = f"/files/{await add()}/content"
     response = await client.get(path, headers={"Range": "bytes=2-5"})
