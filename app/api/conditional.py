@@ -88,8 +88,7 @@ NOT_MODIFIED: Responses = {304: {"description": "The client has it already.", "h
 
 
 def _headers(answer: Versioned) -> dict[str, str]:
-    # Kept by clients, and asked for again each time: what that costs is a 304.
-    return {"ETag": f'"{answer.version}"', "Cache-Control": "private, no-cache"}
+    return {"ETag": f'"{answer.version}"'}
 
 
 def with_etag(answer: Answer, response: Response) -> Answer:

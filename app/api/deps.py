@@ -115,10 +115,10 @@ ClientNetwork = Annotated[str, Depends(get_client_network)]
 
 
 async def keep_nowhere(response: Response) -> None:
-    response.headers["Cache-Control"] = "no-store"
+    response.headers["Cache-Control"] = "private, no-store"
 
 
-# For what shows a secret (RFC 6749, section 5.1), and for streams.
+# As all answers that do not say otherwise. Of a stream, the framework says otherwise.
 NOT_STORED = Depends(keep_nowhere)
 
 # Neither raises by itself: all problems are made in one place.

@@ -38,6 +38,12 @@ STARTS = frozenset({"http.response.start", "websocket.http.response.start", "web
 
 HEARD = frozenset({REQUEST_ID, b"traceparent", b"tracestate"})
 
+# Answers are personal unless they say otherwise, errors too: no cache keeps them, a browser's own
+# neither (RFC 9111, 5.2.2.5), which the next user of the machine could open.
+CACHE_CONTROL = b"cache-control"
+PERSONAL = b"private, no-store"
+PUBLIC = {"/openapi.json": b"no-cache"}
+
 # A caller's id is taken as it is, if it can neither break a log line nor flood it.
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
@@ -138,7 +144,10 @@ class _Exchange:
             return
         if kind in STARTS:
             self.status = message.get("status", 101)
-            message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.id.encode())]
+            headers = [*message.get("headers", ()), (REQUEST_ID, self.id.encode())]
+            if not any(name == CACHE_CONTROL for name, _ in headers):
+                headers.append((CACHE_CONTROL, PUBLIC.get(self.scope["path"], PERSONAL)))
+            message["headers"] = headers
         elif kind == "websocket.close":
             # What was not accepted is refused, with a 403 (the ASGI specification).
             self.status = message["code"] if self.status else 403

@@ -24,7 +24,7 @@ ME = "/api/v1/users/me"
 async def make(client: AsyncClient, **body: object) -> dict[str, Any]:
     response = await client.post(KEYS, json={"name": "ci", **body})
     assert response.status_code == 201, response.text
-    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["cache-control"] == "private, no-store"
     key: dict[str, Any] = response.json()
     return key
 

@@ -49,7 +49,7 @@ async def test_a_user_registers_logs_in_and_is_known(
         "refresh_expires_in",
     }
     assert (token["token_type"], token["expires_in"]) == ("bearer", 900)
-    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["cache-control"] == "private, no-store"
     me = await anonymous.get(ME, headers={"Authorization": f"Bearer {token['access_token']}"})
     assert me.json() == ada
 

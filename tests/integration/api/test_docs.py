@@ -70,3 +70,10 @@ async def test_no_other_file_is_served(anonymous: AsyncClient) -> None:
         response = await anonymous.get(f"/{folder}/{path}")
         assert response.status_code == 404, path
         assert response.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_the_document_may_be_kept_and_is_asked_for_again(anonymous: AsyncClient) -> None:
+    response = await anonymous.get("/openapi.json")
+    assert response.headers["Cache-Control"] == "no-cache"
+    missing = await anonymous.get("/openapi.yaml")
+    assert (missing.status_code, missing.headers["Cache-Control"]) == (404, "private, no-store")

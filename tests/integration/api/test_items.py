@@ -56,7 +56,7 @@ async def test_an_item_is_created_read_changed_and_deleted(client: AsyncClient) 
     read = await client.get(created.headers["location"])
     assert (read.status_code, read.json()) == (200, item)
     assert read.headers["etag"] == '"1"'
-    assert read.headers["cache-control"] == "private, no-cache"
+    assert read.headers["cache-control"] == "private, no-store"
 
     changed = await client.patch(read.url.path, json={"title": "A tram"})
     assert changed.status_code == 200

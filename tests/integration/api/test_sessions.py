@@ -46,7 +46,7 @@ class Person:
     async def refreshed(self, token: str) -> dict[str, Any]:
         response = await self.refresh(token)
         assert response.status_code == 200, response.text
-        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["cache-control"] == "private, no-store"
         tokens: dict[str, Any] = response.json()
         return tokens
 

@@ -5,7 +5,6 @@ from fastapi import APIRouter, Form
 
 from app.api.bodies import BoundedRoute
 from app.api.deps import (
-    NOT_STORED,
     ClientNetwork,
     CurrentUser,
     LimitsDep,
@@ -38,9 +37,7 @@ from app.services import api_keys, auth
 router = APIRouter(prefix="/auth", tags=["auth"], route_class=BoundedRoute)
 
 
-@router.post(
-    "/login", responses=problems(InvalidCredentials, TooManyRequests), dependencies=[NOT_STORED]
-)
+@router.post("/login", responses=problems(InvalidCredentials, TooManyRequests))
 async def login(
     form: Annotated[LoginForm, Form()],
     sessions: SessionsDep,
@@ -53,7 +50,7 @@ async def login(
     return await auth.login(sessions, passwords, limits, settings.auth, form, address=address)
 
 
-@router.post("/refresh", responses=problems(InvalidRefreshToken), dependencies=[NOT_STORED])
+@router.post("/refresh", responses=problems(InvalidRefreshToken))
 async def refresh(
     body: RefreshRequest, sessions: SessionsDep, settings: SettingsDep
 ) -> TokenResponse:
@@ -71,7 +68,7 @@ async def logout(body: RefreshRequest, session: SessionDep) -> None:
     await auth.logout(session, body.refresh_token.get_secret_value())
 
 
-@router.post("/api-keys", status_code=201, responses=problems(Forbidden), dependencies=[NOT_STORED])
+@router.post("/api-keys", status_code=201, responses=problems(Forbidden))
 async def create_api_key(
     new: ApiKeyCreate, user: LoggedInUser, session: SessionDep
 ) -> NewApiKeyResponse:
