@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from app.api import health, pages, problems
+from app.api.cors import allow_origins
 from app.api.docs import add_docs
 from app.api.forwarded import ForwardedMiddleware
 from app.api.gauges import Sampler
@@ -142,6 +143,8 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
     )
     app.state.lifecycle = Lifecycle()
     app.add_middleware(RequestMiddleware)
+    if settings.api.cors_origins:
+        app.add_middleware(allow_origins, origins=settings.api.cors_origins)
     app.add_middleware(ForwardedMiddleware, proxies=settings.api.proxies)
     problems.register(app)
     app.include_router(health.router)

@@ -86,6 +86,21 @@ def _proxies(text: str) -> str:
     return text
 
 
+# A host, which browsers write in ASCII and small letters, and a port.
+ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?", re.ASCII)
+
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def _origin(text: str) -> str:
+    """As browsers send it: without the port that the scheme has anyway."""
+    match = ORIGIN.fullmatch(text.strip().lower())
+    if match is None:
+        raise ValueError("write it as https://app.example.com,https://host:8443: no paths, no *")
+    scheme, host, port = match.groups()
+    return f"{scheme}://{host}" if port in (None, DEFAULT_PORTS[scheme]) else text.strip().lower()
+
+
 class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -343,6 +358,11 @@ class Api(Group):
         "networks, comma-separated; or, where nothing else can reach the API, the number of "
         "proxies in front. * is for a single one that overwrites the header.",
     )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins whose pages may use the API from a browser, comma-separated: "
+        "https://app.example.com,http://localhost:5173. Default: none but the API's own.",
+    )
     grace: PositiveFloat = Field(20, description="Seconds that open requests have at shutdown.")
     shutdown_delay: NonNegativeFloat = Field(
         5, description="Seconds it still accepts at shutdown, unready: a load balancer is late."
@@ -358,6 +378,13 @@ class Api(Group):
     # arbiter to see that it has ended.
     lifespan_end: ClassVar[int] = 5
     reaping: ClassVar[int] = 1
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(_origin(origin) for origin in value.split(",") if origin.strip())
+        return value
 
     @field_validator("termination_grace")
     @classmethod

@@ -211,6 +211,16 @@ def test_proxies_are_trusted_where_they_are_named() -> None:
     assert name not in env(rendered()["Deployment/heavylift-api"])
     found = rendered(ingress={"trustedProxies": "10.1.0.0/16"})["Deployment/heavylift-api"]
     assert env(found)[name] == "10.1.0.0/16"
+    found = rendered(ingress={"trustedProxies": 2})["Deployment/heavylift-api"]
+    assert env(found)[name] == "2"
+
+
+def test_origins_of_pages_are_a_setting_of_the_api() -> None:
+    name = "HEAVYLIFT_API_CORS_ORIGINS"
+    assert name not in env(rendered()["Deployment/heavylift-api"])
+    found = rendered(api={"settings": {name: "https://app.example.com"}})
+    assert env(found["Deployment/heavylift-api"])[name] == "https://app.example.com"
+    assert name not in env(found["Deployment/heavylift-controller"])
 
 
 def test_links_in_mails_lead_to_the_ingress_unless_a_setting_says_where() -> None:

@@ -11,8 +11,9 @@ from app.services import jobs
 router = APIRouter(prefix="/jobs")
 
 
-# Of any origin: a browser sends no token by itself, as it does cookies, so a foreign page has
-# nothing to ride on. The token comes in a message, since addresses and headers end up in logs.
+# From any origin, whatever HEAVYLIFT_API_CORS_ORIGINS says: a browser sends no token by itself, as
+# it does cookies, so a foreign page has nothing to ride on. The token comes in a message, since
+# addresses and headers end up in logs.
 @router.websocket("/{job_id}/events")
 async def job_socket(
     socket: WebSocket,
