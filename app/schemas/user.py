@@ -7,13 +7,13 @@ from uuid import UUID
 from pydantic import (
     BaseModel,
     ConfigDict,
-    EmailStr,
     Field,
     SecretStr,
     StrictBool,
     StringConstraints,
 )
 
+from app.core.addresses import EmailAddress
 from app.core.pagination import Filters
 
 # NIST SP 800-63B-4: length and nothing else. The upper bound keeps a hash's cost bounded.
@@ -24,7 +24,7 @@ CurrentPassword = Annotated[SecretStr, Field(max_length=128)]
 class UserCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    email: EmailStr
+    email: EmailAddress
     password: Password
 
 
@@ -44,7 +44,9 @@ class UserUpdate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    email: EmailStr | None = Field(None, description="Needs `current_password`. Null: it stays.")
+    email: EmailAddress | None = Field(
+        None, description="Needs `current_password`. Null: it stays."
+    )
     full_name: (
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
         | None

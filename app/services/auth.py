@@ -3,9 +3,10 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.addresses import folded, is_address, nearest
 from app.core.config import Auth
 from app.core.errors import InvalidCredentials, InvalidRefreshToken, Unauthorized
 from app.core.security import AccessToken, PasswordHashing, sign_access_token, verify_access_token
@@ -44,8 +45,11 @@ async def login(
     `TooManyRequests`.
     """
     await limits.hit(auth.logins_per_address, "login", "address", address)
-    statement = select(User.id, User.email, User.password_hash).where(
-        func.lower(User.email) == func.lower(form.username), User.is_active
+    statement = (
+        select(User.id, User.email, User.password_hash)
+        .where(is_address(User.email, form.username), User.is_active)
+        .order_by(nearest(User.email, form.username))
+        .limit(1)
     )
     # The connection goes back before the hash is computed: a queue of log-ins holds none.
     async with sessions() as session:
@@ -54,7 +58,7 @@ async def login(
     # ("I" with a dot), and each would have tries of its own. Registered or not, and in Redis, too,
     # nobody is to read who tried.
     email = form.username if user is None else user.email
-    account = sha256(email.lower().encode()).hexdigest()
+    account = sha256(folded(email).encode()).hexdigest()
     key = ("login", "account", account)
     # By network first: a stranger's wrong passwords use up the stranger's own tries.
     await limits.hit(auth.logins_per_account, *key, address)

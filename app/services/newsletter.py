@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.addresses import known_spelling
 from app.core.config import Settings
 from app.core.errors import InvalidLink
 from app.core.links import sign_link, verify_link
@@ -55,12 +56,12 @@ async def subscribe(
     """
     limit = settings.newsletter.subscriptions_per_address
     await limits.hit(limit, "newsletter", address)
-    statement = insert(Subscription).values(email=new.email)
+    statement = insert(Subscription).values(email=known_spelling(Subscription.email, new.email))
     interval = timedelta(seconds=settings.newsletter.mail_interval)
     statement = statement.on_conflict_do_update(
         index_elements=[func.lower(Subscription.email)],
         # As it is written now: the confirmation comes from whom it reaches.
-        set_={"email": statement.excluded.email, "mailed_at": func.clock_timestamp()},
+        set_={"email": new.email, "mailed_at": func.clock_timestamp()},
         where=Subscription.confirmed_at.is_(None)
         & (Subscription.mailed_at <= func.clock_timestamp() - interval),
     )

@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.addresses import is_address, known_spelling
 from app.core.config import Auth
 from app.core.errors import (
     EmailTaken,
@@ -71,7 +72,11 @@ async def create(
     password_hash = await passwords.hash(new.password.get_secret_value())
     statement = (
         postgresql.insert(User)
-        .values(email=new.email, password_hash=password_hash, is_admin=is_admin)
+        .values(
+            email=known_spelling(User.email, new.email),
+            password_hash=password_hash,
+            is_admin=is_admin,
+        )
         .on_conflict_do_nothing(index_elements=[func.lower(User.email)])
         .returning(*COLUMNS)
     )
@@ -152,6 +157,8 @@ async def update_own(check: PasswordCheck, user_id: UUID, change: UserUpdate) ->
     async with transaction(check.sessions) as session:
         if confirmed is not None and not await _still_has(session, user_id, confirmed):
             raise WrongPassword("it has just been changed", field=field)
+        if change.email is not None and await _is_anothers(session, user_id, change.email):
+            raise _taken()
         updated = await _update(session, user_id, values)
     if updated is None:
         raise Unauthorized("the user has left meanwhile")
@@ -166,6 +173,12 @@ async def _still_has(session: AsyncSession, user_id: UUID, password_hash: str) -
         .with_for_update()
     )
     return (await session.execute(statement)).one_or_none() is not None
+
+
+async def _is_anothers(session: AsyncSession, user_id: UUID, email: str) -> bool:
+    """In a spelling that the index does not know to be the same."""
+    others = exists().where(is_address(User.email, email), User.id != user_id)
+    return bool((await session.execute(select(others))).scalar_one())
 
 
 async def _update(
@@ -247,7 +260,7 @@ async def list_page(
 ) -> Page[UserResponse]:
     statement = select(*COLUMNS).where(REMAINS)
     if filters.email is not None:
-        statement = statement.where(func.lower(User.email) == func.lower(filters.email))
+        statement = statement.where(is_address(User.email, filters.email))
     if filters.is_active is not None:
         statement = statement.where(User.is_active == filters.is_active)
     if (after := page.after(filters)) is not None:
