@@ -6,45 +6,15 @@ the truth of all of them.
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
 
 from celery import Celery
 from celery.bootsteps import StartStopStep
 from kombu.entity import Exchange, Queue
 
+from app.core import redis_url
 from app.core.config import Settings
-
-TASK = "heavylift.run"
-
-# Of a message: the span that sent it, as W3C Trace Context writes it.
-HEADER = "traceparent"
-
-# Of every key in Redis that Celery makes; other applications may share the database.
-KEY_PREFIX = "heavylift:"
-
-
-def _broker_url(url: str) -> str:
-    """Kombu's spelling of a Redis URL: it has a scheme of its own for sockets."""
-    parts = urlsplit(url)
-    if parts.scheme != "unix":
-        return url
-    asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    # redis-py takes both from the query as well, and from there first.
-    user = quote(asked["username"], safe="") if "username" in asked else parts.username or ""
-    password = quote(asked["password"], safe="") if "password" in asked else parts.password or ""
-    login = f"{user}:{password}@" if user or password else ""
-    return f"redis+socket://{login}{parts.path}?virtual_host={asked.get('db', '0')}"
-
-
-def queue_name(pool: str, build: str | None = None) -> str:
-    """A pool's queue, or that of the pool's workers of one build."""
-    return pool if build is None else f"{pool}.{build}"
-
-
-def queue_key(queue: str) -> str:
-    """The Redis list that holds a queue's messages."""
-    return f"{KEY_PREFIX}{queue}"
-
+from worker.messages import KEY_PREFIX
+from worker.transport import Dropped, transport
 
 # It routes by name alone: no binding that a flush of Redis would lose.
 ANONYMOUS = Exchange("", type="direct")  # type: ignore[no-untyped-call]
@@ -54,20 +24,22 @@ def queue(name: str) -> Queue:
     return Queue(name, ANONYMOUS, routing_key=name)  # type: ignore[no-untyped-call]
 
 
-def create_celery(settings: Settings, queues: Sequence[str]) -> Celery:
-    """`queues` are those that it consumes."""
+def create_celery(
+    settings: Settings, queues: Sequence[str], dropped: Dropped = lambda *_: None
+) -> Celery:
+    """`queues` are those that it consumes; `dropped` is told what did not belong there."""
+    url = redis_url.parse(settings.redis.url.get_secret_value())
     app = Celery("heavylift", set_as_current=False)
     app.conf.update(
-        broker_url=_broker_url(settings.redis.url.get_secret_value()),
-        broker_transport_options={
-            # A frozen Redis costs a publish this long, not for ever.
-            "socket_timeout": settings.redis.timeout,
-            "socket_connect_timeout": settings.redis.timeout,
-            "global_keyprefix": KEY_PREFIX,
-        },
+        # For its log lines: the transport connects by the whole URL.
+        broker_url=url.address,
+        broker_transport=transport(settings.redis, dropped),
+        broker_transport_options={"global_keyprefix": KEY_PREFIX},
         broker_connection_timeout=settings.redis.timeout,
         # The default gives up for good after 100 attempts.
         broker_connection_max_retries=None,
+        # Redis refuses a command: the consumer connects again. By default the worker would end.
+        broker_channel_error_retry=True,
         broker_connection_retry_on_startup=True,
         task_queues=[queue(name) for name in queues],
         task_create_missing_queues=False,

@@ -34,10 +34,11 @@ from app.core.signals import SignalServer, open_port, probe
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.jobs import KindRegistry, load_kinds
 from app.services.schema import wait_for_schema
-from worker.celery import HEADER, TASK, create_celery, queue_name, watch_broker
+from worker.celery import create_celery, watch_broker
 from worker.executor import Executor
 from worker.identity import Identity
 from worker.memory import container_limit, share
+from worker.messages import HEADER, TASK, Foreign, queue_name
 from worker.metrics import WorkerMetrics
 from worker.parent import Parent
 from worker.processes import become_subreaper
@@ -178,7 +179,8 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     slots = Slots(concurrency)
     memory = settings.worker.memory_per_slot or share(concurrency, container_limit())
     queues = [queue_name(pool), queue_name(pool, identity.build)]
-    celery = create_celery(settings, queues)
+    foreign = Foreign()
+    celery = create_celery(settings, queues, foreign)
     executor: Executor | None = None
     pid = os.getpid()
     main_process = multiprocessing.process.current_process()
@@ -189,7 +191,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     limit_threads(settings.worker.threads_per_slot)
 
     parent = Parent(settings, identity, slots, memory_per_slot=memory)
-    metrics = WorkerMetrics(pool, slots, parent)
+    metrics = WorkerMetrics(pool, slots, parent, foreign)
     watch_broker(celery, metrics.broker)
     reaper = Reaper(slots)
 

@@ -6,6 +6,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from worker.messages import Foreign
 from worker.parent import Parent
 from worker.processes import alive, family_memory
 from worker.slots import Slots
@@ -14,10 +15,11 @@ from worker.slots import Slots
 class WorkerMetrics(Collector):
     """No value is kept here and no lock held: a child that is forked meanwhile misses neither."""
 
-    def __init__(self, pool: str, slots: Slots, parent: Parent) -> None:
+    def __init__(self, pool: str, slots: Slots, parent: Parent, foreign: Foreign) -> None:
         self._pool = pool
         self._slots = slots
         self._parent = parent
+        self._foreign = foreign
         self._broker_up = False
 
     def broker(self, up: bool) -> None:
@@ -48,6 +50,7 @@ class WorkerMetrics(Collector):
         yield self._counter("heartbeats_late", "Heartbeats more than 5 s late.", parent.late_beats)
         if (age := parent.beat_age) is not None:
             yield self._gauge("heartbeat_age_seconds", "Since the last heartbeat.", age)
+        yield self._dropped()
         yield self._dependencies()
 
     def _memory(self) -> Metric:
@@ -71,6 +74,16 @@ class WorkerMetrics(Collector):
         )
         for reason, count in sorted(self._parent.restarts.counts.items()):
             family.add_metric([self._pool, reason], count)
+        return family
+
+    def _dropped(self) -> Metric:
+        family = CounterMetricFamily(
+            "heavylift_worker_foreign_dropped",
+            "Elements and keys dropped from its queues because they were not messages.",
+            labels=["pool", "what"],
+        )
+        for what, count in sorted(self._foreign.counts.items()):
+            family.add_metric([self._pool, what], count)
         return family
 
     def _dependencies(self) -> Metric:

@@ -15,7 +15,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from app.core.telemetry import link_to, remote, traceparent, tracer
 from app.models.job import JobState
 from app.services.ledger import Change, Claim, Message, Origin
-from worker.celery import queue_name
+from worker.messages import queue_name
 
 # What a change of a running job's state says of the attempt.
 OUTCOMES = {JobState.SCHEDULED: "retried", JobState.QUEUED: "released"}

@@ -37,7 +37,7 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
-from app.core import database_url
+from app.core import database_url, redis_url
 from app.core.environment import CLIENT_VARIABLES
 from app.core.mendable import Mendable
 from app.core.proxies import TrustedProxies
@@ -121,22 +121,28 @@ class Database(Group):
 
 
 class Redis(Group):
-    url: SecretStr = SecretStr("redis://localhost:6379/0")
+    url: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"),
+        description="redis://:password@host:6379/0, rediss://… (TLS, verified) or "
+        "unix:///path?db=0. Options in its query: db, username, password, client_name, protocol, "
+        "health_check_interval, socket_keepalive and, for TLS, ssl_ca_certs, ssl_certfile, "
+        "ssl_keyfile, ssl_cert_reqs, ssl_check_hostname and others.",
+    )
     timeout: PositiveFloat = Field(2, description="Seconds for a connect, a read or a write.")
 
     @field_validator("url")
     @classmethod
-    def _scheme(cls, url: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(url.get_secret_value())
-            known = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
-        except ValueError:  # a password that ends the host's part leaves no number for a port
-            known = False
-        if not known:
-            raise ValueError(
-                "write it as redis://:password@host:6379/0, with %2F, %3F, %23 for / ? # in it"
-            )
+    def _one_reading(cls, url: SecretStr) -> SecretStr:
+        redis_url.parse(url.get_secret_value())
         return url
+
+    def require_files(self) -> None:
+        """Raise `ConfigurationError` for a file of the URL's options that can't be read."""
+        options = redis_url.parse(self.url.get_secret_value()).options
+        for name in redis_url.PATHS:
+            path = options.get(name)
+            if path is not None and not os.access(str(path), os.R_OK):
+                raise ConfigurationError(f"{PREFIX}REDIS_URL: can't read {name}, {path}")
 
 
 class Storage(Group):
@@ -624,4 +630,6 @@ def load_settings(used: tuple[str, ...] = API) -> Settings:
             f"{variable}: {first['msg'].removeprefix('Value error, ')}"
         ) from None
     settings.require(used)
+    if "redis" in used:
+        settings.redis.require_files()
     return settings

@@ -10,11 +10,10 @@ from typing import NoReturn
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.core import channels, config
+from app.core.redis_client import WRITE_PROBE, async_client
 from app.core.tasks import Background, Loops
 from app.schemas.job import JobEvent
 
@@ -29,13 +28,7 @@ PING_EVERY = 5.0
 
 def hint_client(redis: config.Redis) -> Redis:
     """One connection that gives up at the first failure: what it carries is not worth a second."""
-    return Redis.from_url(
-        redis.url.get_secret_value(),
-        socket_timeout=redis.timeout,
-        socket_connect_timeout=redis.timeout,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=1,
-    )
+    return async_client(redis, max_connections=1)
 
 
 class DispatchHint(Background):
@@ -89,10 +82,9 @@ class DispatchHint(Background):
 
     async def _tell(self, pools: set[str], events: list[JobEvent]) -> None:
         """Bounded by the client's own timeouts."""
-        if not pools and not events:
-            await self._redis.ping()
-            return
         async with self._redis.pipeline(transaction=False) as pipeline:
+            # A replica takes a PUBLISH, too, and nobody hears it: a failover shows here.
+            pipeline.execute_command(*WRITE_PROBE)
             for name in sorted(pools):
                 pipeline.publish(channels.DISPATCH, name)
             for event in events:

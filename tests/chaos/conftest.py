@@ -10,6 +10,7 @@ from app.core.config import Settings
 from app.core.db import sync_engine
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.migrations import upgrade
+from tests.chaos.working import Working, running_system
 from tests.ledger_view import View
 from tests.processes import Parts, parts
 from tests.servers import scratch_folder
@@ -55,3 +56,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         finally:
             redis.stop()
             postgres.stop()
+
+
+@pytest.fixture(scope="module")
+def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Working]:
+    """A whole system for all tests of a file: each of them leaves it as it was."""
+    with running_system(tmp_path_factory.mktemp("parts")) as working:
+        yield working

@@ -8,9 +8,9 @@ import redis
 
 from tests.chaos.conftest import Stack
 from tests.processes import until
-from worker.celery import queue_key
 from worker.controller.dispatch import UNCLAIMED_AFTER
 from worker.controller.main import REDISPATCH_INTERVAL
+from worker.messages import queue_key
 
 KEY = queue_key("cpu")
 WINDOW = 4

@@ -17,6 +17,7 @@ from tests.ledger_view import View
 from tests.processes import until
 from worker import parent as parenting
 from worker.identity import Identity
+from worker.messages import Foreign
 from worker.metrics import WorkerMetrics
 from worker.parent import Parent
 from worker.slots import Slots
@@ -29,7 +30,7 @@ class Told:
         self.slots = Slots(2)
         self.identity = Identity(uuid4(), "cpu", "1", KindRegistry([]))
         self.parent = Parent(settings, self.identity, self.slots, memory_per_slot=1 << 40)
-        self.metrics = WorkerMetrics("cpu", self.slots, self.parent)
+        self.metrics = WorkerMetrics("cpu", self.slots, self.parent, Foreign())
         self._registry = CollectorRegistry()
         self._registry.register(self.metrics)
 

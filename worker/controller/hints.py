@@ -7,6 +7,7 @@ from redis.client import PubSub
 
 from app.core import channels
 from app.core.config import Settings
+from app.core.redis_client import client
 
 
 class Hints:
@@ -30,12 +31,7 @@ class Hints:
         return True
 
     def _subscribe(self) -> PubSub:
-        self._client = redis.Redis.from_url(
-            self._settings.url.get_secret_value(),
-            socket_connect_timeout=self._settings.timeout,
-            socket_timeout=self._settings.timeout,
-            retry=None,
-        )
+        self._client = client(self._settings)
         self._subscription = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._subscription.subscribe(channels.DISPATCH)
         # Whatever was said while nobody listened.
@@ -43,6 +39,6 @@ class Hints:
         return self._subscription
 
     def close(self) -> None:
-        client, self._client, self._subscription = self._client, None, None
-        if client is not None:
-            client.close()
+        connected, self._client, self._subscription = self._client, None, None
+        if connected is not None:
+            connected.close()

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import redis
 import structlog
 from sqlalchemy import Engine
 
 from app.core.config import Settings
 from app.core.db import takes_writes
+from app.core.redis_client import WRITE_PROBE, client
 from app.jobs import load_kinds
 from app.services import demand, tallies
 from worker.controller.metrics import Kind, LedgerMetrics, Reading
@@ -84,20 +84,15 @@ class Measure:
 
 
 class PingRedis:
-    """Whether it answers is a metric, and nothing else."""
+    """Whether Redis takes writes is a metric, and nothing else."""
 
     def __init__(self, settings: Settings, metrics: LedgerMetrics) -> None:
         self._metrics = metrics
-        self._redis = redis.Redis.from_url(
-            settings.redis.url.get_secret_value(),
-            socket_timeout=settings.redis.timeout,
-            socket_connect_timeout=settings.redis.timeout,
-            retry=None,
-        )
+        self._redis = client(settings.redis)
 
     def turn(self) -> None:
         try:
-            self._redis.ping()
+            self._redis.execute_command(*WRITE_PROBE)  # type: ignore[no-untyped-call]
         except Exception:
             self._metrics.dependency("redis", up=False)
             raise

@@ -37,6 +37,10 @@ TURN_FAILURES = PrometheusCounter(
     "Turns that ended in an error, and were tried again.",
     ["loop"],
 )
+FOREIGN_DROPPED = PrometheusCounter(
+    "heavylift_controller_foreign_dropped",
+    "Keys of queues that this controller dropped because they had no list.",
+)
 PAUSED = Gauge("heavylift_dispatch_paused", "1 while this controller is set to dispatch nothing.")
 
 # What was read longer ago (seconds) says nothing of now: gauges go, counters stay.

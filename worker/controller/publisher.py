@@ -1,8 +1,8 @@
 """Messages into Redis, and what is in there: the controller's alone, never on an event loop."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar, cast
 from uuid import UUID
 
 import redis
@@ -11,26 +11,47 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from app.core.config import Settings
+from app.core.redis_client import client, is_wrong_type
+from app.core.spaced import Spaced
 from app.services.ledger import Message, Origin
-from worker.celery import HEADER, TASK, create_celery, queue, queue_key, queue_name
+from worker.celery import create_celery, queue
+from worker.controller.metrics import FOREIGN_DROPPED
+from worker.messages import (
+    DROP_UNLESS_LIST,
+    HEADER,
+    TASK,
+    Foreign,
+    queue_key,
+    queue_name,
+    read,
+)
 from worker.tracing import sending
 
 log = structlog.get_logger()
 
 NO_ORIGINS: Mapping[UUID, Origin] = MappingProxyType({})
 
+T = TypeVar("T")
+
+# Seconds between two log lines about messages that could not be sent.
+SPACING = 60.0
+
+# Elements of a queue that are read at once.
+PAGE = 100
+
 
 class Publisher:
-    """One loop's. Raises `redis.RedisError` or kombu's `OperationalError` when Redis is away."""
+    """One loop's publisher.
+
+    Raises `redis.RedisError` or kombu's `OperationalError` while Redis does not serve it.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._celery: Celery = create_celery(settings, settings.jobs.pools)
-        self._redis = redis.Redis.from_url(
-            settings.redis.url.get_secret_value(),
-            socket_timeout=settings.redis.timeout,
-            socket_connect_timeout=settings.redis.timeout,
-            retry=None,
-        )
+        self._redis = client(settings.redis)
+        self._drop_unless_list = self._redis.register_script(DROP_UNLESS_LIST)
+        self._foreign = Foreign()
+        self._unsent = Spaced(SPACING)
 
     def publish(
         self, messages: Sequence[Message], origins: Mapping[UUID, Origin] = NO_ORIGINS
@@ -53,25 +74,46 @@ class Publisher:
                             retry=False,
                         )
                 except (OperationalError, redis.RedisError, OSError) as error:
-                    log.warning("redis is away, messages wait", error=str(error))
+                    if self._unsent.due():
+                        log.warning("redis takes no messages, jobs wait", error=str(error))
                     return
 
     def lengths(self, pool: str, builds: Sequence[str]) -> dict[str | None, int]:
         """How many messages wait in the pool's queues, by build; None is the one they share."""
-        return {build: self._redis.llen(_key(pool, build)) for build in (None, *builds)}
+        return {
+            build: self._of_list(queue_name(pool, build), self._redis.llen, empty=0)
+            for build in (None, *builds)
+        }
 
     def queued(self, pool: str, builds: Sequence[str]) -> set[str]:
         """The task ids that are in the pool's queues: short lists, by design."""
-        return {
-            json.loads(message)["headers"]["id"]
-            for build in (None, *builds)
-            for message in self._redis.lrange(_key(pool, build), 0, -1)
-        }
+        found: set[str] = set()
+        for build in (None, *builds):
+            found |= self._of_list(queue_name(pool, build), self._task_ids, empty=found)
+        return found
+
+    def _task_ids(self, key: str) -> set[str]:
+        """Foreign elements have none; workers drop them."""
+        found: set[str] = set()
+        start = 0
+        # Messages enter at the front: those that come meanwhile hide none of the others.
+        while elements := cast("list[bytes]", self._redis.lrange(key, start, start + PAGE - 1)):
+            found.update(message.task_id for message in map(read, elements) if message is not None)
+            start += PAGE
+        return found
+
+    def _of_list(self, queue: str, ask: Callable[[str], T], *, empty: T) -> T:
+        """Ask about a queue; a key that has no list is dropped, since it holds up every pool."""
+        key = queue_key(queue)
+        try:
+            return ask(key)
+        except redis.ResponseError as error:
+            if not (is_wrong_type(error) and self._drop_unless_list(keys=[key])):
+                raise
+        self._foreign(queue, "key")
+        FOREIGN_DROPPED.inc()
+        return empty
 
     def close(self) -> None:
         self._redis.close()
         self._celery.close()
-
-
-def _key(pool: str, build: str | None) -> str:
-    return queue_key(queue_name(pool, build))
