@@ -5,6 +5,8 @@ subscription begins (again), all watched jobs are read in one statement: what Re
 noticed then, and without Redis that is all there is. Nothing here holds a database connection
 between reads, and nobody who watches can hold up another: of each job only the latest event is
 kept, and each watcher takes it when it is ready to.
+
+What a message may say by itself is in `watched_job`.
 """
 
 import asyncio
@@ -17,30 +19,42 @@ from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from sqlalchemy import ARRAY, Connection, Row, Uuid, any_, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core import channels, config
-from app.core.errors import DomainError, NotFound, Unauthorized, Unavailable
+from app.core.errors import NotFound, Unauthorized, Unavailable
 from app.core.masking import faults
+from app.core.redis_client import async_client
+from app.core.spaced import Spaced
 from app.core.tasks import Background, Loops
 from app.models import Job
 from app.models.job import TERMINAL
 from app.schemas.job import JobEvent
 from app.services.auth import Caller
 from app.services.snapshot import SNAPSHOT, failure
+from app.services.watched_job import WatchedJob, Watcher
 
 log = structlog.get_logger(__name__)
 
 # Seconds between two reads of all that is watched: how late a lost message is noticed, and how
 # long a stream outlives its session, its API key or its user.
 POLL = 5.0
+
+# Seconds between two reads, however many messages ask for one: each reads all that has changed.
+READ_SPACING = 0.02
+
+# Seconds between two log lines about messages that are not events.
+LOG_SPACING = 60.0
+
+# Bytes of an event: ours have some 1,000.
+MAX_BYTES = 16 * 1024
+
+# Characters of what is wrong with one: it may have any number of faults.
+MAX_FAULTS = 200
 
 # Seconds that a job's first read waits for its subscription: enough for a Redis that answers.
 SUBSCRIBED_WITHIN = 0.25
@@ -98,36 +112,6 @@ def live_credentials(connection: Connection, credentials: Collection[UUID]) -> s
     return set(connection.execute(LIVE_CREDENTIALS, parameters).scalars())
 
 
-class _Watcher:
-    """One stream. It has been `read` for once its job was read after it had come."""
-
-    __slots__ = ("credential", "ended", "news", "read")
-
-    def __init__(self, credential: UUID) -> None:
-        self.credential = credential
-        self.read = False
-        self.ended: DomainError | None = None
-        self.news = asyncio.Event()
-
-    def end(self, why: DomainError) -> None:
-        self.ended = why
-        self.news.set()
-
-
-class _WatchedJob:
-    __slots__ = ("latest", "watchers")
-
-    def __init__(self) -> None:
-        self.latest: JobEvent | None = None
-        self.watchers: set[_Watcher] = set()
-
-    def offer(self, event: JobEvent) -> None:
-        if self.latest is None or event.seq > self.latest.seq:
-            self.latest = event
-            for watcher in self.watchers:
-                watcher.news.set()
-
-
 class _Subscriptions:
     """One connection's; a new connection has none."""
 
@@ -160,13 +144,14 @@ class EventHub(Background):
         self._engine = engine
         self._redis = redis
         self._poll = poll
-        self._jobs: dict[UUID, _WatchedJob] = {}
+        self._jobs: dict[UUID, WatchedJob] = {}
         self._closed = False
         # To be read at once, rather than at the next poll.
         self._stale: set[UUID] = set()
         self._to_read = asyncio.Event()
         self._watched_changed = asyncio.Event()
         self._subscriptions: _Subscriptions | None = None
+        self._log = Spaced(LOG_SPACING)
 
     def _loops(self) -> Loops:
         loops = (self._read_for_ever, self._listen_for_ever, self._subscribe_for_ever)
@@ -200,6 +185,7 @@ class EventHub(Background):
                 event := await self._next(job_id, watcher, until=caller.until, after=after)
             ) is not None:
                 after = event.seq
+                watcher.shown = event
                 yield event
                 if event.state in TERMINAL:
                     return
@@ -207,7 +193,7 @@ class EventHub(Background):
             self._leave(job_id, watcher)
 
     async def _next(
-        self, job_id: UUID, watcher: _Watcher, *, until: datetime | None, after: int
+        self, job_id: UUID, watcher: Watcher, *, until: datetime | None, after: int
     ) -> JobEvent | None:
         job = self._jobs[job_id]
         while True:
@@ -217,9 +203,9 @@ class EventHub(Background):
                 raise watcher.ended
             latest = job.latest
             if watcher.read and latest is not None:
-                # A client that is ahead of the ledger has seen another one's past: a database
-                # restored from a backup counts again.
-                if latest.seq > after or latest.seq < after:
+                # A client that is ahead of the ledger has seen another one's past (a database
+                # restored from a backup counts again) or what the ledger has not confirmed.
+                if latest.seq != after or latest != (watcher.shown or latest):
                     return latest
                 if latest.state in TERMINAL:
                     return None
@@ -233,11 +219,11 @@ class EventHub(Background):
 
     # --- who watches
 
-    def _enter(self, job_id: UUID, credential: UUID) -> _Watcher:
-        watcher = _Watcher(credential)
+    def _enter(self, job_id: UUID, credential: UUID) -> Watcher:
+        watcher = Watcher(credential)
         job = self._jobs.get(job_id)
         if job is None:
-            job = self._jobs[job_id] = _WatchedJob()
+            job = self._jobs[job_id] = WatchedJob()
             self._watched_changed.set()
         job.watchers.add(watcher)
         if self._subscriptions is not None and job.latest is None:
@@ -248,7 +234,7 @@ class EventHub(Background):
             self._read_now(job_id)
         return watcher
 
-    def _leave(self, job_id: UUID, watcher: _Watcher) -> None:
+    def _leave(self, job_id: UUID, watcher: Watcher) -> None:
         job = self._jobs[job_id]
         job.watchers.discard(watcher)
         if not job.watchers:
@@ -285,12 +271,14 @@ class EventHub(Background):
                 except (SQLAlchemyError, OSError) as error:
                     # The next poll reads them all.
                     log.warning("watched jobs not read", jobs=len(wanted), error=str(error))
+                await asyncio.sleep(READ_SPACING)
 
     async def _read(self, job_ids: Sequence[UUID]) -> None:
         watchers = {
             watcher: job_id for job_id in job_ids for watcher in self._jobs[job_id].watchers
         }
         credentials = {watcher.credential for watcher in watchers}
+        before = {job_id: self._jobs[job_id].latest for job_id in job_ids}
 
         def read(connection: Connection) -> tuple[dict[UUID, JobEvent | None], set[UUID]]:
             return job_snapshot(connection, job_ids), live_credentials(connection, credentials)
@@ -299,7 +287,7 @@ class EventHub(Background):
             found, live = await connection.run_sync(read)
         for event in filter(None, found.values()):
             if (job := self._jobs.get(event.job_id)) is not None:
-                job.offer(event)
+                job.is_read(event, before=before[event.job_id])
         for watcher, job_id in watchers.items():
             if watcher.credential not in live:
                 watcher.end(Unauthorized("the session, the API key or its user has ended"))
@@ -329,14 +317,8 @@ class EventHub(Background):
 
     async def _listen(self) -> NoReturn:
         """One connection's life, to its failure."""
-        client = Redis.from_url(
-            self._redis.url.get_secret_value(),
-            socket_timeout=self._redis.timeout,
-            socket_connect_timeout=self._redis.timeout,
-            # A connection that failed is given up: what it missed has to be read.
-            retry=Retry(NoBackoff(), 0),
-        )
-        async with client, client.pubsub() as pubsub:
+        # It tries nothing twice: what a connection that failed has missed must be read.
+        async with async_client(self._redis) as client, client.pubsub() as pubsub:
             await pubsub.connect()
             self._subscriptions = _Subscriptions(pubsub)
             self._watched_changed.set()
@@ -365,17 +347,24 @@ class EventHub(Background):
             silent = False
             match message["type"]:
                 case "message":
-                    self._take(message["data"])
+                    self._take(_job_of(message["channel"]), message["data"])
                 case "subscribe":
-                    channel = message["channel"].decode()
-                    self._read_now(UUID(channel.removeprefix(channels.JOB_PREFIX)))
+                    self._read_now(_job_of(message["channel"]))
 
-    def _take(self, payload: bytes) -> None:
-        try:
-            event = JobEvent.model_validate_json(payload)
-        except ValidationError as error:
-            # Of another version, in a rolling upgrade: the poll will say it.
-            log.warning("event not understood", error=faults(error))
+    def _take(self, job_id: UUID, payload: bytes) -> None:
+        job = self._jobs.get(job_id)
+        if job is None:
             return
-        if (job := self._jobs.get(event.job_id)) is not None:
-            job.offer(event)
+        try:
+            event = JobEvent.model_validate_json(payload[:MAX_BYTES])
+        except ValidationError as error:
+            # Another version's, in a rolling upgrade, or a stranger's: the poll finds what changed.
+            if self._log.due():
+                log.warning("event not understood", error=faults(error)[:MAX_FAULTS])
+            return
+        if event.job_id == job_id and not job.is_heard(event):
+            self._read_now(job_id)
+
+
+def _job_of(channel: bytes) -> UUID:
+    return UUID(channel.decode().removeprefix(channels.JOB_PREFIX))
