@@ -113,7 +113,9 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
                 checks=stack.enter_context(PasswordHashing(CHECKING_THREADS)),
                 check_turns=Turns(waiting=CHECKS_WAITING),
                 hint=hint,
-                limits=await stack.enter_async_context(RateLimiter(settings.redis)),
+                limits=await stack.enter_async_context(
+                    RateLimiter(settings.redis, settings.api.processes)
+                ),
                 api_key_uses=await stack.enter_async_context(ApiKeyUses(sessions)),
                 database=database,
                 dependencies=dependencies,

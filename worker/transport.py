@@ -38,14 +38,13 @@ class _Client(kombu_redis.PrefixedStrictRedis):
     @override
     def ping(self, **_: Any) -> bool:
         """Whether Redis takes messages, which a replica that answers does not."""
-        command, key, count = WRITE_PROBE
+        command, key = WRITE_PROBE
         try:
             self.execute_command(  # type: ignore[no-untyped-call]
-                command, key.removeprefix(KEY_PREFIX), count
+                command, key.removeprefix(KEY_PREFIX)
             )
         except ResponseError as error:
-            if not is_wrong_type(error):
-                raise RedisConnectionError(f"takes no messages: {error}") from error
+            raise RedisConnectionError(f"takes no messages: {error}") from error
         return True
 
     @override

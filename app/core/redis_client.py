@@ -19,8 +19,8 @@ _LEFT_BEHIND = re.compile(r"READONLY|MASTERDOWN|UNBLOCKED")
 
 _WRONG_TYPE = re.compile(r"WRONGTYPE|is not an integer|would overflow")
 
-# RPOP of no element: a write, and so refused by whoever refuses a message, that changes nothing.
-WRITE_PROBE = ("RPOP", "heavylift:probe", 0)
+# A write that changes nothing: a server that takes no messages refuses it as well.
+WRITE_PROBE = ("DEL", "heavylift:probe")
 
 
 def is_wrong_type(error: Exception) -> bool:

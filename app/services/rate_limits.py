@@ -1,110 +1,244 @@
 """Limits on how often something may be tried: counted in Redis, shared by all processes.
 
-Redis is given 50 ms. If it does not answer, this process counts for itself and asks again some
-seconds later: nobody waits for a Redis that is away, and no limit is off meanwhile.
+Redis is given 50 ms. If it does not answer, this process counts for itself until Redis answers in
+time again: nobody waits for a Redis that is away, and no limit is off meanwhile. A process that
+counts for itself has its share of the limit, and Redis is told in the background what it counted.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from time import time
-from typing import Self, TypeVar
+from typing import Any, NoReturn, TypeVar
+from uuid import uuid4
+from zlib import crc32
 
 import structlog
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
-from limits.aio.strategies import FixedWindowRateLimiter
-from redis.asyncio import BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError, ResponseError
+from typing_extensions import override
 
 from app.core import config
 from app.core.errors import TooManyRequests
+from app.core.redis_client import ASYNC_CONNECTIONS, is_wrong_type, pool_arguments
+from app.core.tasks import Background, Loops
 
 log = structlog.get_logger(__name__)
 
-# Seconds that Redis has for an answer, and seconds until it is asked again if it gave none.
+# Seconds that Redis has for an answer.
 BUDGET = 0.05
+
+# Seconds between two turns in the background.
 PAUSE = 5.0
 
+# Seconds until a process that says nothing more is not counted: it may miss two turns.
+GONE_AFTER = 15
+
 CONNECTIONS = 4
+
+PREFIX = "heavylift:limit"
+
+# The processes that limit, by when Redis heard of them last (its own clock).
+PRESENT = "heavylift:api-processes"
+SAY_PRESENT = """
+if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then
+    redis.call('DEL', KEYS[1])
+end
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+"""
 
 T = TypeVar("T")
 
 rate = lru_cache(parse)
 
 
-class RateLimiter:
+class Share:
+    """This process's part of a limit: the parts of all processes add up to the limit."""
+
+    def __init__(self, least: int) -> None:
+        """There are at least `least` processes, whatever is heard of others."""
+        self._least = self._count = least
+        self._place: int | None = None
+
+    def heard(self, members: list[bytes], me: bytes) -> None:
+        self._count = max(self._least, len(members))
+        self._place = sorted(members).index(me)
+
+    def of(self, amount: int, name: str) -> int:
+        whole, rest = divmod(amount, self._count)
+        if self._place is None:
+            # As long as nobody knows how many there are, each process lets somebody through.
+            return max(1, whole)
+        # What is left over goes to others for each name: no process refuses everybody.
+        return whole + ((self._place + crc32(name.encode())) % self._count < rest)
+
+
+class RateLimiter(Background):
     """Windows are fixed, so that what counts is Redis's own clock, and one number for each key."""
 
-    def __init__(self, redis: config.Redis) -> None:
-        self._pool = BlockingConnectionPool.from_url(
-            redis.url.get_secret_value(),
-            max_connections=CONNECTIONS,
-            timeout=BUDGET,
-            socket_timeout=BUDGET,
-            socket_connect_timeout=BUDGET,
-            retry=Retry(NoBackoff(), 0),
-        )
-        # The pool's own URL is what counts; this one names the kind of storage.
-        shared = RedisStorage(
-            "async+redis://",
-            implementation="redispy",
-            key_prefix="heavylift:limit",
-            connection_pool=self._pool,  # type: ignore[arg-type] # as its documentation has it
-        )
-        self._shared = FixedWindowRateLimiter(shared)
-        self._own = FixedWindowRateLimiter(MemoryStorage())
+    def __init__(self, redis: config.Redis, processes: int = 1) -> None:
+        """`processes` is how many this container has."""
+        super().__init__()
+        self._pools = [_pool(redis, timeout) for timeout in (BUDGET, redis.timeout)]
+        self._shared, self._patient = (_storage(pool) for pool in self._pools)
+        self._own = MemoryStorage()
+        self._share = Share(processes)
+        self._say_present = Redis(connection_pool=self._pools[1]).register_script(SAY_PRESENT)
+        self._me = uuid4().bytes
         self.reachable = True
-        self._ask_again_at = 0.0
+        # What Redis has not been told yet.
+        self._untold: dict[str, tuple[RateLimitItem, int]] = {}
+        self._forgotten: set[str] = set()
+        self._something = asyncio.Event()
 
-    async def __aenter__(self) -> Self:
-        return self
-
+    @override
     async def __aexit__(self, *raised: object) -> None:
-        await self._pool.aclose()
+        await super().__aexit__(*raised)
+        for pool in self._pools:
+            await pool.aclose()
 
     async def hit(self, limit: str, *key: str) -> None:
         """Count one try. Raises `TooManyRequests` if there were as many as the limit has."""
         item = rate(limit)
-        retry_after = await self._count(lambda limiter: _hit(limiter, item, key))
-        if retry_after is not None:
+        name = item.key_for(*key)
+        # Counted here as well: what this process let through is part of its share.
+        own = await self._own.incr(name, item.get_expiry())
+        counted = await self._ask(_count(self._shared, item, name, 1))
+        if counted is not None:
+            retry_after = counted
+        elif own > self._share.of(item.amount, name):
+            retry_after = _seconds(await self._own.get_expiry(name))
+        else:
+            retry_after = 0
+            self._tell_later(name, item, 1)
+        if retry_after:
             raise TooManyRequests(retry_after)
 
     async def forget(self, limit: str, *key: str) -> None:
         """Let the key's tries so far not count."""
-        item = rate(limit)
-        await self._count(lambda limiter: limiter.clear(item, *key))
+        name = rate(limit).key_for(*key)
+        await self._own.clear(name)
+        self._untold.pop(name, None)
+        if await self._ask(_clear(self._shared, name)) is None:
+            self._forgotten.add(name)
+            self._something.set()
 
-    async def _count(self, ask: Callable[[FixedWindowRateLimiter], Awaitable[T]]) -> T:
-        now = asyncio.get_running_loop().time()
-        if self.reachable or now >= self._ask_again_at:
-            # One finds out for all.
-            self._ask_again_at = now + PAUSE
+    async def _ask(self, question: Coroutine[Any, Any, T]) -> T | None:
+        """Redis's answer; None if it gave none in time, or has given none of late."""
+        if not self.reachable:
+            question.close()
+            return None
+        try:
+            async with asyncio.timeout(BUDGET):
+                return await question
+        except (RedisError, OSError) as error:
+            self._lost(error)
+            return None
+
+    def _lost(self, error: Exception) -> None:
+        if self.reachable:
+            log.warning("redis is away: each process limits alone", error=repr(error))
+        self.reachable = False
+        self._something.set()
+
+    # --- in the background: who else limits, and what this process has counted alone
+
+    @override
+    def _loops(self) -> Loops:
+        return {"rate limits": self._tell_for_ever()}
+
+    def _tell_later(self, name: str, item: RateLimitItem, tries: int) -> None:
+        _, before = self._untold.get(name, (item, 0))
+        self._untold[name] = item, before + tries
+        self._something.set()
+
+    async def _tell_for_ever(self) -> NoReturn:
+        while True:
+            self._something.clear()
             try:
-                async with asyncio.timeout(BUDGET):
-                    answer = await ask(self._shared)
+                await self._tell()
             except (RedisError, OSError) as error:
-                if self.reachable:
-                    log.warning("redis is away: each process limits alone", error=repr(error))
-                self.reachable = False
-            else:
-                self.reachable = True
-                return answer
-        return await ask(self._own)
+                self._lost(error)
+                await asyncio.sleep(PAUSE)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE):
+                    await self._something.wait()
+
+    async def _tell(self) -> None:
+        now = asyncio.get_running_loop().time
+        asked_at = now()
+        members = await self._say_present(keys=[PRESENT], args=[self._me, GONE_AFTER])
+        prompt = now() - asked_at < BUDGET
+        self._share.heard(members, self._me)
+        while self._forgotten:
+            name = next(iter(self._forgotten))
+            await _clear(self._patient, name)
+            self._forgotten.discard(name)
+        while self._untold:
+            name, (item, tries) = self._untold.popitem()
+            try:
+                refused = await _count(self._patient, item, name, tries)
+            except (RedisError, OSError):
+                self._tell_later(name, item, tries)
+                raise
+            if refused:
+                # With what the others counted, the limit is reached.
+                await self._own.incr(name, item.get_expiry(), item.amount)
+        # Before it is asked again, it knows all.
+        self.reachable = self.reachable or prompt
 
 
-async def _hit(
-    limiter: FixedWindowRateLimiter, item: RateLimitItem, key: tuple[str, ...]
-) -> int | None:
-    """Seconds until the next try; None if this one was within the limit."""
-    if await limiter.hit(item, *key):
-        return None
-    window = await limiter.get_window_stats(item, *key)
-    return max(1, ceil(window.reset_time - time()))
+def _pool(redis: config.Redis, timeout: float) -> BlockingConnectionPool:
+    arguments = pool_arguments(redis, ASYNC_CONNECTIONS, timeout=timeout)
+    return BlockingConnectionPool(max_connections=CONNECTIONS, timeout=timeout, **arguments)
+
+
+def _storage(pool: BlockingConnectionPool) -> RedisStorage:
+    # The pool's own URL is what counts; this one names the kind of storage.
+    return RedisStorage(
+        "async+redis://",
+        implementation="redispy",
+        key_prefix=PREFIX,
+        connection_pool=pool,  # type: ignore[arg-type] # as its documentation has it
+    )
+
+
+async def _count(storage: RedisStorage, item: RateLimitItem, name: str, tries: int) -> int:
+    """Seconds until the next try; 0 if these were within the limit."""
+    for _ in range(2):
+        try:
+            counted = await storage.incr(name, item.get_expiry(), amount=tries)
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+        else:
+            if counted <= item.amount:
+                return 0
+            if (seconds := await storage.get_expiry(name) - time()) > 0:
+                return ceil(seconds)
+        # A counter that is no number, or that never ends, is not one that a limit has left.
+        await storage.clear(name)
+    return 1
+
+
+async def _clear(storage: RedisStorage, name: str) -> bool:
+    await storage.clear(name)
+    return True
+
+
+def _seconds(moment: float) -> int:
+    return max(1, ceil(moment - time()))
 
 
 def network(address: str) -> str:

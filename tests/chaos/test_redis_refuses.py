@@ -61,7 +61,7 @@ FAULTS: dict[str, tuple[Change, Change]] = {
     "MISCONF": (fail_to_save, save),
     "NOAUTH": (ask_for_a_password, lambda client: client.config_set("requirepass", "")),
     "NOPERM": (
-        lambda client: command(client, "ACL", "SETUSER", "default", "-rpop", "-brpop"),
+        lambda client: command(client, "ACL", "SETUSER", "default", "-@write"),
         lambda client: command(client, "ACL", "SETUSER", "default", "+@all"),
     ),
     "maxclients": (

@@ -15,6 +15,10 @@ from tests.ledger_view import View
 from tests.processes import Parts, parts, until
 from tests.servers import create_database, scratch_folder
 
+# Options that redis-py takes from a URL, and kombu does not.
+DATABASE = 3
+OPTIONS = "protocol=3&health_check_interval=5&client_name=heavylift"
+
 
 class Working:
     """A controller, a worker and an API with a Redis that a test may change."""
@@ -28,7 +32,7 @@ class Working:
 
     @contextmanager
     def administrator(self) -> Iterator[redis.Redis]:
-        with redis.Redis.from_url(self.server.url()) as client:
+        with redis.Redis.from_url(self.server.url(DATABASE)) as client:
             yield client
 
     def redis_of_the_api(self) -> str:
@@ -57,7 +61,7 @@ def running_system(folder_of_logs: Path) -> Iterator[Working]:
         settings = Settings.model_validate(
             {
                 "database": {"url": database},
-                "redis": {"url": server.url()},
+                "redis": {"url": f"{server.url(DATABASE)}&{OPTIONS}"},
                 "storage": {"url": (folder / "files").as_uri()},
             }
         )

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from app.core.config import Settings
+from app.core.redis_client import WRITE_PROBE
 from app.services.ledger import Message
 from tests.strangers import strange
 from worker.celery import create_celery, queue
@@ -107,6 +108,18 @@ def test_a_consumer_gets_messages_and_nothing_else(
         assert all(
             set(headers) <= {"lang", "task", "id", "traceparent"} for headers in consumed.headers
         )
+
+
+@WRONG
+def test_a_probe_works_whatever_is_at_its_key(
+    settings: Settings, client: redis.Redis, publisher: Publisher, put: Put
+) -> None:
+    put(client)
+    client.rename(CPU, WRITE_PROBE[1])
+    sent = message()
+    publisher.publish([sent])
+    with consuming(settings) as consumed:
+        consumed.until(lambda consumed: consumed.jobs == [sent.job_id])
 
 
 def test_a_consumer_leaves_nothing_in_redis(

@@ -168,6 +168,7 @@ def test_a_secret_file_with_the_sample_key_is_refused_too(run: Run, tmp_path: Pa
         ({"HEAVYLIFT_DATABASE_URL": "mysql://h/d"}, "HEAVYLIFT_DATABASE_URL: write it as"),
         ({"HEAVYLIFT_DATABASE_URL": "postgresql://h:x/d"}, "HEAVYLIFT_DATABASE_URL: write it as"),
         ({"HEAVYLIFT_REDIS_URL": "redis://:hunter/2@h"}, "HEAVYLIFT_REDIS_URL: write it as"),
+        ({"HEAVYLIFT_REDIS_URL": "redis://h?dbb=3"}, "HEAVYLIFT_REDIS_URL: unknown option 'dbb'"),
         ({"HEAVYLIFT_STORAGE_URL": "file://files"}, "HEAVYLIFT_STORAGE_URL: write it as"),
         ({"HEAVYLIFT_AUTH_LOGINS_PER_ACCOUNT": "often"}, "PER_ACCOUNT: write it as 10/minute"),
         ({"HEAVYLIFT_API_FORWARDED_ALLOW_IPS": "10.0.0.0/33"}, "ALLOW_IPS: write it as 10.0.0.7"),
