@@ -4,7 +4,6 @@ import hashlib
 import math
 import os
 import re
-import shutil
 import sys
 import threading
 import time
@@ -38,6 +37,7 @@ from app.schemas.job import JobEvent
 from app.services import ledger
 from worker.announce import Announcer
 from worker.persist import persist
+from worker.scratch import remove_folder
 from worker.slots import Order, Slots
 from worker.surroundings import Surroundings
 
@@ -173,11 +173,7 @@ class Attempt(JobContext):
         self._news.set()
         # First, since a process may still write to the scratch folder.
         self._surroundings.attempt_ended()
-        try:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-        except Exception:
-            # Folders in folders beyond the interpreter's recursion: the slot's next child tries.
-            log.warning("scratch folder not removed", path=str(self._scratch), exc_info=True)
+        remove_folder(self._scratch)
 
     def ordered(self) -> Order:
         """What ends the attempt, if anything does by now; once said, it is not taken back."""

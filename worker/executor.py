@@ -1,7 +1,6 @@
 """A child's work: claim, run, and a finish that is fenced by the attempt."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -45,6 +44,7 @@ from worker.outcome import (
     outcome_of,
 )
 from worker.persist import persist
+from worker.scratch import remove_folder
 from worker.slots import Order, Slots
 from worker.surroundings import Surroundings
 
@@ -73,7 +73,7 @@ class Executor:
         """Those that were begun here."""
         self._scratch = scratch / str(slot)
         # What a killed predecessor left of its attempt.
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_folder(self._scratch)
         slots.enter(slot)
         # A job that forks has a copy of the ledger's connection, whose server knows of one client.
         os.register_at_fork(after_in_child=self._forget_connections)

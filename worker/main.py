@@ -4,7 +4,6 @@ import gc
 import logging
 import multiprocessing.process
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -43,6 +42,7 @@ from worker.metrics import WorkerMetrics
 from worker.parent import Parent
 from worker.processes import become_subreaper
 from worker.reaper import Reaper
+from worker.scratch import remove_folder
 from worker.slots import Slots
 from worker.threads import limit_threads
 
@@ -283,5 +283,5 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
             stop_tracing()
     finally:
         reaper.close()
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_folder(scratch)
     return int(worker.exitcode or 0)

@@ -293,8 +293,9 @@ def test_a_specification_whose_validation_raises_is_a_failed_try(
     assert ended["error_detail"] == "SystemExit: no specification is good enough"
 
 
-def test_a_scratch_folder_that_cannot_be_removed_costs_no_result(
-    execute: Callable[..., UUID], view: View
+@pytest.mark.slow
+def test_a_scratch_folder_of_any_depth_is_removed(
+    execute: Callable[..., UUID], view: View, tmp_path: Path
 ) -> None:
     @job_kind("test.dig", pool="cpu", timeout=60)
     def dig(spec: Nothing, job: JobContext) -> Nothing:
@@ -309,3 +310,4 @@ def test_a_scratch_folder_that_cannot_be_removed_costs_no_result(
         return spec
 
     assert view.state(execute(dig)) == "succeeded"
+    assert list((tmp_path / "scratch" / "0").iterdir()) == []
