@@ -41,6 +41,9 @@ GONE_AFTER = 15
 
 CONNECTIONS = 4
 
+# Names that wait to be told to Redis: some megabytes.
+MAX_UNTOLD = 10_000
+
 PREFIX = "heavylift:limit"
 
 # The processes that limit, by when Redis heard of them last (its own clock).
@@ -98,7 +101,7 @@ class RateLimiter(Background):
         self.reachable = True
         # What Redis has not been told yet.
         self._untold: dict[str, tuple[RateLimitItem, int]] = {}
-        self._forgotten: set[str] = set()
+        self._forgotten: dict[str, None] = {}
         self._something = asyncio.Event()
 
     @override
@@ -130,7 +133,8 @@ class RateLimiter(Background):
         await self._own.clear(name)
         self._untold.pop(name, None)
         if await self._ask(_clear(self._shared, name)) is None:
-            self._forgotten.add(name)
+            self._forgotten[name] = None
+            _bound(self._forgotten)
             self._something.set()
 
     async def _ask(self, question: Coroutine[Any, Any, T]) -> T | None:
@@ -160,6 +164,7 @@ class RateLimiter(Background):
     def _tell_later(self, name: str, item: RateLimitItem, tries: int) -> None:
         _, before = self._untold.get(name, (item, 0))
         self._untold[name] = item, before + tries
+        _bound(self._untold)
         self._something.set()
 
     async def _tell_for_ever(self) -> NoReturn:
@@ -184,9 +189,12 @@ class RateLimiter(Background):
         while self._forgotten:
             name = next(iter(self._forgotten))
             await _clear(self._patient, name)
-            self._forgotten.discard(name)
+            self._forgotten.pop(name, None)
         while self._untold:
             name, (item, tries) = self._untold.popitem()
+            if not await self._own.get(name):
+                # Its window has ended.
+                continue
             try:
                 refused = await _count(self._patient, item, name, tries)
             except (RedisError, OSError):
@@ -235,6 +243,12 @@ async def _count(storage: RedisStorage, item: RateLimitItem, name: str, tries: i
 async def _clear(storage: RedisStorage, name: str) -> bool:
     await storage.clear(name)
     return True
+
+
+def _bound(names: dict[str, Any]) -> None:
+    """Keep the newest: Redis may be away for long."""
+    while len(names) > MAX_UNTOLD:
+        del names[next(iter(names))]
 
 
 def _seconds(moment: float) -> int:

@@ -108,10 +108,12 @@ class Publisher:
         try:
             return ask(key)
         except redis.ResponseError as error:
-            if not (is_wrong_type(error) and self._drop_unless_list(keys=[key])):
+            if not is_wrong_type(error):
                 raise
-        self._foreign(queue, "key")
-        FOREIGN_DROPPED.inc()
+        # Another process may have done it already.
+        if self._drop_unless_list(keys=[key]):
+            self._foreign(queue, "key")
+            FOREIGN_DROPPED.inc()
         return empty
 
     def close(self) -> None:

@@ -121,6 +121,16 @@ async def test_what_is_forgotten_alone_is_forgotten_by_redis(
             await eventually(lambda: not limiter._forgotten and not client.exists(KEY))
 
 
+async def test_what_waits_for_redis_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "MAX_UNTOLD", 10)
+    gone = config.Redis.model_validate({"url": "redis://127.0.0.1:1/0"})
+    async with RateLimiter(gone) as limiter:
+        for number in range(50):
+            await limiter.hit(LIMIT, str(number))
+            await limiter.forget(LIMIT, f"another {number}")
+        assert len(limiter._untold) == len(limiter._forgotten) == 10
+
+
 def test_shares_add_up_to_the_limit() -> None:
     members = [bytes([number]) * 16 for number in range(7)]
     shares = [Share(1) for _ in members]
