@@ -22,6 +22,7 @@ from obstore.store import ObjectStore
 from sqlalchemy import Engine, text
 
 from app.core.file_names import plain_name
+from app.core.scratch import remove_folder
 from app.core.text import text_of
 from app.jobs import (
     FileId,
@@ -37,7 +38,6 @@ from app.schemas.job import JobEvent
 from app.services import ledger
 from worker.announce import Announcer
 from worker.persist import persist
-from worker.scratch import remove_folder
 from worker.slots import Order, Slots
 from worker.surroundings import Surroundings
 

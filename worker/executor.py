@@ -22,6 +22,7 @@ from app.core.config import Settings
 from app.core.db import sync_engine
 from app.core.masking import faults
 from app.core.outages import Fault, fault, reason
+from app.core.scratch import remove_folder
 from app.core.storage import open_store
 from app.core.telemetry import Flush, trace_id, trace_statements
 from app.core.text import text_of
@@ -44,7 +45,6 @@ from worker.outcome import (
     outcome_of,
 )
 from worker.persist import persist
-from worker.scratch import remove_folder
 from worker.slots import Order, Slots
 from worker.surroundings import Surroundings
 

@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import ConfigurationError, Settings
 from app.core.outages import is_outage, reason
-from app.core.scratch import make_folder
+from app.core.scratch import make_folder, remove_folder
 from app.core.signals import SignalServer, open_port, probe
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.jobs import KindRegistry, load_kinds
@@ -42,7 +42,6 @@ from worker.metrics import WorkerMetrics
 from worker.parent import Parent
 from worker.processes import become_subreaper
 from worker.reaper import Reaper
-from worker.scratch import remove_folder
 from worker.slots import Slots
 from worker.threads import limit_threads
 

@@ -1,6 +1,8 @@
-"""Folders for files that nothing needs after the process, tried at the start."""
+"""Folders for files that nothing needs after the process: tried at the start, removed at the end."""
 
 import os
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -34,6 +36,17 @@ def try_to_write(folder: Path, size: int = LEAST) -> None:
         left = size
         while left > 0:
             left -= file.write(bytes(min(left, 1 << 20)))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove the folder and all that is in it, as far as that can be done. Raises nothing."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:
+        # Folders in folders, deeper than Python calls functions; rm needs no stack for them.
+        subprocess.run(["/bin/rm", "-rf", "--", folder], check=False, capture_output=True)  # noqa: S603
+    except Exception:  # noqa: S110 - what is left takes space, no more
+        pass
 
 
 def unusable(name: str, folder: Path | None, error: OSError) -> ConfigurationError:
