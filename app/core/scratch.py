@@ -1,4 +1,4 @@
-"""Folders for files that nothing needs after the process: tried at the start, removed at the end."""
+"""Folders for files that nothing needs after the process: tried first, removed at the end."""
 
 import os
 import shutil

@@ -159,7 +159,7 @@ class RateLimiter(Background):
 
     @override
     def _loops(self) -> Loops:
-        return {"rate limits": self._tell_for_ever()}
+        return {"rate limits": self._tell_for_ever}
 
     def _tell_later(self, name: str, item: RateLimitItem, tries: int) -> None:
         _, before = self._untold.get(name, (item, 0))
