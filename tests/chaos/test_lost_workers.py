@@ -20,6 +20,9 @@ from tests.processes import Part, environment, until
 # A lease of 30 s, a turn of rescue and of dispatch, and what a busy machine adds.
 RESCUED_WITHIN = 45
 
+# What five losses (a job's last) would take if each cost a lease is 150 s: of that, less (seconds).
+FIVE_QUICK_LOSSES = 120
+
 
 def working_child(log: Path) -> int:
     """The process that the last started attempt runs in."""
@@ -83,7 +86,7 @@ def test_a_child_that_ends_right_after_its_claim_costs_a_loss_and_no_lease(
     first = stack.ledger.submit(seconds=0)
     until(lambda: stack.ledger.succeeded(first), seconds=30, what="the worker works")
     job = stack.ledger.submit_spec("test.vanish", how=how)
-    until(lambda: stack.ledger.state(job) == "failed", seconds=RESCUED_WITHIN * 2, what="given up")
+    until(lambda: stack.ledger.state(job) == "failed", seconds=FIVE_QUICK_LOSSES, what="given up")
     ended = stack.ledger.job(job)
     assert (ended["error_code"], ended["attempt"], ended["tries"]) == ("worker-lost", 5, 0)
     # The slot goes on.
