@@ -30,6 +30,7 @@ from app.core.config import ConfigurationError, Settings
 from app.core.outages import is_outage, reason
 from app.core.scratch import make_folder, remove_folder
 from app.core.signals import SignalServer, open_port, probe
+from app.core.storage import open_store
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.jobs import KindRegistry, load_kinds
 from app.services.schema import wait_for_schema
@@ -183,6 +184,8 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     executor: Executor | None = None
     pid = os.getpid()
     main_process = multiprocessing.process.current_process()
+    # Each child opens its own: what it opens does not survive a fork.
+    open_store(settings.storage)
     # The parent's: a killed child can't remove its own.
     scratch = scratch_folder(settings)
 
