@@ -7,6 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from typing_extensions import override
 
 from app.api.bodies import EXTENSION, too_large
+from app.api.defaults import describe_defaults
+from app.api.enum_names import name_enum_values
 from app.api.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -66,7 +68,7 @@ def _document(app: Application) -> dict[str, Any]:
         tags=app.openapi_tags,
     )
     schemas = document["components"]["schemas"]
-    # Referred to where FastAPI looks for no models: in problems, and in events of a stream.
+    # FastAPI looks for no models in problems, nor in the words about a stream.
     for model in (Problem, JobEvent):
         schema = model.model_json_schema(ref_template=REFERENCES, mode="serialization")
         schemas |= schema.pop("$defs") | {model.__name__: schema}
@@ -75,9 +77,12 @@ def _document(app: Application) -> dict[str, Any]:
             _add_problems(operation)
             if "requestBody" in operation:
                 _say_limit(operation, app.max_upload)
+            _describe_streams_as_text(operation["responses"])
     # FastAPI's own form of a 422, which nobody gets here.
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
+    name_enum_values(document)
+    describe_defaults(document)
     return document
 
 
@@ -105,3 +110,15 @@ def _say_limit(operation: dict[str, Any], max_upload: int) -> None:
     """What is neither JSON nor a form, whose routes say their limits, is a file."""
     limit = operation.setdefault(EXTENSION, max_upload)
     operation["responses"]["413"]["description"] += f" {too_large(limit).capitalize()}."
+
+
+def _describe_streams_as_text(responses: dict[str, Any]) -> None:
+    """Take out `itemSchema`, which FastAPI gives each stream.
+
+    It is OpenAPI 3.2's; in a document of 3.1 openapi-generator refuses it. What reads 3.1 takes a
+    stream for the text that it is as a whole.
+    """
+    for response in responses.values():
+        for media in response.get("content", {}).values():
+            if media.pop("itemSchema", None) is not None:
+                media.setdefault("schema", {"type": "string"})

@@ -9,11 +9,12 @@ from app.jobs.errors import (
     LeaseLost,
     RetryableJobError,
 )
-from app.jobs.files import FileId
+from app.jobs.files import EXAMPLE_FILE, FileId
 from app.jobs.kind import JobKind, JobOptions, job_kind
 from app.jobs.registry import KindRegistry, load_kinds
 
 __all__ = [
+    "EXAMPLE_FILE",
     "FileId",
     "JobCancelled",
     "JobContext",

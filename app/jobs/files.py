@@ -8,6 +8,9 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+# For the examples of specifications. Nobody has this file: it stands for one of the reader's.
+EXAMPLE_FILE = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+
 
 class FileId(UUID):
     """The id of one of the owner's files.
@@ -30,7 +33,12 @@ class FileId(UUID):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string", "format": "uuid", "description": "The id of a file."}
+        return {
+            "type": "string",
+            "format": "uuid",
+            "description": "The `id` of one of your files: upload it first (`POST /api/v1/files`).",
+            "examples": [EXAMPLE_FILE],
+        }
 
 
 def references(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, FileId]]:

@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 
@@ -53,6 +53,22 @@ class JobKind(Generic[Spec, Result]):
     def summary(self) -> str:
         return self.description.partition("\n")[0]
 
+    @property
+    def examples(self) -> list[Any]:
+        """Specifications in JSON that a reader of the documentation may begin with.
+
+        The model's own, or else one of its fields' first ones if that has all required fields.
+        """
+        schema = self.spec.model_json_schema()
+        if "examples" in schema:
+            examples: list[Any] = schema["examples"]
+            return examples
+        fields = schema.get("properties", {})
+        example = {
+            name: field["examples"][0] for name, field in fields.items() if "examples" in field
+        }
+        return [example] if example.keys() >= set(schema.get("required", [])) else []
+
     def __call__(self, spec: Spec, job: JobContext) -> Result:
         return self.run(spec, job)
 
@@ -69,6 +85,11 @@ def job_kind(
     The result is kept as JSON, at most `HEAVYLIFT_JOBS_MAX_RESULT_BYTES` of it. A job fails with
     `result-too-large` beyond that, and with `result-invalid` if the function returns another type
     or a value that its model does not read back as the same, such as NaN.
+
+    "Try it out" in Swagger UI begins with the first example of the specification: give one to the
+    model (`model_config = ConfigDict(json_schema_extra={"examples": [{...}]})`) or to each required
+    field (`Field(examples=[...])`). It should be accepted as it is, except that each id of a file
+    is `EXAMPLE_FILE`, which the reader replaces.
 
     Raises `TypeError` or `ValueError` when the declaration itself is wrong.
     """

@@ -8,10 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 from app.schemas.moment import Moment
 from app.schemas.numbers import A_NUMBER
+from app.schemas.user import EXAMPLE_EMAIL, EXAMPLE_PASSWORD
 
 
 class LoginForm(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"username": EXAMPLE_EMAIL, "password": EXAMPLE_PASSWORD}]},
+    )
 
     grant_type: Literal["password"] = "password"
     username: Annotated[str, Field(max_length=320, description="The e-mail address.")]
@@ -31,13 +35,24 @@ class TokenResponse(BaseModel):
 
 
 class RefreshRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"refresh_token": "<refresh_token of your log-in>"}]},
+    )
 
-    refresh_token: Annotated[SecretStr, Field(max_length=200)]
+    refresh_token: Annotated[
+        SecretStr,
+        Field(max_length=200, description="The latest: of the answer to the log-in or a refresh."),
+    ]
 
 
 class ApiKeyCreate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"name": "continuous integration", "expires_in": 90 * 86400}]
+        },
+    )
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)] = (
         Field(description="What it is for.")

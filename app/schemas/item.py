@@ -34,7 +34,14 @@ Tags = Annotated[
 
 
 class ItemCreate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"title": "A red bus", "description": "It has two decks.", "tags": ["bus"]}
+            ]
+        },
+    )
 
     title: Title
     description: Description = ""
@@ -44,7 +51,10 @@ class ItemCreate(BaseModel):
 class ItemUpdate(BaseModel):
     """What is to change; what is left out stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"minProperties": 1, "examples": [{"title": "A blue bus"}]},
+    )
 
     title: Title | MISSING = MISSING
     description: Description | MISSING = MISSING

@@ -9,7 +9,9 @@ from app.core.addresses import EmailAddress
 
 
 class SubscriptionCreate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"email": "ada@example.com"}]}
+    )
 
     email: EmailAddress
 
@@ -22,10 +24,14 @@ class SubscriptionRequested(BaseModel):
 
 
 class LinkToken(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"token": "<token of the link in your mail>"}]},
+    )
 
     token: Annotated[
-        SecretStr, Field(min_length=1, max_length=1000, description="Out of a mail's link.")
+        SecretStr,
+        Field(min_length=1, max_length=1000, description="What follows `=` in the link of a mail."),
     ]
 
 

@@ -209,6 +209,13 @@ def test_moments_are_compared_in_utc(run: Run, tmp_path: Path, zone: str | None)
         assert result.preview == [[12]]
 
 
+@pytest.mark.parametrize("separator", ["tab", "\t"])
+def test_a_tab_is_named_or_itself(run: Run, separator: str) -> None:
+    options = {"separator": separator}
+    count = [{"op": "sum", "column": "b", "name": "b"}]
+    assert run("a\tb\n1\t2\n", csv=options, aggregates=count).preview == [[2]]
+
+
 def test_declared_types_and_separators(run: Run) -> None:
     source = "day;size\n2013-05-01;007\n2014-05-01;x\n"
     csv_options = {"separator": ";", "types": {"day": "date", "size": "text"}}

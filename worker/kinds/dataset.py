@@ -8,11 +8,11 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import to_json
 
 from app.core.text import text_of
-from app.jobs import FileId, JobContext, JobError, JobOptions, job_kind
+from app.jobs import EXAMPLE_FILE, FileId, JobContext, JobError, JobOptions, job_kind
 from worker.kinds.csvcheck import MAX_COLUMNS, check_csv
 from worker.kinds.dataset_plan import (
     Aggregate,
@@ -48,10 +48,20 @@ CELL_BYTES = PREVIEW_BYTES // 128
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
+# By name: generated clients turn a tab in an enum into spaces (openapi-generator into one,
+# openapi-typescript-codegen into four).
+Separator = Annotated[
+    Literal[",", ";", "\t", "|"],
+    BeforeValidator(lambda value: "\t" if value == "tab" else value),
+    WithJsonSchema({"type": "string", "enum": [",", ";", "tab", "|"]}),
+    Field(description="Between two fields of a line. A tab character is accepted for `tab`."),
+]
+
+
 class CsvOptions(JobOptions):
     """How to read a CSV file; nothing here matters to Parquet."""
 
-    separator: Literal[",", ";", "\t", "|"] = ","
+    separator: Separator = ","
     column_names: Annotated[
         list[ColumnName] | None,
         Field(min_length=1, max_length=MAX_COLUMNS, description="For a file without a header row."),
@@ -71,6 +81,27 @@ class CsvOptions(JobOptions):
 
 
 class DatasetAggregate(JobOptions):
+    # The first fits every table.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "source": EXAMPLE_FILE,
+                    "aggregates": [{"op": "count", "name": "rows"}],
+                    "output_format": "csv",
+                },
+                {
+                    "source": EXAMPLE_FILE,
+                    "filters": [{"op": "gt", "column": "dep_delay", "value": 0}],
+                    "group_by": ["carrier"],
+                    "aggregates": [{"op": "mean", "column": "dep_delay", "name": "mean_delay"}],
+                    "sort": [{"column": "mean_delay", "descending": True}],
+                    "output_format": "csv",
+                },
+            ]
+        }
+    )
+
     source: FileId
     format: Annotated[
         Format | None, Field(description="Of the source; found out where it is left out.")

@@ -4,9 +4,9 @@ from pathlib import Path
 from threading import Event
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from app.jobs import FileId, JobContext, JobError, JobOptions, job_kind
+from app.jobs import EXAMPLE_FILE, FileId, JobContext, JobError, JobOptions, job_kind
 from worker.kinds.pictures import MAX_PIXELS, Header, read_header, reject_broken, vips
 from worker.kinds.watch import watched
 
@@ -93,6 +93,19 @@ def _unique_names(renditions: list[Rendition]) -> list[Rendition]:
 
 
 class ImageTransform(JobOptions):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "source": EXAMPLE_FILE,
+                    "renditions": [
+                        {"name": "thumbnail", "format": "webp", "width": 256, "height": 256}
+                    ],
+                }
+            ]
+        }
+    )
+
     source: FileId
     renditions: Annotated[
         list[Rendition], Field(min_length=1, max_length=16), AfterValidator(_unique_names)

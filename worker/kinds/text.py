@@ -5,9 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.jobs import FileId, JobContext, JobError, JobOptions, job_kind
+from app.jobs import EXAMPLE_FILE, FileId, JobContext, JobError, JobOptions, job_kind
 from worker.kinds.pictures import Header, read_header, reject_broken, vips
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ MIN_SIDE = 8
 
 
 class TextExtract(JobOptions):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"source": EXAMPLE_FILE}]})
+
     source: FileId
     resolution: Annotated[
         int,

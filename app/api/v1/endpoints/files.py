@@ -78,7 +78,7 @@ Asked = Annotated[ContentHeaders, Header()]
     openapi_extra={"requestBody": {"required": True, "content": UPLOAD}},
 )
 async def upload(
-    name: Annotated[FileName, Query()],
+    name: Annotated[FileName, Query(examples=["photograph.jpg"])],
     user: StreamingUser,
     sessions: SessionsDep,
     store: StoreDep,

@@ -21,23 +21,8 @@ COME_AGAIN = (500, 1500)
 
 STREAM: Responses = {
     200: {
-        "description": "Events named `job`, with their `seq` as id, until the job has ended.",
-        "content": {
-            "text/event-stream": {
-                # Before OpenAPI 3.2 there is no word for a stream of items: it is its whole text.
-                "schema": {"type": "string"},
-                "itemSchema": {
-                    "required": ["data", "event", "id"],
-                    "properties": {
-                        "data": {
-                            "contentMediaType": "application/json",
-                            "contentSchema": {"$ref": "#/components/schemas/JobEvent"},
-                        },
-                        "event": {"const": "job"},
-                    },
-                },
-            }
-        },
+        "description": "Events named `job` until the job has ended: the `id` of each is its `seq`, "
+        "its `data` a `JobEvent` as JSON.",
     }
 }
 

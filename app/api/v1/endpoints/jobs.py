@@ -133,7 +133,14 @@ async def submit_unknown(kind: str, kinds: KindsDep) -> None:
 
 
 def _add_submission(router: APIRouter, kind: AnyKind) -> None:
-    model = create_model(f"{kind.title}Submission", __base__=JobSubmission, spec=(kind.spec, ...))
+    model = create_model(
+        f"{kind.title}Submission",
+        __base__=JobSubmission,
+        __cls_kwargs__={
+            "json_schema_extra": {"examples": [{"spec": example} for example in kind.examples]}
+        },
+        spec=(kind.spec, ...),
+    )
 
     async def submit(
         body: JobSubmission,
