@@ -235,11 +235,11 @@ class Jobs(Group):
     )
     result_ttl: PositiveInt = Field(7 * 86400, description="Seconds a finished job is kept.")
     idempotency_ttl: PositiveInt = Field(86400, description="Seconds an Idempotency-Key is kept.")
-    # Two results of the most that is allowed must fit into one API process.
+    # An API process holds several copies of a result while it answers.
     max_result_bytes: Annotated[PositiveInt, Field(le=64 << 20)] = Field(
         1 << 20,
-        description="Maximum size of a job's result in bytes of JSON; what is larger belongs into "
-        "an output file.",
+        description="Maximum size of a job's result in bytes of JSON. Kinds store larger data in "
+        "output files.",
     )
 
     @field_validator("pools", mode="before")

@@ -88,7 +88,7 @@ def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise JobError(
             "result-too-large",
-            f"the result has {size} bytes of JSON and may have {limit}: store what is large with "
+            f"the result has {size} bytes of JSON, the limit is {limit}: store large data with "
             "job.output(), or raise HEAVYLIFT_JOBS_MAX_RESULT_BYTES",
         )
 

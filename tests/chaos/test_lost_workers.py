@@ -75,23 +75,21 @@ def test_a_killed_workers_job_runs_again_and_succeeds(
     assert ended["result"]["attempt"] == 2  # type: ignore[index]
 
 
-@pytest.mark.parametrize("how", ["exit", "segfault"])
-def test_a_child_that_ends_right_after_its_claim_costs_a_loss_and_no_lease(
-    stack: Stack, how: str
-) -> None:
+def test_a_child_that_ends_right_after_its_claim_costs_a_loss_and_no_lease(stack: Stack) -> None:
     """Nobody has seen it alive: the watch looks four times a second, it lives for milliseconds."""
     stack.parts.controller().ready()
-    stack.parts.worker(concurrency=1).ready()
-    # Until then the controller rescues nothing: it has not been in contact for a whole lease.
-    first = stack.ledger.submit(seconds=0)
-    until(lambda: stack.ledger.succeeded(first), seconds=30, what="the worker works")
-    job = stack.ledger.submit_spec("test.vanish", how=how)
-    until(lambda: stack.ledger.state(job) == "failed", seconds=FIVE_QUICK_LOSSES, what="given up")
-    ended = stack.ledger.job(job)
-    assert (ended["error_code"], ended["attempt"], ended["tries"]) == ("worker-lost", 5, 0)
-    # The slot goes on.
+    stack.parts.worker(concurrency=2).ready()
+    jobs = [stack.ledger.submit_spec("test.vanish", how=how) for how in ("exit", "segfault")]
+    until(
+        lambda: all(stack.ledger.state(job) == "failed" for job in jobs),
+        seconds=FIVE_QUICK_LOSSES,
+        what="both are given up",
+    )
+    for job in jobs:
+        ended = stack.ledger.job(job)
+        assert (ended["error_code"], ended["attempt"], ended["tries"]) == ("worker-lost", 5, 0)
     after = stack.ledger.submit(seconds=0)
-    until(lambda: stack.ledger.succeeded(after), seconds=30, what="the next job")
+    until(lambda: stack.ledger.succeeded(after), seconds=30, what="the slots go on")
 
 
 def test_a_zombie_overwrites_nothing(stack: Stack, tmp_path: Path) -> None:

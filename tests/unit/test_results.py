@@ -260,7 +260,7 @@ def test_a_result_that_the_api_could_not_read_is_refused_by_name(name: str) -> N
 def test_a_result_is_as_large_as_the_api_would_make_it(value: BaseModel, size: int) -> None:
     error = refused(type(value), value, limit=1000)
     assert error.code == "result-too-large"
-    assert f"has {size} bytes of JSON and may have 1000" in error.detail
+    assert f"has {size} bytes of JSON, the limit is 1000" in error.detail
     stored_result(type(value), value, limit=size)
 
 
