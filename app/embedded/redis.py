@@ -4,6 +4,7 @@ import shutil
 import signal
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import redis
 
@@ -43,7 +44,7 @@ class EmbeddedRedis:
         self._process: ChildProcess | None = None
 
     def url(self, database: int = 0) -> str:
-        return f"unix://{self._socket}?db={database}"
+        return f"unix://{quote(str(self._socket))}?db={database}"
 
     def _ready(self) -> bool:
         try:

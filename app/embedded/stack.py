@@ -190,8 +190,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def socket_folder(folder: Path) -> Iterator[Path | None]:
-    """A temporary folder where `folder`'s path is too long for sockets; else None."""
-    if len(bytes(folder)) + len(LONGEST_SOCKET) <= SOCKET_PATH_LIMIT:
+    """A temporary folder where `folder`'s path can't hold sockets; else None.
+
+    It may be too long, or have a comma, at which libpq takes it for two hosts.
+    """
+    if len(bytes(folder)) + len(LONGEST_SOCKET) <= SOCKET_PATH_LIMIT and "," not in str(folder):
         yield None
         return
     # Not in TMPDIR, which is long by itself on macOS.

@@ -28,7 +28,7 @@ from tests.standby import promote, start_standby
 GOOD_WITHIN = 5.0
 
 # Seconds between two submissions.
-EVERY = 0.1
+EVERY = 0.2
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Clients:
     def _submit_for_ever(self) -> None:
         while not self._over.wait(EVERY):
             number = sum(self.statuses.values())
-            spec = {"seconds": (0.1, 0.3, 2.0)[number % 3], "log": str(self._log)}
+            spec = {"seconds": (0.1, 0.2, 0.5)[number % 3], "log": str(self._log)}
             answer = self._http.post("/api/v1/jobs/test.nap", json={"spec": spec})
             self.statuses[answer.status_code] += 1
             if answer.status_code == 202:
@@ -152,7 +152,7 @@ def test_a_promotion_under_load_loses_no_job_and_runs_none_twice(
         accepted = len(clients.accepted)
         until(lambda: len(clients.accepted) > accepted, seconds=GOOD_WITHIN, what="good again")
         refused = clients.statuses[503]
-        until(lambda: len(clients.accepted) > accepted + 30, seconds=60, what="and it stays good")
+        until(lambda: len(clients.accepted) > accepted + 15, seconds=60, what="and it stays good")
         # One connection of the API's may still have been on the old primary.
         assert clients.statuses[503] - refused <= 10
         until(lambda: clients.state() == "up", seconds=20, what="the API shows it")

@@ -114,7 +114,7 @@ def folder() -> Iterator[Path]:
 def up(folder: Path) -> Iterator[Callable[..., Up]]:
     started: list[Up] = []
 
-    def start(*arguments: str, **variables: str) -> Up:
+    def start(*arguments: str, folder: Path = folder, **variables: str) -> Up:
         started.append(Up(folder, *arguments, **variables))
         return started[-1]
 
@@ -146,6 +146,20 @@ def test_ctrl_c_stops_all_of_it_and_a_second_one_changes_nothing(up: Callable[..
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
     assert "stopped" in one.lines[-1]
+
+
+@pytest.mark.parametrize("name", ["my data", "50 %, a+b & c?#=ä"])
+def test_a_folder_may_have_any_name(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, up: Callable[..., Up]
+) -> None:
+    temporary = folder.with_name(name) / "tmp"
+    temporary.mkdir(parents=True)
+    one = up(folder=folder.with_name(name) / "data", TMPDIR=str(temporary))
+    client = Client(one.ready())
+    job = client.call("POST", "/api/v1/jobs/test.nap", json.dumps({"spec": {"seconds": 0.1}}))
+    path = f"/api/v1/jobs/{job['id']}"
+    until(lambda: client.call("GET", path)["state"] == "succeeded", seconds=60, what="it runs")
+    assert one.interrupt() == 0
 
 
 def test_sigterm_stops_it_while_it_starts(up: Callable[..., Up]) -> None:

@@ -8,12 +8,17 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import anyio.to_thread
+import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from psycopg.conninfo import make_conninfo
+from pydantic import ValidationError
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Database, Settings
 from app.core.database_url import parse, render
 from app.core.db import async_engine, sync_engine
+from app.core.outages import Fault, fault
 
 pytestmark = pytest.mark.anyio
 
@@ -112,3 +117,154 @@ async def test_a_new_connection_is_made_with_what_the_file_has_by_now(
     finally:
         await api.dispose()
         worker.dispose()
+
+
+# --- what stands in it ----------------------------------------------------------------------------
+
+ODD = "p@ss:w/rd?#+ %25&=é\\'"
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        (
+            "postgresql://u:p@one:5433,two/db?target_session_attrs=read-write",
+            {
+                "user": "u",
+                "password": "p",
+                "host": "one,two",
+                "port": "5433,",
+                "dbname": "db",
+                "target_session_attrs": "read-write",
+            },
+        ),
+        ("postgres:///db?host=%2Ftmp%2Fa%20b", {"dbname": "db", "host": "/tmp/a b"}),
+        ("postgresql://%2Frun%2Fpg/db", {"dbname": "db", "host": "/run/pg"}),
+        (
+            "postgresql://[::1]:5433/a+b?application_name=a+b",
+            {"host": "::1", "port": "5433", "dbname": "a+b", "application_name": "a+b"},
+        ),
+        (
+            f"postgresql://{quote(ODD, safe='')}:{quote(ODD, safe='')}@h/{quote(ODD, safe='')}",
+            {"user": ODD, "password": ODD, "host": "h", "dbname": ODD},
+        ),
+        ("postgresql+asyncpg://u@h/db", {"user": "u", "host": "h", "dbname": "db"}),
+    ],
+)
+def test_it_is_read_as_libpq_reads_it(url: str, options: dict[str, str]) -> None:
+    assert parse(url) == options
+    assert parse(render(options)) == options
+    # Ours mean the same to SQLAlchemy, should somebody give one to a tool of theirs.
+    if "host" in options and "," not in options["host"]:
+        assert make_url(render(options)).query.get("host") == options["host"]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://u@h/db?sslmod=require", "unknown option sslmod; there are "),
+        ("postgresql://u@h/db?load_balance_hosts=random", "unknown option load_balance_hosts"),
+        ("postgresql://u@h/db?a=b@c&replication=true", "unknown option"),
+        ("postgresql://u@h/db?options=a@b&replication=true", "unknown option replication"),
+        ("postgresql://u@h/db?sslmode=on", "sslmode must be one of disable, "),
+        ("postgresql://u@h/db?channel_binding=require", "channel_binding must be one of prefer"),
+        ("postgresql://u@h/db?target_session_attrs=standby", "must be one of any, read-write"),
+        ("postgresql://u@h/db?client_encoding=latin1", "client_encoding must be one of utf8"),
+        ("postgresql://u@h/db?connect_timeout=soon", "connect_timeout must be a whole number"),
+        ("postgresql://u@one,two,three/db?port=1,2", "2 ports for 3 hosts"),
+        ("postgresql://u:SECRET%@h/db", "write it as postgresql://"),
+        ("postgresql://u:SECRET/x@h/db", "write it as postgresql://"),
+        ("postgresql://u@h:70000/db", "write it as postgresql://"),
+        ("mysql://u:SECRET@h/db", "write it as postgresql://"),
+        ("host=h password=SECRET", "write it as postgresql://"),
+    ],
+)
+def test_an_error_in_it_is_named_at_the_start_without_the_password(url: str, why: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Database.model_validate({"url": url})
+    (error,) = refused.value.errors(include_url=False, include_input=False)
+    assert why in error["msg"]
+    assert "SECRET" not in error["msg"]
+
+
+@pytest.fixture
+def odd(settings: Settings) -> Iterator[Database]:
+    """As a role and in a database whose names hold what URLs and SQL have a meaning for."""
+    options = parse(settings.database.url.get_secret_value())
+    name = f"{ODD} {uuid4().hex[:8]}"
+    quoted = '"' + name + '"'
+    with psycopg.connect(make_conninfo(**options), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {quoted} LOGIN")
+        connection.execute(f"CREATE DATABASE {quoted} OWNER {quoted}")
+        url = render({**options, "user": name, "password": ODD, "dbname": name})
+        yield Database.model_validate({"url": url})
+        connection.execute(f"DROP DATABASE {quoted} WITH (FORCE)")
+        connection.execute(f"DROP ROLE {quoted}")
+
+
+WHO_AND_WHERE = text("SELECT current_user || '|' || current_database()")
+
+
+async def test_odd_names_reach_the_server_from_both_drivers(odd: Database) -> None:
+    options = parse(odd.url.get_secret_value())
+    expected = f"{options['user']}|{options['dbname']}"
+    worker, api = sync_engine(odd), async_engine(odd)
+    with worker.begin() as connection:
+        assert connection.execute(WHO_AND_WHERE).scalar_one() == expected
+    async with api.begin() as async_connection:
+        assert await async_connection.scalar(WHO_AND_WHERE) == expected
+    worker.dispose()
+    await api.dispose()
+
+
+# --- several hosts --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_a_host_that_refuses_or_says_nothing_is_passed_by(settings: Settings) -> None:
+    options = parse(settings.database.url.get_secret_value())
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as refusing:
+        # Bound, and nobody listens.
+        refusing.bind(("127.0.0.1", 0))
+        hosts = ",".join(["127.0.0.1", "127.0.0.1", options["host"]])
+        ports = f"{refusing.getsockname()[1]},{silent.getsockname()[1]},5432"
+        url = render(
+            {
+                **options,
+                "host": hosts,
+                "port": ports,
+                "target_session_attrs": "read-write",
+                "connect_timeout": "2",
+            }
+        )
+        database = Database.model_validate({"url": url})
+        worker, api = sync_engine(database), async_engine(database)
+        with worker.begin() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+        async with api.begin() as async_connection:
+            assert await async_connection.scalar(text("SELECT 1")) == 1
+        worker.dispose()
+        await api.dispose()
+
+
+async def test_without_a_host_that_takes_writes_both_drivers_say_so(
+    settings: Settings, engine: Engine
+) -> None:
+    options = parse(settings.database.url.get_secret_value())
+    role = f"reader_{uuid4().hex[:8]}"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        connection.execute(text(f"ALTER ROLE {role} SET default_transaction_read_only = on"))
+    two = {"user": role, "host": f"{options['host']},{options['host']}"}
+    url = render({**options, **two, "target_session_attrs": "read-write"})
+    database = Database.model_validate({"url": url})
+    worker, api = sync_engine(database), async_engine(database)
+    with pytest.raises(DBAPIError) as refused, worker.begin():
+        pass
+    assert fault(refused.value) is Fault.UNAVAILABLE
+    with pytest.raises(ConnectionError, match="target attribute requirement"):
+        async with api.begin():
+            pass
+    await api.dispose()
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP ROLE {role}"))
