@@ -70,10 +70,10 @@ class DispatchHint(Background):
             try:
                 await self._tell(pools, events)
             except (RedisError, OSError) as error:
-                if self.reachable:
-                    log.warning("redis is away: jobs start by polling", error=repr(error))
-                self.reachable = False
                 self.fault = str(error) or type(error).__name__
+                if self.reachable:
+                    log.warning("redis is away: jobs start by polling", error=self.fault)
+                self.reachable = False
             else:
                 if not self.reachable:
                     log.info("redis is back")

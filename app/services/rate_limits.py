@@ -151,7 +151,8 @@ class RateLimiter(Background):
 
     def _lost(self, error: Exception) -> None:
         if self.reachable:
-            log.warning("redis is away: each process limits alone", error=repr(error))
+            why = str(error) or type(error).__name__
+            log.warning("redis is away: each process limits alone", error=why)
         self.reachable = False
         self._something.set()
 

@@ -29,6 +29,7 @@ class Working:
         self.controller = running.controller(HEAVYLIFT_SIGNALS_PORT="0").ready()
         self.worker = running.worker(HEAVYLIFT_SIGNALS_PORT="0").ready()
         self.api = running.api()
+        until(lambda: self.redis_of_the_api() == "up", seconds=60, what="the API is there")
 
     @contextmanager
     def administrator(self) -> Iterator[redis.Redis]:
