@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -36,12 +36,15 @@ class Working:
         with redis.Redis.from_url(self.server.url(DATABASE)) as client:
             yield client
 
-    def redis_of_the_api(self) -> str:
-        """As it says itself; nothing where it is too busy to say it."""
-        with suppress(httpx2.TransportError):
-            answer = httpx2.get(f"http://127.0.0.1:{self.api}/readyz", timeout=10).json()
-            return str(answer["dependencies"]["redis"]["state"])
-        return ""
+    def redis_of_the_api(self) -> str | None:
+        """As it says itself; nothing where it is not ready to say it."""
+        try:
+            answer = httpx2.get(f"http://127.0.0.1:{self.api}/readyz", timeout=10)
+        except httpx2.TransportError:
+            return None
+        if answer.status_code != 200:
+            return None
+        return str(answer.json()["dependencies"]["redis"]["state"])
 
     def works(self) -> None:
         """As before: jobs run, at their first attempt, in the worker that there was."""
