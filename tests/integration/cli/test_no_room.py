@@ -43,7 +43,7 @@ def mounted(state: str, folder: str, *arguments: str) -> list[str]:
 
 
 def complaint(arguments: list[str], env: dict[str, str]) -> str:
-    ended = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 2, ended
     (line,) = ended.stderr.splitlines()
     assert "Traceback" not in ended.stdout
