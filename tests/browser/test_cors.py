@@ -85,9 +85,9 @@ async ({api, email, password}) => {
   const stale = await ask(place, {
     method: "PATCH", headers: {...json, "If-Match": '"1"'}, body: '{"title": "c"}'});
   seen.stale = read(stale);
-  const submit = () => ask("/api/v1/jobs/shape.draw", {
+  const submit = () => ask("/api/v1/jobs/test.nap", {
     method: "POST", headers: {...json, "Idempotency-Key": "k", "X-Own-Trace": "1"},
-    body: '{"spec": {}}'});
+    body: '{"spec": {"seconds": 0.1}}'});
   const job = await submit();
   const {id} = await job.json();
   seen.job = [job.status, job.headers.get("Location") === `/api/v1/jobs/${id}`];
@@ -96,7 +96,11 @@ async ({api, email, password}) => {
     headers: {...headers, "Last-Event-ID": "0"}});
   const reader = events.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  while (!text.includes("\\n\\n")) text += (await reader.read()).value;
+  for (let more = true; more && !text.includes("\\n\\n");) {
+    const {done, value} = await reader.read();
+    more = !done;
+    text += value ?? "";
+  }
   await reader.cancel();
   seen.events = [events.status, text.includes('"state":"queued"')];
   seen.socket = await new Promise((resolve) => {
