@@ -89,7 +89,7 @@ cluster-test: $(call ready,dev) ## All that is claimed of Kubernetes, on the clu
 observe-test: $(call ready,dev) ## The signals of a whole run: with a real Prometheus, and a receiver of traces
 	@$(BIN)/python -m pytest -m observe
 
-bench-observability: $(call ready,dev) ## What traces, metrics and logs cost a request: 60% of a bare one at most
+bench-observability: $(call ready,dev) ## What signals and bounds cost a request: at most 60% and 2% of a bare one
 	@$(BIN)/python -m bench.observability
 
 lint: $(call ready,dev) ## ruff and the import contracts

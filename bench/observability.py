@@ -1,7 +1,8 @@
-"""What tracing at 10 %, metrics and logs together cost a request, in CPU time.
+"""What a request costs beyond its work, in CPU time: signals, and the bounds of its connection.
 
-A bare FastAPI application that returns a model, and the same behind `RequestMiddleware`, served by
-uvicorn's protocol on uvloop as `heavylift api` does, but from memory: no kernel's network. In turns
+A bare FastAPI application that returns a model, and the same behind `RequestMiddleware` (tracing at
+10 %, metrics and logs), served on uvloop as `heavylift api` does, but from memory: no kernel's
+network. The bare one is served once more by uvicorn's own protocol, which has no bounds. In turns
 and in one process, for machines differ, and one machine from minute to minute. Spans go
 to a receiver in another process; what exporting them takes in this one is counted.
 
@@ -26,6 +27,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from typing_extensions import override
 from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api.health import Lifecycle
@@ -37,6 +39,9 @@ from app.core.logging import configure_logging
 
 # Of what a bare request takes, on top.
 LIMIT = 0.60
+
+# Of what a bare request takes without bounds, on top.
+BOUNDS_LIMIT = 0.02
 
 ROUNDS = 12
 
@@ -73,6 +78,15 @@ def application() -> FastAPI:
     return app
 
 
+class Unbounded(HttpToolsProtocol):
+    """uvicorn's, which asks as ours does whether the process is on its way out."""
+
+    @override
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        assert not self.config.app.state.lifecycle.draining  # type: ignore[union-attr]  # noqa: S101
+
+
 class Wire(asyncio.Transport):
     """A connection that ends here: the server's own work is counted, and no kernel's."""
 
@@ -106,15 +120,13 @@ class Wire(asyncio.Transport):
 
 
 class Served:
-    """An application behind uvicorn's protocol, as `heavylift api` serves it."""
+    """An application behind a protocol: by default as `heavylift api` serves it."""
 
-    def __init__(self, app: FastAPI) -> None:
-        config = Config(
-            app, http=ProblemProtocol, lifespan="off", log_config=None, access_log=False
-        )
+    def __init__(self, app: FastAPI, protocol: type[HttpToolsProtocol] = ProblemProtocol) -> None:
+        config = Config(app, http=protocol, lifespan="off", log_config=None, access_log=False)
         config.load()
         self._wire = Wire()
-        self._protocol = ProblemProtocol(config, ServerState(), {})
+        self._protocol = protocol(config, ServerState(), {})
         self._protocol.connection_made(self._wire)
 
     async def requests(self, count: int) -> None:
@@ -135,25 +147,27 @@ async def cost(served: Served) -> float:
     return (time.process_time() - began) / REQUESTS * 1e6
 
 
-async def measure(rounds: int) -> list[tuple[float, float]]:
+async def measure(rounds: int) -> list[tuple[float, float, float]]:
+    """Of each round: without bounds, bare, with signals."""
     app = application()
     app.add_middleware(RequestMiddleware)
-    bare, observed = Served(application()), Served(app)
-    for side in (bare, observed):
+    sides = [Served(application(), Unbounded), Served(application()), Served(app)]
+    for side in sides:
         await side.requests(REQUESTS)
     # As the server does when it has started.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-    pairs = []
+    found = []
     for number in range(rounds):
-        if number % 2:
-            with_signals = await cost(observed)
-            pairs.append((await cost(bare), with_signals))
-        else:
-            without = await cost(bare)
-            pairs.append((without, await cost(observed)))
-    return pairs
+        # Each side is first, last and in between as often.
+        first = number % len(sides)
+        order = [*range(first, len(sides)), *range(first)]
+        if number // len(sides) % 2:
+            order.reverse()
+        costs = {side: await cost(sides[side]) for side in order}
+        found.append((costs[0], costs[1], costs[2]))
+    return found
 
 
 class _Receiver(BaseHTTPRequestHandler):
@@ -196,20 +210,24 @@ def main() -> int:
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         configure_logging(Log(format="json"))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            pairs = runner.run(measure(rounds))
+            found = runner.run(measure(rounds))
     receiver.stdin.close()
     receiver.wait()
 
-    bare, observed = (median(side) for side in zip(*pairs, strict=True))
-    share = median(one / other - 1 for other, one in pairs)
+    unbounded, bare, observed = (median(side) for side in zip(*found, strict=True))
+    bounds = median(with_bounds / without - 1 for without, with_bounds, _ in found)
+    share = median(with_signals / without - 1 for _, without, with_signals in found)
     for what, took in (
         ("bare FastAPI, a model", f"{bare:6.1f} us"),
         ("with traces (10 %), metrics, logs", f"{observed:6.1f} us"),
         ("on top, median of the rounds' own", f"{share:6.0%}"),
         ("at most", f"{LIMIT:6.0%}"),
+        ("bare, without a connection's bounds", f"{unbounded:6.1f} us"),
+        ("the bounds on top", f"{bounds:6.1%}"),
+        ("at most", f"{BOUNDS_LIMIT:6.0%}"),
     ):
         print(f"{what:<36}{took}")  # noqa: T201
-    return int(share > LIMIT)
+    return int(share > LIMIT or bounds > BOUNDS_LIMIT)
 
 
 if __name__ == "__main__":

@@ -48,11 +48,16 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
 class Part:
     """One process of Heavylift, with its log in a file."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, arguments: list[str], env: dict[str, str], log: Path, *, descriptors: int | None
+    ) -> None:
         self.log = log
+        # Half of the limit at first, which a process may raise.
+        limited = f'ulimit -Sn $(({descriptors} / 2)) && ulimit -Hn {descriptors} && exec "$@"'
+        shell = [] if descriptors is None else ["bash", "-c", limited, "bash"]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*HEAVYLIFT, *arguments],
+                [*shell, *HEAVYLIFT, *arguments],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -121,26 +126,29 @@ class Parts:
         self._folder = folder
         self._parts: list[Part] = []
 
-    def start(self, *arguments: str, **changes: str) -> Part:
+    def start(self, *arguments: str, descriptors: int | None = None, **changes: str) -> Part:
         name = f"{arguments[0]}-{len(self._parts)}.log"
         # A killed worker leaves its scratch folder: in the test's own.
         scratch = self._folder / "scratch"
         scratch.mkdir(exist_ok=True)
         changes = {"HEAVYLIFT_WORKER_SCRATCH": str(scratch), **changes}
-        part = Part(list(arguments), environment(self.settings, **changes), self._folder / name)
+        env = environment(self.settings, **changes)
+        part = Part(list(arguments), env, self._folder / name, descriptors=descriptors)
         self._parts.append(part)
         return part
 
     def worker(self, *, concurrency: int = 1, pool: str = "cpu", **changes: str) -> Part:
         arguments = ("worker", "--pool", pool, "--concurrency", str(concurrency))
-        return self.start(*arguments, **changes)
+        return self.start(*arguments, descriptors=None, **changes)
 
     def controller(self, **changes: str) -> Part:
-        return self.start("controller", **changes)
+        return self.start("controller", descriptors=None, **changes)
 
     def api(self, **changes: str) -> int:
         """On a port of its own, which is returned."""
-        api = self.start("api", HEAVYLIFT_API_PORT="0", **changes)
+        return self.port(self.start("api", descriptors=None, HEAVYLIFT_API_PORT="0", **changes))
+
+    def port(self, api: Part) -> int:
         listening = until(
             lambda: re.search(r"^.*\blistening\b.*$", api.output, re.MULTILINE),
             seconds=60,

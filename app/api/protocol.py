@@ -6,7 +6,7 @@ gunicorn's limits are for its own workers. Every refusal is a problem, and close
 
 import re
 from collections.abc import Collection
-from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -58,12 +58,9 @@ LINGER = 10
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
-class Phase(IntEnum):
-    """What is to come next from the client."""
-
-    IDLE = 0
-    HEAD = 1
-    BODY = 2
+@lru_cache(maxsize=64)
+def _is_authority(host: bytes) -> bool:
+    return HOST.fullmatch(host) is not None
 
 
 def _size(headers: Collection[tuple[bytes, bytes]]) -> int:
@@ -74,7 +71,9 @@ def _size(headers: Collection[tuple[bytes, bytes]]) -> int:
 class ProblemProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._phase = Phase.IDLE
+        # uvicorn makes a scope for each message: the last one that is complete, or none.
+        self._complete: Any = None
+        self._in_body = False
         # Whether a message ended in the piece that is parsed, and so another began inside of it.
         self._ended = False
         # Bytes of a head that is not complete, without the piece that it began inside of.
@@ -97,34 +96,40 @@ class ProblemProtocol(HttpToolsProtocol):
 
     # --- reading ----------------------------------------------------------------------------------
 
+    @property
+    def _in_head(self) -> bool:
+        return self.scope is not self._complete and not self._in_body
+
     @override
     def data_received(self, data: bytes) -> None:
-        if len(data) <= PIECE:
-            self._parse(data)
-            return
-        view = memoryview(data)
+        if len(data) > PIECE:
+            self._read_in_pieces(memoryview(data))
+        elif not self._deaf:
+            self._ended = False
+            super().data_received(data)
+            if self.scope is not self._complete:
+                self._count(len(data))
+
+    def _read_in_pieces(self, data: memoryview) -> None:
         for start in range(0, len(data), PIECE):
             if self.transport.get_protocol() is not self:
                 # A WebSocket's, whose client waits for the answer to its handshake.
                 return
-            self._parse(view[start : start + PIECE])
+            self.data_received(data[start : start + PIECE])  # type: ignore[arg-type] # it may be
 
-    def _parse(self, data: bytes | memoryview) -> None:
+    def _count(self, size: int) -> None:
+        """After a piece that has not ended its message."""
         if self._deaf:
             return
-        self._ended = False
-        super().data_received(data)  # type: ignore[arg-type] # httptools takes either
-        if self._phase is Phase.IDLE or self._deaf:
-            return
-        if self._phase is Phase.HEAD:
-            self._count_head(len(data))
+        if self._in_body:
+            self._count_body(size)
         else:
-            self._count_body(len(data))
+            self._count_head(size)
 
     def _count_head(self, size: int) -> None:
+        self._head_in_pieces = True
         if not self._ended:
             self._head += size
-        self._head_in_pieces = True
         if self._head > MAX_HEAD or len(self.headers) > MAX_HEADERS:
             self.refuse(self._head_too_large())
 
@@ -147,7 +152,6 @@ class ProblemProtocol(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._phase = Phase.HEAD
         self._head = self._age = 0
         self._head_in_pieces = False
 
@@ -158,7 +162,7 @@ class ProblemProtocol(HttpToolsProtocol):
         if fault is not None:
             self._fault = fault
             raise ValueError(fault.detail)
-        self._phase = Phase.BODY
+        self._in_body = True
         self._framing = 0
         super().on_headers_complete()
         if not upgrade:
@@ -175,7 +179,7 @@ class ProblemProtocol(HttpToolsProtocol):
         if len(hosts) != 1 and (hosts or self.parser.get_http_version() != "1.0"):
             # RFC 9112, section 3.2.
             return BadRequest("HTTP/1.1 needs exactly one Host header")
-        if hosts and HOST.fullmatch(hosts[0]) is None:
+        if hosts and not _is_authority(hosts[0]):
             return BadRequest("the Host header is not a host and a port")
         if len(self.pipeline) >= MAX_PIPELINED:
             return BadRequest(f"at most {MAX_PIPELINED} requests may wait for the one before them")
@@ -206,8 +210,10 @@ class ProblemProtocol(HttpToolsProtocol):
 
     @override
     def on_message_complete(self) -> None:
-        self._phase = Phase.IDLE
+        self._in_body = False
+        self._complete = self.scope
         self._ended = True
+        self._age = 0
         super().on_message_complete()
 
     # --- once a second ----------------------------------------------------------------------------
@@ -223,7 +229,7 @@ class ProblemProtocol(HttpToolsProtocol):
 
         A connection that never had one comes before all that had: as a proxy's, it is not yet used.
         """
-        if self._phase is not Phase.IDLE or self._answering or self._deaf or self._age == 0:
+        if self.scope is not self._complete or self._answering or self._deaf or self._age == 0:
             return 0
         cycle: RequestResponseCycle | None = self.cycle
         return self._age if cycle is not None else self._age + self.timeout_keep_alive
@@ -239,7 +245,7 @@ class ProblemProtocol(HttpToolsProtocol):
             self._abort("slow-response")
         elif self._answering:
             self._age = 0
-            if self._phase is Phase.BODY and not self._deaf:
+            if self._in_body and not self._deaf:
                 self._look_at_body(moved)
         else:
             self._look_at_silence()
@@ -260,10 +266,10 @@ class ProblemProtocol(HttpToolsProtocol):
         if self._deaf:
             if self._age > LINGER:
                 self.transport.abort()
-        elif self._phase is Phase.BODY:
+        elif self._in_body:
             if self._age > LINGER:
                 self._abort("unread-body")
-        elif self._phase is Phase.HEAD:
+        elif self._in_head:
             if self._age > HEAD_WITHIN:
                 self.refuse(RequestTimeout(f"the head did not arrive within {HEAD_WITHIN} s"))
         elif self._age > self.timeout_keep_alive:
@@ -313,7 +319,7 @@ class ProblemProtocol(HttpToolsProtocol):
         self._deaf = True
         self._age = 0
         CONNECTIONS_CLOSED.labels(error.type).inc()
-        if self._phase is not Phase.BODY:
+        if not self._in_body:
             if self._answering:
                 # The answers to the requests before it come first. Those that were too many were
                 # not read, and their client sends them again.

@@ -18,4 +18,4 @@ def test_observability() -> None:
         text=True,
     )
     assert ran.returncode in (0, 1), ran.stderr
-    assert len(re.findall(r"^.+ [\d.]+( us|%)$", ran.stdout, re.MULTILINE)) == 4, ran.stdout
+    assert len(re.findall(r"^.+ -?[\d.]+( us|%)$", ran.stdout, re.MULTILINE)) == 7, ran.stdout

@@ -104,7 +104,7 @@ TOO_LONG = {
 
 
 @pytest.mark.parametrize("sent", TOO_LONG.values(), ids=TOO_LONG)
-@pytest.mark.parametrize("size", [1 << 20, 5000])
+@pytest.mark.parametrize("size", [1 << 20, pytest.param(5000, marks=pytest.mark.slow)])
 async def test_a_head_over_a_limit_is_refused(api: Listening, sent: bytes, size: int) -> None:
     """In one piece or in many."""
     pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
