@@ -24,6 +24,11 @@ FORMAT = (
 # SQLAlchemy's spelling, with a driver's name, is accepted and means the same.
 SCHEME = re.compile(r"postgres(ql)?(\+\w+)?://")
 
+# In a name or a password libpq wants these encoded; SQLAlchemy takes them as they are, and so what
+# worked with it goes on working.
+LOGIN = re.compile(r"[^:@/?#]*:[^@]*@")
+BARE = re.compile(r"/|%(?![0-9A-Fa-f]{2})")
+
 # An option's name may be shown; anything else might be a piece of a password.
 NAME = re.compile(r"[a-z_]+")
 
@@ -66,7 +71,7 @@ def parse(url: str) -> Options:
         raise ValueError(FORMAT)
     _refuse_unknown(_query_names(url))
     try:
-        read = conninfo_to_dict(f"postgresql://{url[scheme.end() :]}")
+        read = conninfo_to_dict(f"postgresql://{_encoded_login(url[scheme.end() :])}")
     except (psycopg.Error, UnicodeError):
         # Its message may quote the password.
         raise ValueError(FORMAT) from None
@@ -80,6 +85,13 @@ def parse(url: str) -> Options:
             raise ValueError(f"{name} must be a whole number")
     hosts(options)
     return options
+
+
+def _encoded_login(rest: str) -> str:
+    login = LOGIN.match(rest)
+    if login is None:
+        return rest
+    return BARE.sub(lambda bare: quote(bare[0], safe=""), login[0]) + rest[login.end() :]
 
 
 def _query_names(url: str) -> list[str]:

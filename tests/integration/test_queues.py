@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import redis
+import structlog
 
 from app.core.config import Settings
 from app.core.redis_client import WRITE_PROBE
@@ -216,16 +217,18 @@ def test_a_message_of_this_version_is_read(client: redis.Redis, publisher: Publi
 
 
 def test_a_publisher_that_is_refused_says_so_once(
-    client: redis.Redis, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+    client: redis.Redis, publisher: Publisher
 ) -> None:
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", "1")
     try:
-        for _ in range(5):
-            publisher.publish([message()])
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(5):
+                publisher.publish([message()])
     finally:
         client.config_set("maxmemory", "0")
-    assert capsys.readouterr().out.count("redis takes no messages") == 1
+    said = [line["event"] for line in logs]
+    assert said.count("redis takes no messages, jobs wait") == 1
     assert publisher.lengths("cpu", []) == {None: 0}
     sent = message()
     publisher.publish([sent])

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, Engine
@@ -146,7 +147,7 @@ def test_a_ledger_that_refuses_is_down(told: Told, monkeypatch: pytest.MonkeyPat
     until(lambda: told.up("postgresql"), seconds=10, what="the ledger answers")
 
     def refuse(connection: Connection, beat: ledger.Beat) -> None:
-        raise OperationalError("", {}, Exception("the server is gone"))
+        raise OperationalError("", {}, psycopg.OperationalError("the server is gone"))
 
     with monkeypatch.context() as outage:
         outage.setattr(ledger, "heartbeat", refuse)

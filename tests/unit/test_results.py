@@ -130,7 +130,8 @@ def test_a_result_is_read_as_it_was_returned(value: BaseModel) -> None:
     # As PostgreSQL gives it back: other spaces, no exponents.
     printed = json.dumps(json.loads(stored))
     read = read_result(type(value), printed)
-    assert read.model_dump_json(by_alias=True) == value.model_dump_json(by_alias=True)
+    # Not as JSON: a set has no order.
+    assert read.model_dump(by_alias=True) == value.model_dump(by_alias=True)
 
 
 def test_an_older_result_is_read_by_its_aliases() -> None:

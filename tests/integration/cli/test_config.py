@@ -24,7 +24,7 @@ def test_prints_every_setting_with_its_source_and_no_secret(run: Run) -> None:
     assert lines == sorted(lines)
     printed = dict(line.split("=", 1) for line in lines)
     assert re.fullmatch(
-        r"postgresql://app:\*\*\*@db:5432/heavylift +# environment\. PostgreSQL's.*",
+        r"postgresql://app:\*\*\*@db:5432/heavylift +# environment\. PostgreSQL.*",
         printed["HEAVYLIFT_DATABASE_URL"],
     )
     assert printed["HEAVYLIFT_REDIS_URL"].startswith("redis://:***@redis:6379/0 ")
