@@ -57,6 +57,8 @@ AWAY = (
     asyncpg.exceptions.TargetServerAttributeNotMatched,
 )
 
+READ_ONLY = "the server is read-only"
+
 # What asyncpg says of a statement that found no row.
 NO_ROW = "SELECT 0"
 
@@ -194,7 +196,7 @@ class DatabaseWatch(Background):
 
     def _is_read_only(self) -> None:
         self._read_only = True
-        self.dependency.is_down("the server is read-only")
+        self.dependency.is_down(READ_ONLY, shown=READ_ONLY)
 
     def _takes_writes(self) -> None:
         if self._read_only:
