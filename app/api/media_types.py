@@ -26,7 +26,7 @@ def require_media_type(request: Request, reads: object) -> None:
     else:
         fits, wanted = sent == JSON or _is_other_json(sent), JSON
     if not fits and _has_body(request):
-        raise UnsupportedMediaType(sent, wanted)
+        raise UnsupportedMediaType(wanted)
 
 
 def refuse_multipart(request: Request) -> None:
@@ -34,9 +34,8 @@ def refuse_multipart(request: Request) -> None:
 
     Raises `UnsupportedMediaType`.
     """
-    sent = _media_type(request)
-    if sent == MULTIPART:
-        raise UnsupportedMediaType(sent, BYTES)
+    if _media_type(request) == MULTIPART:
+        raise UnsupportedMediaType(BYTES)
 
 
 def _media_type(request: Request) -> str:

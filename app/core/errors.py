@@ -65,11 +65,10 @@ class FileTooLarge(DomainError):
 
 
 class UnsupportedMediaType(DomainError):
-    type, title, status = "unsupported-media-type", "The body has another content type", 415
+    type, title, status = "unsupported-media-type", "The body's content type is not supported", 415
 
-    def __init__(self, sent: str, wanted: str) -> None:
-        had = f"the Content-Type {sent}" if sent else "no Content-Type"
-        super().__init__(f"the body has {had}: send it as {wanted}")
+    def __init__(self, wanted: str) -> None:
+        super().__init__(f"send the body with Content-Type: {wanted}")
         self.wanted = wanted
 
 

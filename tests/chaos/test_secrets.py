@@ -244,10 +244,13 @@ async def ada_makes_mistakes(
     password = PASSWORDS[ADA]
     for wrong in (
         client.post(f"{AUTH}/login", data={"username": ADA, "password": password, "x": password}),
-        client.post(f"{AUTH}/login", json={"username": ADA, "password": password}),
         client.post(f"{AUTH}/refresh", json={"refresh_token": refresh, "x": access}),
         client.post(f"{AUTH}/refresh", json={"refresh_token": [refresh]}),
-        client.post(f"{AUTH}/refresh", content=f'{{"refresh_token": "{refresh}"'),
+        client.post(
+            f"{AUTH}/refresh",
+            content=f'{{"refresh_token": "{refresh}"',
+            headers={"Content-Type": "application/json"},
+        ),
         client.post(f"{API}/users", json={"email": password, "password": password}),
         client.post(f"{API}/users", json={"email": ADA, "password": [password]}),
         client.post(f"{ME}/password", json={"new_password": password}),
@@ -255,6 +258,12 @@ async def ada_makes_mistakes(
         client.get(f"{API}/jobs", params={"cursor": key}),
     ):
         await refused(422, wrong)
+    for unread in (
+        client.post(f"{AUTH}/login", json={"username": ADA, "password": password}),
+        client.post(f"{AUTH}/refresh", content=f'{{"refresh_token": "{refresh}"'),
+        client.post(f"{AUTH}/refresh", headers={"Content-Type": access}, content=b"{}"),
+    ):
+        await refused(415, unread)
     await refused(401, client.get(ME, headers={"Authorization": f"Basic {key}"}))
     await refused(401, client.get(ME, headers={"Authorization": f"Bearer {refresh}"}))
     with pytest.raises(InvalidStatus) as raised:

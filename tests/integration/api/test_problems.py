@@ -233,9 +233,8 @@ async def test_a_body_of_another_content_type_names_the_right_one(
     headers = {} if sent is None else {"content-type": sent}
     response = await client.post(path, content=content, headers=headers)
     problem = check(response, 415, "unsupported-media-type")
-    said = "no Content-Type" if sent is None else sent.partition(";")[0]
-    assert said in str(problem["detail"])
-    assert wanted in str(problem["detail"])
+    # What was sent is not repeated: a token may have got into the header.
+    assert problem["detail"] == f"send the body with Content-Type: {wanted}"
     assert response.headers["accept"] == wanted
 
 
