@@ -18,12 +18,15 @@ class LoginForm(BaseModel):
     )
 
     grant_type: Literal["password"] = "password"
-    username: Annotated[str, Field(max_length=320, description="The e-mail address.")]
-    password: Annotated[SecretStr, Field(max_length=128)]
+    # Swagger UI fills a form in field by field.
+    username: Annotated[
+        str, Field(max_length=320, description="The e-mail address.", examples=[EXAMPLE_EMAIL])
+    ]
+    password: Annotated[SecretStr, Field(max_length=128, examples=[EXAMPLE_PASSWORD])]
     # What the grant's form may carry; clients such as Swagger UI send them empty.
-    scope: Annotated[str, Field(max_length=1000)] = ""
-    client_id: Annotated[str | None, Field(max_length=200)] = None
-    client_secret: Annotated[SecretStr | None, Field(max_length=200)] = None
+    scope: Annotated[str, Field(max_length=1000, examples=[""])] = ""
+    client_id: Annotated[str | None, Field(max_length=200, examples=[""])] = None
+    client_secret: Annotated[SecretStr | None, Field(max_length=200, examples=[""])] = None
 
 
 class TokenResponse(BaseModel):

@@ -462,7 +462,7 @@ def test_a_slow_store_ends_no_sweep(
 
     obstore_put = obstore.put
     monkeypatch.setattr(obstore, "put", slow)
-    monkeypatch.setattr(db, "IDLE_LIMIT", "SET LOCAL idle_in_transaction_session_timeout = 200;")
+    monkeypatch.setattr(db, "IDLE_IN_TRANSACTION", 0.2)
     strict = db.sync_engine(settings.database)
     assert retain(strict, store, settings) == RetainReport(orphans=1)
     strict.dispose()

@@ -54,6 +54,8 @@ def backlogs(test_worker: int) -> Iterator[dict[int, Engine]]:
         engines[rows] = db.sync_engine(Database.model_validate({"url": url}))
         register_pools(engines[rows], ["cpu"])
         with engines[rows].begin() as connection:
+            # A million rows take longer than any statement of a worker's.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text(BACKLOG), {"rows": rows, "kinds": [*KINDS, UNKNOWN]})
             ledger.heartbeat(connection, Beat(uuid4(), "cpu", "h", "1", "b1", KINDS, 8, False))
         with psycopg.connect(url, autocommit=True) as connection:

@@ -74,7 +74,7 @@ async function main(url: string, picture: string, folder: string): Promise<void>
   for (const rendition of result.output.renditions) {
     const { data: file } = await files.getFile(rendition.file);
     // Node.js has blobs in axios' fetch adapter only; a browser has them in each.
-    const { data: bytes } = await files.download(rendition.file, null, null, null, {
+    const { data: bytes } = await files.download(rendition.file, null, null, null, null, {
       adapter: "fetch",
       responseType: "blob",
     });

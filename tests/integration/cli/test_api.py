@@ -228,7 +228,6 @@ def test_a_taken_port_is_one_line(variables: Mapping[str, str]) -> None:
     [
         ({"HEAVYLIFT_STORAGE_URL": "nowhere://bucket"}, "HEAVYLIFT_STORAGE_URL"),
         ({"HEAVYLIFT_JOBS_POOLS": "io", "HEAVYLIFT_API_PROCESSES": "2"}, "cpu"),
-        ({"HEAVYLIFT_DATABASE_URL": "postgresql:///h?host=a,b&port=1,2,3"}, "_DATABASE_URL: "),
     ],
 )
 def test_what_the_worker_finds_wrong_is_one_line_too(

@@ -2,6 +2,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.openapi.models import Example
 from fastapi.responses import StreamingResponse
 
 from app.api.content import ContentHeaders, content
@@ -70,6 +71,9 @@ Body = Annotated[IncomingBody, Depends(get_body)]
 FilterParams = Annotated[FileFilters, Depends(get_filters)]
 Asked = Annotated[ContentHeaders, Header()]
 
+# Swagger UI fills a parameter in from its own examples, not from its schema's.
+NAMED: dict[str, Example] = {"photograph": {"value": "photograph.jpg"}}
+
 
 @router.post(
     "",
@@ -78,7 +82,7 @@ Asked = Annotated[ContentHeaders, Header()]
     openapi_extra={"requestBody": {"required": True, "content": UPLOAD}},
 )
 async def upload(
-    name: Annotated[FileName, Query(examples=["photograph.jpg"])],
+    name: Annotated[FileName, Query(openapi_examples=NAMED)],
     user: StreamingUser,
     sessions: SessionsDep,
     store: StoreDep,
