@@ -64,7 +64,7 @@ DEFAULTS = [
     "statement_timeout = 250",
     "lock_timeout = 50",
     "idle_in_transaction_session_timeout = 50",
-    "idle_session_timeout = 250",
+    "idle_session_timeout = 2000",
     "client_min_messages = 'debug5'",
     "quote_all_identifiers = on",
     "transform_null_equals = on",
@@ -323,7 +323,8 @@ def test_a_limit_of_the_roles_cancels_no_finish_that_waits_for_a_lock(
 async def test_a_session_that_idles_too_long_costs_no_request_and_no_claim(
     start: Start, worker: Engine, engine: Engine, owner: UUID, role: str, tune: Callable[..., None]
 ) -> None:
-    tune("idle_session_timeout = 100")
+    # Longer than a busy machine lets a session wait between two statements of one request.
+    tune("idle_session_timeout = 1000")
     left = text("SELECT count(*) FROM pg_stat_activity WHERE usename = :role AND state = 'idle'")
 
     def ended() -> bool:
