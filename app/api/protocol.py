@@ -68,6 +68,14 @@ def _size(headers: Collection[tuple[bytes, bytes]]) -> int:
     return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
+# A counter that begins at its first event shows no increase for that one.
+for _reason in (
+    *(error.type for error in (BadRequest, HeadTooLarge, RequestTimeout)),
+    *("idle", "slow-response", "unread-body", "few-descriptors"),
+):
+    CONNECTIONS_CLOSED.labels(_reason)
+
+
 class ProblemProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
