@@ -126,7 +126,16 @@ class Parts:
         self._folder = folder
         self._parts: list[Part] = []
 
-    def start(self, *arguments: str, descriptors: int | None = None, **changes: str) -> Part:
+    def start(self, *arguments: str, **changes: str) -> Part:
+        return self._start(arguments, changes, descriptors=None)
+
+    def start_limited(self, descriptors: int, *arguments: str, **changes: str) -> Part:
+        """With a hard limit of so many file descriptors, and a soft one of half of them."""
+        return self._start(arguments, changes, descriptors=descriptors)
+
+    def _start(
+        self, arguments: tuple[str, ...], changes: dict[str, str], *, descriptors: int | None
+    ) -> Part:
         name = f"{arguments[0]}-{len(self._parts)}.log"
         # A killed worker leaves its scratch folder: in the test's own.
         scratch = self._folder / "scratch"
@@ -139,14 +148,14 @@ class Parts:
 
     def worker(self, *, concurrency: int = 1, pool: str = "cpu", **changes: str) -> Part:
         arguments = ("worker", "--pool", pool, "--concurrency", str(concurrency))
-        return self.start(*arguments, descriptors=None, **changes)
+        return self.start(*arguments, **changes)
 
     def controller(self, **changes: str) -> Part:
-        return self.start("controller", descriptors=None, **changes)
+        return self.start("controller", **changes)
 
     def api(self, **changes: str) -> int:
         """On a port of its own, which is returned."""
-        return self.port(self.start("api", descriptors=None, HEAVYLIFT_API_PORT="0", **changes))
+        return self.port(self.start("api", HEAVYLIFT_API_PORT="0", **changes))
 
     def port(self, api: Part) -> int:
         listening = until(

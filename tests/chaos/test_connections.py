@@ -53,8 +53,8 @@ def metrics(api: Part) -> Exposition:
 
 
 def test_clients_that_hold_connections_stop_nobody(stack: Stack, held: ExitStack) -> None:
-    api = stack.parts.start(
-        "api", HEAVYLIFT_API_PORT="0", HEAVYLIFT_SIGNALS_PORT="0", descriptors=LIMIT
+    api = stack.parts.start_limited(
+        LIMIT, "api", HEAVYLIFT_API_PORT="0", HEAVYLIFT_SIGNALS_PORT="0"
     )
     port = stack.parts.port(api)
     api.ready()
@@ -88,7 +88,7 @@ def test_clients_that_hold_connections_stop_nobody(stack: Stack, held: ExitStack
 
 def test_each_process_raises_its_limit(stack: Stack) -> None:
     parts = [
-        stack.parts.start(*arguments, HEAVYLIFT_SIGNALS_PORT="0", descriptors=256).ready()
+        stack.parts.start_limited(256, *arguments, HEAVYLIFT_SIGNALS_PORT="0").ready()
         for arguments in (("controller",), ("worker", "--pool", "cpu", "--concurrency", "1"))
     ]
     for part in parts:
