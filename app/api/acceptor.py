@@ -90,7 +90,7 @@ class Acceptor:
             connection.close()
 
     def _pause(self) -> None:
-        """What is not accepted waits in the kernel's queue."""
+        """Stop accepting: new connections wait in the kernel's queue."""
         if self._paused:
             return
         self._paused = True

@@ -107,7 +107,7 @@ def _add_problems(operation: dict[str, Any]) -> None:
 
 
 def _say_limit(operation: dict[str, Any], max_upload: int) -> None:
-    """What is neither JSON nor a form, whose routes say their limits, is a file."""
+    """Add the body's limit. Routes of JSON and forms name theirs; any other body is a file."""
     limit = operation.setdefault(EXTENSION, max_upload)
     operation["responses"]["413"]["description"] += f" {too_large(limit).capitalize()}."
 

@@ -1,6 +1,6 @@
 """HTTP/1.1 on one connection: its limits, and an answer to what never reaches the application.
 
-uvicorn's httptools protocol has no limit on a request's head, and waits for a client for ever;
+uvicorn's httptools protocol has no limit on a request's head, and no deadline for a client;
 gunicorn's limits are for its own workers. Every refusal is a problem, and closes the connection.
 """
 
@@ -174,7 +174,7 @@ class ProblemProtocol(HttpToolsProtocol):
         self._framing = 0
         super().on_headers_complete()
         if not upgrade:
-            # The scope has the others: trailers are no headers.
+            # The scope keeps the headers, and trailers are not among them.
             self.headers = []
         if self._draining:
             self.answer_last()
@@ -198,7 +198,7 @@ class ProblemProtocol(HttpToolsProtocol):
         return len(self.parser.get_method()) + len(self.url) + 14 + _size(self.headers)
 
     def _fault_of_handshake(self) -> DomainError | None:
-        """What the WebSocket library can't read, it never answers."""
+        """The WebSocket library never answers a handshake that it can't read."""
         longest = max(len(self.url) + 14, *(_size([header]) for header in self.headers))
         if longest > MAX_LINE_LENGTH:
             return HeadTooLarge(

@@ -27,7 +27,7 @@ SUSPECT = re.compile(
     rb"\\u(?:0000|[dD][89a-fA-F])|[\x00\xed]|[0-9]{19}|[eE]\+?[0-9]{3}|NaN|Infinity"
 )
 
-# What any reader of JSON knows: 64 bits, with a sign or without.
+# Integers that any reader of JSON can hold: 64 bits, signed or unsigned.
 INTEGERS = range(-(2**63), 2**64)
 
 TEXT = "without U+0000 and lone surrogates"

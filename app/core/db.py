@@ -128,7 +128,7 @@ def _options(database: Database, *, direct: bool = False) -> Options:
 
 
 def _shown(database: Database, driver: str) -> URL:
-    """What an engine and its spans are named after; connections are made elsewhere."""
+    """The URL that names an engine and its spans; connections are made elsewhere."""
     return URL.create(f"postgresql+{driver}", database=_options(database).get("dbname"))
 
 
@@ -251,7 +251,7 @@ def _open_psycopg(database: Database, lock_timeout: float | None) -> _PsycopgCon
 
 
 def _drop_after_outages(engine: Engine) -> None:
-    """What a server could not do is asked of a new connection: it may reach another server."""
+    """Drop a connection after an outage: a new one may reach another server."""
 
     @event.listens_for(engine, "handle_error")
     def failed(context: ExceptionContext) -> None:

@@ -1,4 +1,4 @@
-"""What a file may be called: one rule for uploads, for outputs of jobs and for who stores them."""
+"""Names of files: one rule for uploads, for outputs of jobs and for clients that store them."""
 
 import re
 import unicodedata
