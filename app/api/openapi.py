@@ -1,5 +1,7 @@
 """The OpenAPI document: FastAPI's, with the problems that every operation may answer with."""
 
+from collections.abc import Container
+from itertools import chain, count
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,6 +18,7 @@ from app.api.problems import (
     RequestTimeout,
     RequestTooLarge,
 )
+from app.api.references import PREFIX, rename
 from app.core.errors import (
     DomainError,
     InvalidInput,
@@ -28,7 +31,7 @@ from app.schemas.problem import Problem
 
 Responses = dict[int | str, dict[str, Any]]
 
-REFERENCES = "#/components/schemas/{model}"
+REFERENCES = PREFIX + "{model}"
 ANYWHERE: tuple[type[DomainError], ...] = (InvalidInput, InternalError, Unavailable)
 
 
@@ -67,11 +70,11 @@ def _document(app: Application) -> dict[str, Any]:
         routes=app.routes,
         tags=app.openapi_tags,
     )
-    schemas = document["components"]["schemas"]
     # FastAPI looks for no models in problems, nor in the words about a stream.
     for model in (Problem, JobEvent):
         schema = model.model_json_schema(ref_template=REFERENCES, mode="serialization")
-        schemas |= schema.pop("$defs") | {model.__name__: schema}
+        _add_schemas(document, schema.pop("$defs") | {model.__name__: schema})
+    schemas = document["components"]["schemas"]
     for path in document["paths"].values():
         for operation in path.values():
             _add_problems(operation)
@@ -84,6 +87,25 @@ def _document(app: Application) -> dict[str, Any]:
     name_enum_values(document)
     describe_defaults(document)
     return document
+
+
+def _add_schemas(document: dict[str, Any], added: dict[str, Any]) -> None:
+    """Under their names: a schema of a kind's that has such a name gets another one."""
+    schemas = document["components"]["schemas"]
+    rename(
+        document,
+        {
+            name: _free_name(f"Kind{name}", schemas)
+            for name, schema in added.items()
+            if schemas.get(name, schema) != schema
+        },
+    )
+    document["components"]["schemas"] |= added
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    numbered = (f"{name}{number}" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in taken)
 
 
 def _add_problems(operation: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """References between the parts of an OpenAPI document."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 PREFIX = "#/components/schemas/"
@@ -16,6 +16,27 @@ def referred(node: object, schemas: Mapping[str, Any]) -> set[str]:
                 found.add(name)
                 left.append(schemas[name])
     return found
+
+
+def rename(document: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Give schemas other names, which nothing else in the document may have."""
+    schemas = document["components"]["schemas"]
+    document["components"]["schemas"] = {
+        names.get(name, name): schema for name, schema in schemas.items()
+    }
+    _replace(document, {PREFIX + old: PREFIX + new for old, new in names.items()})
+
+
+def _replace(node: object, references: Mapping[str, str]) -> None:
+    """In `$ref`, and in the `mapping` of a discriminator."""
+    if not isinstance(node, dict | list):
+        return
+    parts: MutableMapping[Any, Any] | list[Any] = node
+    for key, part in parts.items() if isinstance(parts, dict) else enumerate(parts):
+        if isinstance(part, str):
+            parts[key] = references.get(part, part)
+        else:
+            _replace(part, references)
 
 
 def _names(node: object) -> Iterator[str]:

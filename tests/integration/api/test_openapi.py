@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from enum import StrEnum, auto
 from typing import Any
 from uuid import uuid4
 
@@ -12,9 +13,9 @@ from httpx2 import AsyncClient
 
 from app.api.references import referred
 from app.core.config import Settings
-from app.jobs import KindRegistry, load_kinds
+from app.jobs import JobContext, JobOptions, KindRegistry, job_kind, load_kinds
 from app.main import create_app
-from tests.integration.api.kinds import KINDS, count
+from tests.integration.api.kinds import KINDS, Counted, count
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,7 @@ def operations(document: dict[str, Any]) -> Iterator[Operation]:
             yield method, path, operation
 
 
-@pytest.fixture(params=[KINDS, None], ids=["test kinds", "installed kinds"])
+@pytest.fixture(scope="module", params=[KINDS, None], ids=["test kinds", "installed kinds"])
 def document(request: pytest.FixtureRequest, settings: Settings) -> dict[str, Any]:
     kinds: KindRegistry = request.param or load_kinds()
     return create_app(settings, kinds).openapi()
@@ -192,6 +193,65 @@ def test_one_kind_needs_no_union(settings: Settings) -> None:
     path = document["paths"]["/api/v1/jobs/{job_id}/result"]["get"]
     assert "$ref" in path["responses"]["200"]["content"][JSON]["schema"]
     assert create_app(settings, KindRegistry([])).openapi()["paths"]
+
+
+class Problem(JobOptions):
+    """Its name is one of ours, and so are those of all models that it is made of."""
+
+    class FieldError(JobOptions):
+        row: int
+
+    class JobEvent(JobOptions):
+        row: int
+
+    class KindJobEvent(JobOptions):
+        row: int
+
+    class JobFailure(JobOptions):
+        row: int
+
+    class JobState(StrEnum):
+        SOLVED = auto()
+
+    class JobResponse(JobOptions):
+        row: int
+
+    errors: list[FieldError]
+    events: list[JobEvent | KindJobEvent]
+    failure: JobFailure
+    state: JobState
+    answer: JobResponse
+
+
+@job_kind("problem.solve", pool="cpu", timeout=60)
+def solve(spec: Problem, job: JobContext) -> Counted:
+    """Solve a problem."""
+    return Counted(total=len(spec.errors))
+
+
+def test_a_kinds_model_takes_no_name_from_another(settings: Settings, built: FastAPI) -> None:
+    document = create_app(settings, KindRegistry([solve])).openapi()
+    schemas = document["components"]["schemas"]
+    before = built.openapi()["components"]["schemas"]
+    for name in ("Problem", "FieldError", "JobEvent"):
+        assert schemas[name] == before[name]
+
+    operation = document["paths"]["/api/v1/jobs/problem.solve"]["post"]
+    submission = schemas[reference(operation["requestBody"]["content"][JSON]["schema"])]
+    problem = schemas[reference(submission["properties"]["spec"])]
+    assert problem["properties"].keys() == Problem.model_fields.keys()
+    names = referred(problem, schemas)
+    assert len(names) == 6
+    for name in names:
+        of_row = schemas[name].get("properties", {}).keys() == {"row"}
+        assert of_row or schemas[name]["enum"] == ["solved"], name
+    accepted = schemas[reference(operation["responses"]["202"]["content"][JSON]["schema"])]
+    assert accepted["properties"].keys() == before["JobResponse"]["properties"].keys()
+
+
+def reference(schema: dict[str, Any]) -> str:
+    name: str = schema["$ref"].rpartition("/")[2]
+    return name
 
 
 def url(path: str) -> str:
