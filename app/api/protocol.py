@@ -77,13 +77,14 @@ for _reason in (
 
 
 class ProblemProtocol(HttpToolsProtocol):
+    """What each request passes through is kept short: `bench/observability.py` measures it."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # uvicorn makes a scope for each message: the last one that is complete, or none.
         self._complete: Any = None
-        self._in_body = False
-        # Whether a message ended in the piece that is parsed, and so another began inside of it.
-        self._ended = False
+        # The message, and the last complete one, at the last look.
+        self._looked_at: tuple[Any, Any] = (None, None)
         # Bytes of a head that is not complete, without the piece that it began inside of.
         self._head = 0
         self._head_in_pieces = False
@@ -94,7 +95,7 @@ class ProblemProtocol(HttpToolsProtocol):
         self._fault: DomainError | None = None
         # Refused: nothing more is read.
         self._deaf = False
-        # Seconds in this state.
+        # Seconds in this state, as of the last look.
         self._age = 0
 
     @override
@@ -105,18 +106,23 @@ class ProblemProtocol(HttpToolsProtocol):
     # --- reading ----------------------------------------------------------------------------------
 
     @property
-    def _in_head(self) -> bool:
-        return self.scope is not self._complete and not self._in_body
+    def _in_message(self) -> bool:
+        return self.scope is not self._complete
+
+    @property
+    def _in_body(self) -> bool:
+        # uvicorn has the method from the end of the head on.
+        return self._in_message and "method" in self.scope
 
     @override
     def data_received(self, data: bytes) -> None:
         if len(data) > PIECE:
             self._read_in_pieces(memoryview(data))
         elif not self._deaf:
-            self._ended = False
+            complete = self._complete
             super().data_received(data)
             if self.scope is not self._complete:
-                self._count(len(data))
+                self._count(len(data), began=self._complete is not complete)
 
     def _read_in_pieces(self, data: memoryview) -> None:
         for start in range(0, len(data), PIECE):
@@ -125,19 +131,18 @@ class ProblemProtocol(HttpToolsProtocol):
                 return
             self.data_received(data[start : start + PIECE])  # type: ignore[arg-type] # it may be
 
-    def _count(self, size: int) -> None:
-        """After a piece that has not ended its message."""
+    def _count(self, size: int, *, began: bool) -> None:
+        """After a piece that has not ended its message, and may have ended the one before it."""
         if self._deaf:
             return
         if self._in_body:
             self._count_body(size)
         else:
-            self._count_head(size)
+            self._count_head(0 if began else size)
 
     def _count_head(self, size: int) -> None:
         self._head_in_pieces = True
-        if not self._ended:
-            self._head += size
+        self._head += size
         if self._head > MAX_HEAD or len(self.headers) > MAX_HEADERS:
             self.refuse(self._head_too_large())
 
@@ -158,20 +163,14 @@ class ProblemProtocol(HttpToolsProtocol):
             )
 
     @override
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head = self._age = 0
-        self._head_in_pieces = False
-
-    @override
     def on_headers_complete(self) -> None:
         upgrade = self.parser.should_upgrade() and self._should_upgrade()
         fault = self._fault_of_head(upgrade)
         if fault is not None:
             self._fault = fault
             raise ValueError(fault.detail)
-        self._in_body = True
-        self._framing = 0
+        self._head = self._framing = 0
+        self._head_in_pieces = False
         super().on_headers_complete()
         if not upgrade:
             # The scope keeps the headers, and trailers are not among them.
@@ -218,11 +217,18 @@ class ProblemProtocol(HttpToolsProtocol):
 
     @override
     def on_message_complete(self) -> None:
-        self._in_body = False
         self._complete = self.scope
-        self._ended = True
-        self._age = 0
         super().on_message_complete()
+
+    @override
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without its timer for idle connections: `look` closes them."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     # --- once a second ----------------------------------------------------------------------------
 
@@ -237,14 +243,21 @@ class ProblemProtocol(HttpToolsProtocol):
 
         A connection that never had one comes before all that had: as a proxy's, it is not yet used.
         """
-        if self.scope is not self._complete or self._answering or self._deaf or self._age == 0:
+        if self._in_message or self._answering or self._deaf or self._moved_on or self._age == 0:
             return 0
         cycle: RequestResponseCycle | None = self.cycle
         return self._age if cycle is not None else self._age + self.timeout_keep_alive
 
+    @property
+    def _moved_on(self) -> bool:
+        """Since the last look: another message has begun, or the one then has ended."""
+        message, complete = self._looked_at
+        return self.scope is not message or self._complete is not complete
+
     def look(self) -> None:
         """Close the connection if its client is too slow, or has been silent for too long."""
-        self._age += 1
+        self._age = 1 if self._moved_on else self._age + 1
+        self._looked_at = (self.scope, self._complete)
         moved = self._moved - self._moved_at_look
         self._moved_at_look = self._moved
         # A response that is being made is added to, unless it waits until more fits.
@@ -277,7 +290,7 @@ class ProblemProtocol(HttpToolsProtocol):
         elif self._in_body:
             if self._age > LINGER:
                 self._abort("unread-body")
-        elif self._in_head:
+        elif self._in_message:
             if self._age > HEAD_WITHIN:
                 self.refuse(RequestTimeout(f"the head did not arrive within {HEAD_WITHIN} s"))
         elif self._age > self.timeout_keep_alive:
