@@ -41,16 +41,16 @@ from app.services.rate_limits import RateLimiter
 
 log = structlog.get_logger(__name__)
 
-# One: a storm of password checks takes a core at most from the log-ins beside it. Of one user, a
-# few may wait for it (some 30 ms each).
+# One, so that a flood of password checks takes at most one core from log-ins. A few checks of one
+# user may wait for it (some 30 ms each).
 CHECKING_THREADS = 1
 CHECKS_WAITING = 4
 
 
 def require_usable(settings: Settings) -> None:
-    """Open what the lifespan opens, and drop it.
+    """Check the settings: make the clients that the lifespan makes, and drop them.
 
-    Raises `ConfigurationError`, one line that names the variable.
+    Raises `ConfigurationError` with one line that names the variable.
     """
     open_store(settings.storage)
     opened: Mapping[str, Callable[[], object]] = {
@@ -61,7 +61,7 @@ def require_usable(settings: Settings) -> None:
         try:
             open_it()
         except Exception as error:
-            # Each driver has types of its own; a text may repeat the URL.
+            # Each driver raises its own types; a message may repeat the URL.
             reason = masked(str(error).partition("\n")[0])
             raise ConfigurationError(f"{PREFIX}{name}: {reason}") from None
 

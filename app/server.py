@@ -47,8 +47,8 @@ HURRY = 1.0
 # prometheus_client's own variable.
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
-# Bytes that its files may take, some 200 KiB for each process: written to where there is no room,
-# memory that a file backs ends the process (SIGBUS).
+# Bytes for its files, some 200 KiB for each process. They are mapped into memory: a write without
+# room in the file system kills the process (SIGBUS).
 METRICS = 4 << 20
 
 # A proxy keeps idle connections for up to a minute; who closes first must not be us, or a request
@@ -91,14 +91,14 @@ class ApiServer(Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # Here, where it is loaded already: it is none of the arbiter's.
+        # Imported here, where it is loaded already: the arbiter does not need it.
         from app.api.acceptor import Acceptor
 
         await super().startup([])
         self._acceptors = [
             Acceptor(listener, self._protocol, self._http_connections) for listener in sockets or ()
         ]
-        self.servers = list(self._acceptors)  # type: ignore[arg-type] # all that uvicorn asks of one
+        self.servers = list(self._acceptors)  # type: ignore[arg-type] # with what uvicorn calls
         # What lives until now lives on: the collector need not walk it again and again (measured:
         # p99 of one read from 79 to 13 ms).
         gc.collect()
@@ -106,7 +106,7 @@ class ApiServer(Server):
         gc.set_threshold(20_000, 20, 20)
 
     def _protocol(self) -> asyncio.Protocol:
-        """As uvicorn makes one for each connection."""
+        """Make a connection's protocol as uvicorn does."""
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config,
             server_state=self.server_state,
@@ -121,15 +121,15 @@ class ApiServer(Server):
         return [found for found in connections if isinstance(found, ProblemProtocol)]
 
     def _look(self, counter: int) -> None:
-        """At what clients do not do: ten times a second, and at each of them once."""
+        """Look for free descriptors ten times a second, and for slow clients once a second."""
         for acceptor in self._acceptors:
             acceptor.look()
         if counter % 10 == 0:
             for connection in list(self.server_state.connections):
                 try:
-                    connection.look()  # type: ignore[union-attr] # both of ours have it
+                    connection.look()  # type: ignore[union-attr] # both protocols have it
                 except Exception:
-                    # One connection's fault ends no other.
+                    # An error of one connection must not end the others.
                     log.exception("connection not looked at")
                     connection.transport.abort()
 
@@ -187,7 +187,7 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]
         "http": "app.api.protocol:ProblemProtocol",
         "lifespan": "on",
         "access_log": False,  # the application logs its requests
-        "proxy_headers": False,  # and reads X-Forwarded-For: app.api.forwarded
+        "proxy_headers": False,  # app.api.forwarded reads X-Forwarded-For
         "server_header": False,
         "log_config": None,
         **WEBSOCKETS,
@@ -253,7 +253,7 @@ class GunicornLog(Logger):  # type: ignore[misc]
 
 
 def scratch_folder(size: int = LEAST) -> str:
-    """A folder in memory, which also a read-only root file system has, or else TMPDIR.
+    """A folder in memory, available even with a read-only root file system, or else TMPDIR.
 
     gunicorn keeps the workers' heartbeat files in it. Raises `ConfigurationError` if neither takes
     `size` bytes.
@@ -283,12 +283,12 @@ class ApiArbiter(Arbiter):  # type: ignore[misc]
     @override
     def stop(self, graceful: bool = True) -> None:
         self._stopping = True
-        # After a refusal nothing serves that could be drained.
+        # After a refusal no worker serves: there is nothing to drain.
         super().stop(graceful and self.app.refusal.reason is None)
 
     @override
     def reap_workers(self) -> None:
-        """While it stops, another worker that could not begin is no reason to stop."""
+        """Reap the workers; while the arbiter stops, ignore those that could not start."""
         with suppress(HaltServer) if self._stopping else nullcontext():
             super().reap_workers()
 
@@ -364,7 +364,7 @@ class ApiApplication(BaseApplication):  # type: ignore[misc]
         self.refusal = refusal
         # For the one worker, whichever it is by now; several have their arbiter's.
         self.worker_signals = signals if settings.api.processes == 1 else None
-        # Here: gunicorn has a way of its own to say that its options can't be made.
+        # Before gunicorn makes its options: it would report an error in its own way.
         self._scratch = scratch_folder()
         # gunicorn makes a socket object of its own around the descriptor, and closes it.
         self._descriptor = listener.detach()

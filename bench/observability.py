@@ -1,10 +1,10 @@
-"""What a request costs beyond its work, in CPU time: signals, and the bounds of its connection.
+"""Measures the CPU time of a request's overhead: signals, and the bounds of its connection.
 
-A bare FastAPI application that returns a model, and the same behind `RequestMiddleware` (tracing at
-10 %, metrics and logs), served on uvloop as `heavylift api` does, but from memory: no kernel's
-network. The bare one is served once more by uvicorn's own protocol, which has no bounds. In turns
-and in one process, for machines differ, and one machine from minute to minute. Spans go
-to a receiver in another process; what exporting them takes in this one is counted.
+It compares a bare FastAPI application that returns a model with the same behind `RequestMiddleware`
+(tracing at 10 %, metrics and logs). Both are served on uvloop as `heavylift api` does, but from
+memory, without the kernel's network. uvicorn's own protocol, which has no bounds, serves the bare
+one once more. All run in turns in one process, since machines differ, and one machine from minute
+to minute. Spans go to a receiver in another process; the cost of exporting them here is counted.
 
     python -m bench.observability [rounds]
 """
@@ -40,7 +40,7 @@ from app.core.logging import configure_logging
 # Of what a bare request takes, on top.
 LIMIT = 0.60
 
-# Of what a bare request takes without bounds, on top.
+# Maximum cost of the bounds, as a share of a bare request without them.
 BOUNDS_LIMIT = 0.02
 
 ROUNDS = 12
@@ -79,7 +79,7 @@ def application() -> FastAPI:
 
 
 class Unbounded(HttpToolsProtocol):
-    """uvicorn's, which asks as ours does whether the process is on its way out."""
+    """uvicorn's protocol, with the same check as ours whether the process is draining."""
 
     @override
     def on_headers_complete(self) -> None:
@@ -148,7 +148,7 @@ async def cost(served: Served) -> float:
 
 
 async def measure(rounds: int) -> list[tuple[float, float, float]]:
-    """Of each round: without bounds, bare, with signals."""
+    """The costs in each round: without bounds, bare, with signals."""
     app = application()
     app.add_middleware(RequestMiddleware)
     sides = [Served(application(), Unbounded), Served(application()), Served(app)]
@@ -160,7 +160,7 @@ async def measure(rounds: int) -> list[tuple[float, float, float]]:
     gc.set_threshold(20_000, 20, 20)
     found = []
     for number in range(rounds):
-        # Each side is first, last and in between as often.
+        # Each side is first, second and last equally often.
         first = number % len(sides)
         order = [*range(first, len(sides)), *range(first)]
         if number // len(sides) % 2:

@@ -215,16 +215,16 @@ def _kind(key: tuple[str, str]) -> str:
 
 
 def _with_users(environment: Environment) -> set[str]:
-    """The scenarios that users were to be started for, whether or not those did anything.
+    """The scenarios that were to get users, whether or not those did anything.
 
-    What Locust's own dispatcher makes of the number of users: with few, weights leave some out.
+    Locust's own dispatcher decides by the number of users: with few, weights leave some out.
     """
     runner = environment.runner
     wanted = runner.target_user_count if runner is not None else 0
     if not wanted:
         return {one.__name__ for one in environment.user_classes}
     dispatcher = environment.dispatcher_class([WorkerNode("judge")], environment.user_classes)
-    # All of them in one step: it would wait between several.
+    # All users in one step: the dispatcher would wait between several.
     dispatcher.new_dispatch(wanted, spawn_rate=wanted)
     return {name for users in next(dispatcher).values() for name, count in users.items() if count}
 

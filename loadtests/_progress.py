@@ -1,4 +1,4 @@
-"""What a run in a terminal or a log shows while it runs, where Locust's tables are off."""
+"""Shows a run's progress in a terminal or a log, where Locust's tables are off."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ def line(elapsed: float, run_time: float | None, users: int, seen: Seen) -> str:
 
 
 def show(run_time: float | None, look: Callable[[], tuple[int, Seen]]) -> "gevent.Greenlet":
-    """Print a line now and then until it is killed; `look` gives users and requests so far."""
+    """Print a line at intervals until it is killed; `look` gives users and requests so far."""
     every = max(SHORTEST, (run_time or 0) / LINES)
 
     def tell() -> None:

@@ -30,12 +30,12 @@ class Announcer:
             return
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
-                # A replica takes a PUBLISH, too, and nobody hears it: a failover shows here.
+                # A replica takes a PUBLISH too, but nobody hears it: the probe detects a failover.
                 pipeline.execute_command(*WRITE_PROBE)  # type: ignore[no-untyped-call]
                 pipeline.publish(channel, message)
                 pipeline.execute()
         except Exception as error:
-            # Whatever it was: what it tells of has been written, and nothing may undo that.
+            # Any error: the change has been written, and a lost hint must not undo it.
             self._broken_until = time.monotonic() + BREAK
             log.warning("redis is away, watchers and controllers poll", error=str(error))
 

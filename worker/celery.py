@@ -27,18 +27,18 @@ def queue(name: str) -> Queue:
 def create_celery(
     settings: Settings, queues: Sequence[str], dropped: Dropped = lambda *_: None
 ) -> Celery:
-    """`queues` are those that it consumes; `dropped` is told what did not belong there."""
+    """An application that consumes `queues`; `dropped` is called for foreign elements."""
     url = redis_url.parse(settings.redis.url.get_secret_value())
     app = Celery("heavylift", set_as_current=False)
     app.conf.update(
-        # For its log lines: the transport connects by the whole URL.
+        # Only for log lines: the transport connects by the whole URL.
         broker_url=url.address,
         broker_transport=transport(settings.redis, dropped),
         broker_transport_options={"global_keyprefix": KEY_PREFIX},
         broker_connection_timeout=settings.redis.timeout,
         # The default gives up for good after 100 attempts.
         broker_connection_max_retries=None,
-        # Redis refuses a command: the consumer connects again. By default the worker would end.
+        # If Redis refuses a command, the consumer reconnects; by default the worker would end.
         broker_channel_error_retry=True,
         broker_connection_retry_on_startup=True,
         task_queues=[queue(name) for name in queues],

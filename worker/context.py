@@ -46,11 +46,11 @@ log = structlog.get_logger()
 # At most two progress writes a second: a person sees no more, and the row is hot.
 PROGRESS_INTERVAL = 0.5
 
-# Of what a job says of its progress (characters): a line of a list.
+# Characters of a progress message, which is one line of a list.
 MAX_MESSAGE = 500
 
-# A media type as RFC 9110, section 8.3.1, has it, in characters and at a length (ours) that any
-# response's header can carry.
+# A media type (RFC 9110, section 8.3.1), limited to characters and a length (our choice) that any
+# response header can carry.
 MEDIA_TYPE = re.compile(r"[\w.+!#$&^-]+/[\w.+!#$&^-]+(\s*;[\t\x20-\x7e]*)?", re.ASCII)
 
 MAX_TYPE = 255
@@ -68,12 +68,12 @@ INPUT = text(
 
 
 def _share(value: object, last: float) -> float:
-    """A number as a share of the work, from 0 to 1; NaN says nothing, so the last one stands."""
+    """Clamp a number to a share of the work, from 0 to 1; for NaN, return the last share."""
     if not isinstance(value, SupportsFloat):
         raise TypeError(f"job.progress() takes a number from 0 to 1, not {type(value).__name__}")
     try:
         number = float(value)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # an int too large for a float
         number = math.copysign(math.inf, 1 if value > 0 else -1)  # type: ignore[operator]
     return last if math.isnan(number) else min(max(number, 0.0), 1.0)
 
@@ -176,7 +176,7 @@ class Attempt(JobContext):
         remove_folder(self._scratch)
 
     def ordered(self) -> Order:
-        """What ends the attempt, if anything does by now; once said, it is not taken back."""
+        """The order that ends the attempt, if there is one; once given, it is never withdrawn."""
         told = self._slots.order_for(self._slot, self._number)
         if self._lost:
             told = Order.DROP
@@ -186,7 +186,7 @@ class Attempt(JobContext):
         return self._told
 
     def _only_in_its_process(self) -> None:
-        """The ledger's connection and the store's threads do not survive a fork."""
+        """Refuse calls in a fork, which the ledger's connection and the store do not survive."""
         if os.getpid() != self._process:
             raise RuntimeError(
                 "a process that the job has started can't use the job's context, but for check(): "
@@ -326,7 +326,7 @@ class Attempt(JobContext):
 def _end_fork(error: BaseException | None) -> NoReturn:
     """End a process that the job has forked, at the end of the job's function.
 
-    What follows is its parent's to do: to write the outcome, and to take the next job.
+    Only its parent goes on to write the outcome and to take the next job.
     """
     code = 0
     if isinstance(error, SystemExit):

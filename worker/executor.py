@@ -75,7 +75,7 @@ class Executor:
         # What a killed predecessor left of its attempt.
         remove_folder(self._scratch)
         slots.enter(slot)
-        # A job that forks has a copy of the ledger's connection, whose server knows of one client.
+        # A job's fork has a copy of the ledger's connection, which only one process may use.
         os.register_at_fork(after_in_child=self._forget_connections)
 
     @cached_property
@@ -172,7 +172,7 @@ class Executor:
             log.info("attempt ended", state=change.state, seconds=time.monotonic() - started)
 
     def _refuse(self, claim: ledger.Claim, error: ValidationError, span: Span) -> None:
-        """Accepted by another version, and right there: it waits for one of those."""
+        """Release a job that another version has accepted: it waits for such a version's worker."""
         log.warning("specification not understood here", error=faults(error))
         tracing.ended(span, "refused")
         self._write(
@@ -224,7 +224,7 @@ class Executor:
                 timed_out = Failed("timeout", timeout_detail(kind.timeout))
                 return self._failed(job_id, attempt, timed_out)
             case _:
-                # A release of what is to be cancelled ends it.
+                # The release of a job that is to be cancelled ends it.
                 return self._write(
                     job_id,
                     attempt,

@@ -1,5 +1,4 @@
-"""Kills a child for the job that it does, with all that the job has started, and never for the job
-that it does next."""
+"""Kills a child and all processes of its job, but never if the child has begun the next job."""
 
 import time
 from contextlib import suppress

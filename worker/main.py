@@ -71,7 +71,7 @@ def die_with(parent: int) -> None:
 
 @contextmanager
 def or_exit() -> Iterator[None]:
-    """End a child that can't start: Celery logs what a receiver raises, and sends it messages."""
+    """End a child that can't start: Celery would log the error and still send it messages."""
     try:
         yield
     except BaseException as error:
@@ -80,11 +80,10 @@ def or_exit() -> Iterator[None]:
 
 
 def head_a_family(main: BaseProcess) -> None:
-    """Let jobs start processes, which are told from others by their group: see `Reaper`.
+    """Let jobs start processes, and give this child its own process group (see `Reaper`).
 
-    `main` is the standard library's process of the parent. billiard puts its own into that place:
-    one that may start no processes, since they would outlive it, and whose key can't be sent to
-    them.
+    `main` is the parent's process object of the standard library. billiard replaces it with one
+    that may not start processes, since they would outlive it, and whose key can't be sent to them.
     """
     become_subreaper()
     os.setpgid(0, 0)
@@ -92,11 +91,11 @@ def head_a_family(main: BaseProcess) -> None:
 
 
 def retire(executor: Executor, *, after: int | None) -> None:
-    """End this child for a new one once it has begun that many attempts, or a job has spoilt it.
+    """Replace this child once it has begun `after` attempts, or a job has spoilt it.
 
-    Celery is not told that the job is: a child that has said so is sent the next message, which
-    then is lost with it. With Celery's own limit, of one task a child, a third of all messages
-    were, and each waited for a redispatch.
+    Celery is not told that the job has ended: it would send the child the next message, which
+    would be lost with it. With Celery's own limit, of one task a child, a third of all messages
+    were lost, and each waited for a redispatch.
     """
     if executor.attempts != after and not executor.spoilt:
         return
@@ -116,7 +115,7 @@ def identify(settings: Settings, pool: str) -> Identity:
 
 
 def require_shared_memory() -> None:
-    """Celery's pool makes semaphores for each child. Raises `ConfigurationError`."""
+    """Check that Celery's pool can make semaphores. Raises `ConfigurationError`."""
     try:
         billiard.get_context("fork").Lock()
     except OSError as error:
@@ -184,7 +183,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     executor: Executor | None = None
     pid = os.getpid()
     main_process = multiprocessing.process.current_process()
-    # Each child opens its own: what it opens does not survive a fork.
+    # A check only: a store does not survive a fork, so each child opens its own.
     open_store(settings.storage)
     # The parent's: a killed child can't remove its own.
     scratch = scratch_folder(settings)
@@ -212,7 +211,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         die_with(pid)
         with or_exit():
             if listener:
-                # The parent's alone: who comes next finds the port free as soon as that has gone.
+                # Only the parent keeps it: the port is free as soon as the parent has ended.
                 listener.close()
             slot = current_process().index
             executor = Executor(settings, identity, slots, slot=slot, scratch=scratch)

@@ -1,7 +1,7 @@
-"""A pool's queues in Redis, the messages in them, and what does not belong there.
+"""Names a pool's queues in Redis, reads their messages, and counts foreign elements.
 
 Anybody who can write to Redis can put anything into a queue. A message says which job may be
-claimed, and the ledger decides about the rest: so nothing else of it is used.
+claimed, and the ledger decides the rest: nothing else in a message is used.
 """
 
 import json
@@ -26,13 +26,13 @@ HEADER: Final = "traceparent"
 # The prefix of every key in Redis that Celery makes; other applications may share the database.
 KEY_PREFIX: Final = "heavylift:"
 
-# Bytes of one message: ours have some 1,300.
+# Maximum bytes of one message; a controller's have some 1,300.
 MAX_BYTES: Final = 16 * 1024
 
-# Seconds between two log lines about what was dropped: a stranger may send any number.
+# Seconds between two log lines about dropped elements: a stranger may send any number.
 SPACING: Final = 60.0
 
-# Deletes a queue's key if it has no list, and says whether it did.
+# Deletes a queue's key if it has another type, and returns whether it did.
 DROP_UNLESS_LIST: Final = """
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'list' or kind == 'none' then
@@ -63,7 +63,7 @@ class _Properties(BaseModel):
 
 
 class _Envelope(BaseModel):
-    """What kombu writes of a message, as far as it is used."""
+    """The parts of kombu's message that are used."""
 
     body: Base64Bytes
     content_type: Annotated[Literal["application/json"], Field(alias="content-type")]
@@ -72,7 +72,7 @@ class _Envelope(BaseModel):
     properties: _Properties
 
 
-# Celery's body: positional arguments, named arguments, and what is to follow the task.
+# Celery's body: positional arguments, named arguments, and tasks that are to follow.
 _BODY: TypeAdapter[tuple[tuple[UUID], Annotated[dict[str, Any], Field(max_length=0)], Any]] = (
     TypeAdapter(tuple[tuple[UUID], Annotated[dict[str, Any], Field(max_length=0)], Any])
 )
@@ -85,7 +85,7 @@ class QueuedMessage:
     traceparent: str | None
 
     def for_kombu(self, queue: str) -> bytes:
-        """The message as Celery sends it, with nothing in it that this class has not."""
+        """The message as Celery sends it, made from the fields of this class only."""
         arguments = json.dumps([[str(self.job_id)], {}, {}]).encode()
         headers = {"lang": "py", "task": TASK, "id": self.task_id, HEADER: self.traceparent}
         properties = {
@@ -107,7 +107,7 @@ class QueuedMessage:
 
 
 def read(element: bytes) -> QueuedMessage | None:
-    """An element of a queue as a message; None for anything that no controller has sent."""
+    """Parse an element of a queue; None if no controller can have sent it."""
     if len(element) > MAX_BYTES:
         return None
     try:
@@ -121,9 +121,9 @@ def read(element: bytes) -> QueuedMessage | None:
 
 
 class Foreign:
-    """Counts what was dropped because it did not belong in a queue; logs some of it.
+    """Counts foreign elements that were dropped from queues, and logs some of them.
 
-    `counts` is by what it was: an `element` of a queue, or the `key` itself, of another type.
+    `counts` is by kind: an `element` of a queue, or a whole `key` of another type.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
-"""What came of an attempt: whatever a kind's function raises ends here, and nothing here raises.
+"""Turns the result or the exception of a kind's function into an outcome, and never raises.
 
-The function is somebody else's. It may call `sys.exit`, raise an exception that has no text, or
-one that says that its job was cancelled when nobody asked for that: each is a failed try that
-names its cause.
+The function is foreign code. It may call `sys.exit`, raise an exception that has no text, or one
+that says that its job was cancelled when nobody asked for that: each is a failed try that names its
+cause.
 """
 
 import re
@@ -19,11 +19,11 @@ log = structlog.get_logger()
 
 INTERNAL = "internal-error"
 
-# What a client may branch on, and what one sentence takes (characters).
+# Characters of a failure's code, for clients to branch on, and of its detail, one sentence.
 MAX_CODE = 64
 MAX_DETAIL = 2000
 
-# Of groups in groups: an asyncio.TaskGroup adds one level.
+# Levels of nested exception groups: an asyncio.TaskGroup adds one.
 MAX_NESTING = 100
 
 NOT_KEBAB = re.compile("[^a-z0-9]+")
@@ -47,19 +47,19 @@ Outcome = Succeeded | Failed | Order
 
 
 def outcome_of(work: Callable[[], str], ordered: Callable[[], Order]) -> Outcome:
-    """Do the work, which returns a result's JSON; `ordered` is what the parent wants by then."""
+    """Do the work, which returns a result's JSON; `ordered` then returns the parent's order."""
     try:
         return Succeeded(work())
-    except BaseException as error:  # SystemExit and KeyboardInterrupt are the function's own too
+    except BaseException as error:  # the function may raise SystemExit or KeyboardInterrupt too
         return failure_of(error, ordered)
 
 
 def failure_of(error: BaseException, ordered: Callable[[], Order] = lambda: Order.NONE) -> Outcome:
-    """What an exception out of a kind's code makes of the attempt."""
+    """The outcome of an attempt whose kind's code raised an exception."""
     try:
         return _failure(_unwrapped(error), ordered())
     except BaseException:
-        # Its name, say, is a property that raises.
+        # For example, its name is a property that raises.
         return Failed(INTERNAL, "the job raised an exception that can't be described")
 
 
@@ -91,7 +91,7 @@ def _described(error: BaseException) -> str:
 
 
 def _said(error: JobError) -> Failed:
-    """What it says of itself, where that is of the types that it declares."""
+    """The failure with the error's own code and detail, if they have the declared types."""
     code, detail = _attribute(error, "code"), _attribute(error, "detail")
     retryable = _attribute(error, "retryable") is True
     kebab = NOT_KEBAB.sub("-", text_of(code, MAX_CODE).lower()).strip("-")

@@ -135,8 +135,8 @@ class Parent:
         self._wake = threading.Event()
         self._endings: deque[Ending] = deque()
         self._written = threading.Condition()
-        # The watch's own: what each slot was seen doing, the number of the last of each that was
-        # ended for its child, and since when a child was told to stop.
+        # Only for the watch: the assignment last seen in each slot, the number of the last one that
+        # was ended for its child, and since when an assignment has an order to stop.
         self._seen: dict[int, Assignment] = {}
         self._ended = [0] * slots.count
         self._ordered: dict[Assignment, float] = {}
@@ -252,7 +252,7 @@ class Parent:
         self.restarts.look()
         held = self._slots.assignments()
         current = {a.slot: a for a in held if alive(a.pid)}
-        # Seen alive or not: a job may end its child as soon as it has begun.
+        # Even if it was never seen alive: a job may end its child as soon as it has begun.
         known = {*self._seen.values(), *held, *self._slots.left_behind()}
         for assignment in sorted(known, key=lambda a: a.number):
             if assignment.number > self._ended[assignment.slot] and not alive(assignment.pid):
@@ -266,7 +266,7 @@ class Parent:
             self._judge(assignment, order, now)
 
     def _died(self, assignment: Assignment) -> None:
-        # Otherwise it had cleared its slot and left in peace.
+        # Otherwise the child had cleared its slot and ended normally.
         if assignment in (self._slots.read(assignment.slot), *self._slots.left_behind()):
             log.warning("child died", pid=assignment.pid, **_whose(assignment))
         self._end(assignment, Reason.DIED)
@@ -385,7 +385,7 @@ class Parent:
                 yield connection
             self._ledger_answers = True
         except DBAPIError as error:
-            # One that says only that a row is locked works.
+            # A ledger that only reports a locked row is working.
             self._ledger_answers = fault(error) is not Fault.UNAVAILABLE
             raise
         finally:

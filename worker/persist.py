@@ -19,9 +19,9 @@ DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 def persist(engine: Engine, statement: Callable[[Connection], Answer]) -> Answer:
-    """Run a statement in a transaction until a server takes it, however long there is none.
+    """Run a statement in a transaction, and retry it through outages of any length.
 
-    Raises what is no outage: a value that can't be stored, or a wrong statement.
+    Raises errors that are not outages: a value that can't be stored, or a wrong statement.
     """
     failures = 0
     while True:

@@ -1,8 +1,8 @@
-"""Processes below a child: what its job has started, and what those have started in turn.
+"""Finds the descendants of a child: processes that its job has started, directly or not.
 
-A child adopts its descendants when their own parents end, however they have cut themselves loose
-(`setsid`, a double fork), and the worker's parent adopts those of a child that has ended:
-both are subreapers (prctl(2)). Only Linux has these; elsewhere such a process gets away.
+A child adopts its descendants when their own parents end, even after `setsid` or a double fork. The
+worker's parent adopts those of a child that has ended. Both are subreapers (prctl(2)), which only
+Linux has; elsewhere such a process escapes.
 """
 
 import ctypes
@@ -16,8 +16,8 @@ PR_SET_CHILD_SUBREAPER = 36
 
 GONE = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
-# What `multiprocessing` starts to free shared memory, which outlives processes, once all that used
-# it are gone: it ends by itself then.
+# The process that `multiprocessing` starts to free shared memory, which outlives processes, once
+# all users of it have ended. It then ends by itself.
 TRACKER = "multiprocessing.resource_tracker"
 
 
@@ -41,10 +41,10 @@ def is_tracker(process: psutil.Process) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The process's own children, zombies too; none of a process that is gone."""
+    """The process's direct children, zombies too; empty for a process that has ended."""
     found: list[int] = []
     try:
-        # Unlike psutil's, this does not read what all processes of the machine say of themselves.
+        # Unlike psutil, this does not read the files of every process of the machine.
         for task in Path(f"/proc/{pid}/task").iterdir():
             with suppress(ProcessLookupError):
                 found += map(int, (task / "children").read_text().split())
@@ -65,7 +65,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def own_memory(pid: int) -> int:
-    """Resident bytes that are the process's own, less what files back and others may share."""
+    """Resident bytes of the process, without file-backed and other shared pages."""
     try:
         memory = psutil.Process(pid).memory_info()
     except psutil.NoSuchProcess:
@@ -86,8 +86,8 @@ def _proportional_memory(pid: int) -> int:
 def family_memory(pid: int, *, limit: int) -> int:
     """Own memory of a process and its descendants, in bytes; exact where it exceeds the limit.
 
-    What a process shares with those that it forked is counted once for each of them at first:
-    to tell it apart, the kernel walks through all their pages.
+    Pages that forked processes share are counted once for each of them at first: to find these
+    pages, the kernel walks through all of them.
     """
     family = [pid, *(process.pid for process in descendants(pid))]
     memory = sum(map(own_memory, family))

@@ -1,4 +1,4 @@
-"""Ends what a job has left running after its child has ended, and reaps it."""
+"""Kills and reaps the processes that a job has left running after its child has ended."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from worker.slots import Slots
 
 log = structlog.get_logger()
 
-# Seconds between two looks.
+# Seconds between two checks.
 EVERY = 0.25
 
 # Seconds that a tracker of shared memory has to free it.
@@ -23,12 +23,12 @@ PATIENCE = 2.0
 
 
 class Reaper:
-    """The parent's. Each child leads a process group of its own, and stands in its slot by then.
+    """Finds orphans in the worker's parent. Each child enters its slot, then leads its own group.
 
-    So what belongs to another group and to no slot is an orphan, which has come to this process
-    from a child that is gone, or, where this is PID 1, from anywhere in the container. A child in
-    its first moments still belongs to the parent's group; those that are Celery's to wait for, the
-    zombies of children too, are left to it. So is what this process had before it became a worker.
+    A process in another group and in no slot is therefore an orphan. It was adopted from a child
+    that has ended or, if this is PID 1, from anywhere in the container. A child that has just
+    started is still in the parent's group. Celery waits for its children: they, and their zombies,
+    are left to it. Children from before this process became a worker are left alone.
     """
 
     def __init__(self, slots: Slots) -> None:
@@ -41,13 +41,13 @@ class Reaper:
         )
 
     def start(self) -> None:
-        # Elsewhere no orphan comes here.
+        # Other systems have no subreapers, so no orphan comes here.
         if sys.platform == "linux":
             become_subreaper()
             self._thread.start()
 
     def close(self) -> None:
-        """End all that is left; the children are gone by now."""
+        """Kill all remaining orphans; call it once the children have ended."""
         self._stopped.set()
         if self._thread.ident is None:
             return
@@ -61,7 +61,7 @@ class Reaper:
             self._look()
 
     def _look(self) -> int:
-        """Returns how many orphans there were."""
+        """Kill or reap the orphans. Returns how many there were."""
         orphans = self._orphans()
         self._trackers = {known: at for known, at in self._trackers.items() if known in orphans}
         for orphan in orphans:
@@ -82,7 +82,7 @@ class Reaper:
     def _orphans(self) -> list[psutil.Process]:
         group = os.getpgrp()
         orphans = []
-        # In this order: a child enters its slot before it leaves the group.
+        # The group is checked first: a child enters its slot before it leaves the group.
         for pid in set(children(os.getpid())) - self._others:
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
                 if os.getpgid(pid) != group and not self._is_child(pid):

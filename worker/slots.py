@@ -18,7 +18,7 @@ from uuid import UUID
 
 SIZE = 192
 
-# A slot has two places: its child's, and what the child before it was doing when it died.
+# A slot has two places: its child's, and one for the last assignment of a child that died.
 PLACES = 2
 
 NUMBER = struct.Struct("=Q")
@@ -124,10 +124,10 @@ class Slots:
         self._write(slot, IDLE, 0, 0)
 
     def enter(self, slot: int) -> None:
-        """What a new child says first: it is there, and does nothing.
+        """Say that a new child is there and does nothing.
 
-        What its predecessor was doing is left for the parent, which may not have seen it: a job may
-        end its child before anybody looks.
+        The last assignment of a child that died is kept for the parent, which may not have seen it:
+        a job may end its child before the parent looks.
         """
         if self.read(slot) is not None:
             self._leave_behind(slot)
@@ -174,7 +174,7 @@ class Slots:
         return self._read(slot, self._at(slot, 0))
 
     def left_behind(self) -> list[Assignment]:
-        """What the last child that died in each slot was doing, once another has its place."""
+        """The last assignment of the child that died in each slot, once another has its place."""
         left = (self._read(slot, self._at(slot, SIZE)) for slot in range(self.count))
         return [found for found in left if found is not None]
 

@@ -1,5 +1,5 @@
-"""What a job may change of the process that it runs in, and the next job, of another owner perhaps,
-must not meet: put back as it was, or the process is replaced."""
+"""Restores what a job has changed in its process, or has the process replaced: the next job may
+belong to another owner."""
 
 import faulthandler
 import os
@@ -54,13 +54,15 @@ def _own_processes() -> set[psutil.Process]:
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            # One call, where reading of all processes takes milliseconds.
+            # There are none: this takes one call, reading all processes takes milliseconds.
             return set()
     return set(psutil.Process().children(recursive=True))
 
 
 class Surroundings:
-    """Of one child. Make it right before its first job: Celery sets signals up as it starts.
+    """Saves and restores one child's state.
+
+    Make it just before the child's first job: Celery sets signals up as it starts.
 
     `spoilt` says that a job has left something that can't be put back: a process or a thread that
     ran on, or a limit that only root may raise. The child then takes no further job.
@@ -75,7 +77,7 @@ class Surroundings:
         self._folder = _folder()
         self._environment = dict(os.environ)
         self._streams = {name: getattr(sys, name) for name in STREAMS}
-        # Copies with numbers of their own, which no program that a job starts inherits.
+        # Copies with other numbers, which no program that a job starts inherits.
         self._descriptors = {n: os.dup(n) for n in range(3) if _identity(n) is not None}
         self._threads: set[threading.Thread] = set()
         self._processes: set[psutil.Process] = set()
@@ -110,14 +112,14 @@ class Surroundings:
             self.spoilt = True
             to_kill = [process for process in left if not is_tracker(process)]
             if not to_kill:
-                # It frees what the job has left in shared memory once this process has ended.
+                # The tracker frees the job's shared memory once this process has ended.
                 break
             for process in to_kill:
                 with suppress(psutil.NoSuchProcess):
                     if process not in killed and process.status() != psutil.STATUS_ZOMBIE:
                         killed.add(process)
                         process.kill()
-            # Of those that are no children of this process the parents wait, or they come here.
+            # Others are not children of this process: their parents reap them, or they come here.
             for process in to_kill:
                 with suppress(ChildProcessError):
                     os.waitpid(process.pid, 0)

@@ -1,6 +1,6 @@
 """Kombu's Redis transport, for a Redis that others write to and that fails over.
 
-What differs from kombu's own:
+It differs from kombu's own:
 
 - it connects by the same arguments as every other client;
 - a connection counts as made once Redis takes writes, so that Celery's own backoff waits for a
@@ -23,7 +23,7 @@ from app.core import config
 from app.core.redis_client import CONNECTIONS, WRITE_PROBE, is_wrong_type, pool_arguments
 from worker.messages import DROP_UNLESS_LIST, KEY_PREFIX, read
 
-# Told of each element or key that was dropped: the queue, and what it was.
+# Called for each dropped element or key, with the queue and `element` or `key`.
 Dropped = Callable[[str, str], None]
 
 
@@ -37,7 +37,7 @@ class _Client(kombu_redis.PrefixedStrictRedis):
 
     @override
     def ping(self, **_: Any) -> bool:
-        """Whether Redis takes messages, which a replica that answers does not."""
+        """Whether Redis takes messages: a replica answers a PING, but takes none."""
         command, key = WRITE_PROBE
         try:
             self.execute_command(  # type: ignore[no-untyped-call]
@@ -69,7 +69,7 @@ class Channel(kombu_redis.Channel):
     # All messages have the same priority: one key for each queue.
     priority_steps = [0]  # noqa: RUF012
 
-    # Of the transport's class.
+    # Set by `transport` for its class.
     settings: config.Redis
     dropped: Dropped
 
@@ -93,7 +93,7 @@ class Channel(kombu_redis.Channel):
         try:
             return bool(super()._brpop_read(**options))  # type: ignore[no-untyped-call]
         except ResponseError as error:
-            # What holds up this queue holds up those behind it in the same BRPOP.
+            # A key of another type also blocks the queues behind it in the same BRPOP.
             if not (is_wrong_type(error) and self._drop_wrong_types()):
                 raise
             raise Empty from None
@@ -108,7 +108,7 @@ class Channel(kombu_redis.Channel):
 
 
 def _watched(connection_class: type[Any], channel: Channel) -> type[Any]:
-    """The class with kombu's own hook: the event loop forgets a connection that has ended."""
+    """Add kombu's own hook to the class: the event loop forgets a connection that has ended."""
 
     class Watched(connection_class):  # type: ignore[misc]
         def disconnect(self, *args: Any, **options: Any) -> None:
@@ -120,7 +120,7 @@ def _watched(connection_class: type[Any], channel: Channel) -> type[Any]:
 
 
 class Transport(kombu_redis.Transport):
-    # Kombu takes no options from the URL, then, and gives it back for log lines.
+    # With this, kombu takes no options from the URL, and returns it unchanged for log lines.
     can_parse_url = True
 
     @override
@@ -129,7 +129,7 @@ class Transport(kombu_redis.Transport):
 
 
 def transport(settings: config.Redis, dropped: Dropped) -> type[Any]:
-    """A transport's class: kombu hands its classes no settings of ours."""
+    """Make a transport's class with these settings: kombu passes none to its classes."""
     attributes = {"settings": settings, "dropped": staticmethod(dropped)}
     channel = type("Channel", (Channel,), attributes)
     return type("Transport", (Transport,), {"Channel": channel})

@@ -1,7 +1,7 @@
-"""Accepting connections for as long as there are file descriptors for them.
+"""Accepts connections while file descriptors are left for them.
 
-The event loop's own server accepts whatever comes; with no descriptor left, libuv accepts and
-closes, and the rest of the process can open nothing.
+The event loop's own server accepts every connection; when no descriptor is left, libuv accepts and
+closes, and the rest of the process can open no file or socket.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from app.core.descriptors import last_for_clients, lowest_free
 
 log = structlog.get_logger(__name__)
 
-# Connections taken at once, before others have their turn: several processes share a listener.
+# Connections accepted in a row. Several processes share a listener: the others get the rest.
 AT_ONCE = 16
 
 # Idle connections closed at once to make room.
 MAKE_ROOM = 16
 
-# Seconds between two lines of the log about it.
+# Seconds between two log lines about a pause.
 LOG_EVERY = 60.0
 
 
@@ -34,7 +34,7 @@ class Idle(Protocol):
 
 
 class Acceptor:
-    """Serves one listening socket; uvicorn's server closes it as it would close asyncio's."""
+    """Accepts from one listening socket; uvicorn closes it like an `asyncio.Server`."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Acceptor:
         self._loop.remove_reader(self._listener)
 
     async def wait_closed(self) -> None:
-        """The connections that are open are uvicorn's to wait for."""
+        """Return at once: uvicorn itself waits for open connections."""
 
     def _accept(self) -> None:
         for _ in range(AT_ONCE):
@@ -70,7 +70,7 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:
-                # Another part of the process has taken the last ones.
+                # Another part of the process has taken the last descriptors.
                 self._pause()
                 return
             connection.setblocking(False)
@@ -85,7 +85,7 @@ class Acceptor:
         try:
             await self._loop.connect_accepted_socket(self._protocol, connection)
         except OSError as error:
-            # Its client has left already.
+            # The client has disconnected already.
             log.debug("connection not begun", error=str(error))
             connection.close()
 
@@ -106,7 +106,7 @@ class Acceptor:
         self._make_room()
 
     def look(self) -> None:
-        """Go on as soon as there is room; call it a few times a second."""
+        """Resume once descriptors are free; call it a few times a second."""
         if not self._paused or self._listener.fileno() == -1:
             return
         free = lowest_free()

@@ -1,6 +1,6 @@
-"""How much of a body is read: each operation's own limit, and what JSON may hold.
+"""Limits the size of request bodies, by operation, and the depth of their JSON.
 
-An operation says its limit in `openapi_extra=body_limit(…)`; the document shows what is enforced.
+An operation sets its limit with `openapi_extra=body_limit(…)`, which the OpenAPI document shows.
 """
 
 import json
@@ -19,18 +19,18 @@ from app.api.media_types import require_media_type
 from app.api.problems import RequestTooLarge
 from app.api.state import state_of
 
-# Anybody may send as much. A megabyte of JSON keeps the loop for up to a second, and the longest
+# The limit without a log-in. A megabyte of JSON blocks the loop for up to a second, and the longest
 # body that needs no log-in has some 1,000 characters.
 PUBLIC_LIMIT = 16 * 1024
 
-# A specification's: far more than any takes, far less than memory.
+# The limit of a job's specification: far more than any kind needs, far less than memory.
 SPECIFICATION_LIMIT = 1024 * 1024
 
-# Levels of objects and arrays in one another. Pydantic writes no more than 255, the parser reads
-# some 1,000; .NET's reader stops at 64, and Jackson's at 1,000.
+# Levels of nested objects and arrays. Pydantic writes no more than 255, the parser reads some
+# 1,000; .NET's reader stops at 64, and Jackson's at 1,000.
 MAX_DEPTH = 100
 
-# The name in the document, an extension of OpenAPI's.
+# The extension of the OpenAPI document that shows an operation's limit.
 EXTENSION = "x-max-body-bytes"
 
 
@@ -43,7 +43,7 @@ def too_large(limit: int) -> str:
 
 
 class BodyRequest(Request):
-    """A request whose JSON is read whatever its numbers are: `refuse_unstorable` names them."""
+    """Reads JSON with numbers of any size: `refuse_unstorable` reports those that are too large."""
 
     @override
     async def json(self) -> Any:
@@ -58,10 +58,10 @@ def _parse(body: bytes) -> Any:
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise
     except RecursionError:
-        # Not a domain error: FastAPI lets only its own kind out of body parsing.
+        # Not a domain error: FastAPI lets only an HTTPException out of body parsing.
         raise HTTPException(400, f"the JSON has more than {MAX_DEPTH} levels") from None
     except ValueError:
-        # Python reads integers of 4,300 digits; the first hundred show that it is too large.
+        # Python refuses integers of over 4,300 digits; a hundred digits are too large as well.
         return json.loads(body, parse_int=lambda digits: int(digits[:100]))
 
 
@@ -72,10 +72,10 @@ def _calls(dependant: Dependant) -> Iterator[Callable[..., Any] | None]:
 
 
 class BoundedRoute(APIRoute):
-    """Reads no more than the operation's limit, declared or chunked, of a type that it can read.
+    """Refuses bodies of the wrong media type or above the operation's limit, declared or chunked.
 
-    What is beyond `PUBLIC_LIMIT` is read for a known caller only. FastAPI's own `max_body_size`
-    answers in plain text where a Content-Length said it all.
+    Bodies above `PUBLIC_LIMIT` are read for an authenticated caller only. FastAPI's own
+    `max_body_size` answers in plain text if Content-Length exceeds it.
     """
 
     @override
@@ -110,7 +110,7 @@ class BoundedRoute(APIRoute):
                 message = await request.receive()
                 received += len(message.get("body", b""))
                 if received > limit:
-                    # As above: FastAPI's own kind.
+                    # An HTTPException for the same reason as in `_parse`.
                     raise HTTPException(413, too_large(limit))
                 return message
 
@@ -120,14 +120,14 @@ class BoundedRoute(APIRoute):
 
 
 def _declared(request: Request) -> int | None:
-    """The body's size; None of one in chunks, whose size nobody knows."""
+    """The body's size by its headers; None for a chunked body."""
     if "transfer-encoding" in request.headers:
         return None
     return int(request.headers.get("content-length", 0))
 
 
 async def _require_caller(request: Request) -> None:
-    """Raises `Unauthorized`. The operation looks again, by its own dependencies."""
+    """Authenticate; the operation's dependencies do so again. Raises `Unauthorized`."""
     state = state_of(request)
     token, key = await bearer(request), await api_key(request)
     await get_caller(state.sessions, state.settings, state.api_key_uses, token, key)

@@ -45,7 +45,7 @@ class EntityTags:
         return self.anything or etag in self.tags
 
     def versions(self) -> Collection[int] | None:
-        """The versions that If-Match names; None for any. It is strong: no weak tag fits."""
+        """The versions that If-Match names; None for any. A weak tag never matches."""
         if self.anything:
             return None
         matches = map(_VERSION.fullmatch, self.tags)
@@ -102,9 +102,9 @@ def unless_held(
     held: EntityTags | None,
     expected: Collection[int] | None = None,
 ) -> Answer | Response:
-    """A 304 where the client has this version already.
+    """Answer with a 304 if the client has this version already.
 
-    Raises `PreconditionFailed` where it expects another one; that comes first (section 13.2.2).
+    Raises `PreconditionFailed` if it expects another one: If-Match comes first (section 13.2.2).
     """
     if expected is not None and answer.version not in expected:
         raise PreconditionFailed(f"it is at version {answer.version}")

@@ -75,17 +75,18 @@ def _disposition(name: str, media_type: str) -> str:
 async def content(
     store: ObjectStore, stored: StoredFile, asked: ContentHeaders, *, head: bool = False
 ) -> Response:
-    """Raises `PreconditionFailed`, `RangeNotSatisfiable`, `Unavailable`, and `Gone` where the store
-    has lost the bytes.
+    """Answer with a file's content, or with the range of it that the client asks for.
 
-    If-Unmodified-Since is ignored, as section 13.1.4 asks of what has no modification date.
+    Raises `PreconditionFailed`, `RangeNotSatisfiable`, `Unavailable`, and `Gone` if the store has
+    lost the bytes. If-Unmodified-Since is ignored, as section 13.1.4 asks: files have no
+    modification date.
     """
     file = stored.file
     etag = f'"{file.sha256}"'
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Disposition": _disposition(file.name, served(file.content_type)),
-        # Whatever it is, and whoever opens it where: it runs nothing and reads nothing of ours.
+        # A browser that opens the file runs no script in it and denies it our origin.
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "ETag": etag,
         "X-Content-Type-Options": "nosniff",

@@ -1,7 +1,7 @@
-"""Pages on other origins, where a setting names them (the Fetch standard's CORS protocol).
+"""Lets pages on other origins call the API, if a setting names them (the Fetch standard's CORS).
 
-Nothing rides on a visitor's cookies: clients send a token with each request, so a page gets what it
-has a token for, and no credentials are allowed beside it.
+The API uses no cookies: clients send a token with each request, so a page can do only what it has a
+token for. Credentials are not allowed.
 """
 
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from collections.abc import Collection
 from starlette.middleware.cors import ALL_METHODS, CORSMiddleware
 from starlette.types import ASGIApp
 
-# What answers carry for programs to read, beyond the names that every page may.
+# Response headers that pages may read, besides the CORS-safelisted ones.
 EXPOSED = (
     "Accept-Ranges",
     "Allow",
@@ -25,12 +25,12 @@ EXPOSED = (
 
 
 def allow_origins(app: ASGIApp, origins: Collection[str]) -> CORSMiddleware:
-    """Outside of what answers a crash: a page is to read that it was one."""
+    """Wrap the whole application, so that pages can read the answer to a crash as well."""
     return CORSMiddleware(
         app,
         allow_origins=origins,
         allow_methods=ALL_METHODS,
-        # Any: tracing libraries of pages add their own.
+        # Any header: tracing libraries in pages add their own.
         allow_headers=("*",),
         expose_headers=EXPOSED,
     )

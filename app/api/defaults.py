@@ -1,4 +1,4 @@
-"""Defaults of what requests may leave out."""
+"""Documents the defaults of optional fields in requests."""
 
 import json
 from typing import Any
@@ -9,9 +9,9 @@ from app.api.references import referred
 def describe_defaults(document: dict[str, Any]) -> None:
     """Move the defaults in request bodies to the descriptions of their fields.
 
-    openapi-typescript makes a field that has a `default` required: right for what the server
-    answers, wrong for what it is sent. Nor should a client send what its user never set: the
-    default is the server's, and may change with it.
+    openapi-typescript makes a field that has a `default` required: right in responses, wrong in
+    requests. A client should not send values that its user never set: the default is the
+    server's, and may change with it.
     """
     schemas = document["components"]["schemas"]
     bodies = [
@@ -30,7 +30,7 @@ def describe_defaults(document: dict[str, Any]) -> None:
 def _describe(schema: dict[str, Any]) -> None:
     default = schema.pop("default")
     if "$ref" in schema or default in (None, "", [], {}):
-        # A model describes its own fields; the others are as good as left out.
+        # A model describes its own fields; an empty default means the same as no field.
         return
     said = f"Default: `{json.dumps(default, ensure_ascii=False)}`."
     schema["description"] = f"{schema['description']} {said}" if "description" in schema else said

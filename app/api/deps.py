@@ -118,7 +118,7 @@ async def keep_nowhere(response: Response) -> None:
     response.headers["Cache-Control"] = "private, no-store"
 
 
-# As all answers that do not say otherwise. Of a stream, the framework says otherwise.
+# The default of all responses, stated because the framework has another one for streams.
 NOT_STORED = Depends(keep_nowhere)
 
 # Neither raises by itself: all problems are made in one place.

@@ -1,4 +1,4 @@
-"""Names for the values of enums, of which generated clients make identifiers."""
+"""Names the values of enums, so that generated clients have valid identifiers for them."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from typing import Any
 # openapi-generator, openapi-typescript-codegen, hey-api and openapi-python-client read it.
 KEYWORD = "x-enum-varnames"
 
-# Values that every generator makes an identifier of by itself.
+# Values that every generator turns into an identifier by itself.
 WORDS = re.compile(r"[A-Za-z][A-Za-z0-9]*([_.-][A-Za-z0-9]+)*")
 
 # Unicode has no names for controls.
@@ -16,9 +16,9 @@ CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
 
 
 def name_enum_values(schema: object) -> None:
-    """Name the values of each text enum, at any depth, whose values make no identifiers.
+    """Name the values of each text enum, at any depth, whose values are not usable identifiers.
 
-    Names that the schema has already stay.
+    Names that the schema already has are kept.
     """
     for enum in _text_enums(schema):
         values: list[str] = enum["enum"]
@@ -39,7 +39,7 @@ def _text_enums(node: object) -> Iterator[dict[str, Any]]:
 
 
 def _make_identifiers(values: list[str]) -> bool:
-    """Whether they stay apart: an identifier has no punctuation, and its case may change."""
+    """Whether the values stay distinct as identifiers, without punctuation and in any case."""
     bare = {re.sub("[_.-]", "", value).casefold() for value in values}
     return len(bare) == len(values) and all(map(WORDS.fullmatch, values))
 

@@ -1,7 +1,7 @@
-"""The client and the scheme of a request, as trusted proxies in front of the API say.
+"""Sets a request's client and scheme from the headers of trusted proxies.
 
-Instead of uvicorn's own middleware: that knows no number of proxies, believes the first address
-where it trusts all, and takes any text for an address.
+It replaces uvicorn's own middleware, which can't count proxies, believes the first address if it
+trusts all, and accepts any text as an address.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ from app.core.proxies import TrustedProxies
 FOR = b"x-forwarded-for"
 PROTO = b"x-forwarded-proto"
 
-# What a proxy may say of a request, and what that makes of a WebSocket's.
+# The schemes that a proxy may name, and the scheme of a WebSocket that each one means.
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
@@ -21,7 +21,7 @@ class ForwardedMiddleware:
     def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
         self.app = app
         self._proxies = proxies
-        # Peers are few where proxies are in front.
+        # Behind proxies, few peers connect.
         self._trusts = lru_cache(maxsize=4096)(proxies.trusts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,11 +36,11 @@ class ForwardedMiddleware:
         if addresses:
             client = self._proxies.client(b",".join(addresses).decode("latin-1"))
             if client is not None:
-                # The port that it came from is not known.
+                # The client's port is unknown.
                 scope["client"] = (client, 0)
         schemes = [value for name, value in scope["headers"] if name == PROTO]
         if schemes:
-            # The nearest proxy's: it stands last.
+            # The nearest proxy's entry is the last one.
             scheme = schemes[-1].decode("latin-1").rpartition(",")[2].strip().lower()
             if scheme in SCHEMES:
                 scope["scheme"] = SCHEMES[scheme] if scope["type"] == "websocket" else scheme

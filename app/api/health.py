@@ -41,7 +41,7 @@ async def require_serving(lifecycle: LifecycleDep) -> None:
 async def require_reached(state: StateDep) -> None:
     """The database, and its schema, once since the start."""
     if not state.database.reached:
-        # Not a server's words: anybody may ask.
+        # The detail never quotes a server: probes are public.
         why = state.database.dependency.health.detail or "it has not answered"
         raise Unavailable(f"postgresql was not reached yet: {why}")
 

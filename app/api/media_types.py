@@ -1,6 +1,6 @@
 """Content types of bodies: an operation that reads JSON refuses a form, and the other way round.
 
-Read as another type, a body has none of its fields: the client would be told that all of them are
+A body that is parsed as the wrong type has no fields: the client would be told that all of them are
 missing, and not why.
 """
 
@@ -30,7 +30,7 @@ def require_media_type(request: Request, reads: object) -> None:
 
 
 def refuse_multipart(request: Request) -> None:
-    """Refuse a form where the body is the bytes themselves: its envelope would be stored too.
+    """Refuse a form if the body must be raw bytes: the form's envelope would be stored too.
 
     Raises `UnsupportedMediaType`.
     """
@@ -47,7 +47,7 @@ def _is_other_json(media_type: str) -> bool:
 
 
 def _has_body(request: Request) -> bool:
-    # RFC 9112, section 6: one of the two says that there is one.
+    # A request has a body if it has one of these two headers (RFC 9112, section 6).
     return (
         "transfer-encoding" in request.headers
         or request.headers.get("content-length", "0").strip() != "0"

@@ -38,8 +38,8 @@ STARTS = frozenset({"http.response.start", "websocket.http.response.start", "web
 
 HEARD = frozenset({REQUEST_ID, b"traceparent", b"tracestate"})
 
-# Answers are personal unless they say otherwise, errors too: no cache keeps them, a browser's own
-# neither (RFC 9111, 5.2.2.5), which the next user of the machine could open.
+# Responses, errors included, are personal by default: no cache may keep them, not even a browser's
+# (RFC 9111, 5.2.2.5), which the next user of the machine could open.
 CACHE_CONTROL = b"cache-control"
 PERSONAL = b"private, no-store"
 PUBLIC = {"/openapi.json": b"no-cache"}

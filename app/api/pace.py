@@ -1,6 +1,6 @@
-"""How slow a client may be: a body that arrives, a response that leaves.
+"""The minimum rates at which a client must send a body and read a response.
 
-A connection is looked at once a second, and no clock is read for a request.
+Each connection is checked once a second, so that no request has to read a clock.
 """
 
 import fcntl
@@ -11,12 +11,12 @@ from asyncio import Transport
 # in use, carries ten times as much.
 MIN_RATE = 240
 
-# Seconds without any progress: a phone that changes its cell, or drives through a tunnel.
+# Seconds without progress that a client may take: a phone changes its cell or is in a tunnel.
 PATIENCE = 30
 
 
 class Pace:
-    """Patience with one client: a second takes one from it, `MIN_RATE` bytes give one back."""
+    """A client's budget of seconds: each second takes one, `MIN_RATE` bytes give one back."""
 
     __slots__ = ("_left",)
 
@@ -27,13 +27,13 @@ class Pace:
         self._left = PATIENCE
 
     def keeps(self, moved: int) -> bool:
-        """After another second in which so many bytes moved: whether that is enough."""
+        """Count a second in which `moved` bytes were sent; False if the client is too slow."""
         self._left = min(PATIENCE, self._left - 1 + moved / MIN_RATE)
         return self._left > 0
 
 
 class Outflow:
-    """Whether a client takes what it is sent."""
+    """Checks that a client reads its response fast enough."""
 
     __slots__ = ("_pace", "_transport", "_unsent")
 
@@ -43,7 +43,7 @@ class Outflow:
         self._unsent = 0
 
     def keeps(self) -> bool:
-        """After another second; only while nothing is added to what is to be sent."""
+        """Count a second; False if the client is too slow. Not for use while more is written."""
         waiting = self._transport.get_write_buffer_size()
         if not waiting:
             self._unsent = 0
@@ -53,22 +53,22 @@ class Outflow:
         moved = self._unsent - unsent
         self._unsent = unsent
         if moved < 0:
-            # A further piece of the response: what came before it has left.
+            # Another piece of the response was written, so the one before it has been sent.
             self._pace.reset()
             return True
         return self._pace.keeps(moved)
 
     def _in_kernel(self) -> int:
-        """Bytes sent that the client's system has not acknowledged.
+        """Bytes in the socket's buffer that the client's system has not acknowledged.
 
-        Up to 4 MB: the transport's own buffer stands still while a slow client takes a third of
-        that.
+        Up to 4 MB: the transport's own buffer does not change while a slow client reads a third
+        of that.
         """
         size = bytearray(4)
         try:
             descriptor = self._transport.get_extra_info("socket").fileno()
             fcntl.ioctl(descriptor, termios.TIOCOUTQ, size)
         except (AttributeError, OSError, ValueError):
-            # Closed meanwhile, or a system that does not say: the transport's buffer has to do.
+            # Closed meanwhile, or not supported by the system: only the transport's buffer counts.
             return 0
         return int.from_bytes(size, "little")

@@ -243,14 +243,14 @@ def _allowed(connection: HTTPConnection) -> str:
     )
 
 
-# PostgreSQL's text has no NUL, wherever a client may have put it.
+# SQLSTATEs of text with U+0000, which PostgreSQL can't store.
 _NO_SUCH_TEXT = frozenset({"22021", "22P05"})
 
 
 async def _database_error(connection: HTTPConnection, error: DBAPIError) -> ProblemResponse:
     if is_outage(error):
         return await _unavailable(connection, error)
-    # A constraint that a request may break has an error of its own where it is met.
+    # Services map each constraint that a request may violate to a domain error.
     if fault(error) is Fault.UNSTORABLE and not isinstance(error, IntegrityError):
         state = sqlstate(error)
         if state in _NO_SUCH_TEXT:
@@ -261,7 +261,7 @@ async def _database_error(connection: HTTPConnection, error: DBAPIError) -> Prob
 
 
 async def _database_away(connection: HTTPConnection, _: DatabaseAway) -> ProblemResponse:
-    """Said at once, to all: one line when the outage began is enough."""
+    """Answer without a log line: the outage was logged when it began."""
     detail = "the database is unavailable: try again in a moment"
     return of(connection.scope, Unavailable(detail))
 

@@ -19,7 +19,7 @@ def referred(node: object, schemas: Mapping[str, Any]) -> set[str]:
 
 
 def rename(document: dict[str, Any], names: Mapping[str, str]) -> None:
-    """Give schemas other names, which nothing else in the document may have."""
+    """Rename schemas. The new names must not exist in the document yet."""
     schemas = document["components"]["schemas"]
     document["components"]["schemas"] = {
         names.get(name, name): schema for name, schema in schemas.items()
@@ -28,7 +28,7 @@ def rename(document: dict[str, Any], names: Mapping[str, str]) -> None:
 
 
 def _replace(node: object, references: Mapping[str, str]) -> None:
-    """In `$ref`, and in the `mapping` of a discriminator."""
+    """Replace references in `$ref` and in the `mapping` of a discriminator."""
     if not isinstance(node, dict | list):
         return
     parts: MutableMapping[Any, Any] | list[Any] = node

@@ -32,7 +32,7 @@ class State:
     redis: Redis
     events: EventHub
     passwords: PasswordHashing
-    # For users who are logged in: no log-in waits for these.
+    # For users who are logged in, apart from `passwords`: log-ins do not wait for these hashes.
     checks: PasswordHashing
     check_turns: Turns
     hint: DispatchHint

@@ -20,9 +20,9 @@ from app.api.bodies import MAX_DEPTH
 from app.api.problems import MAX_NAMED
 from app.core.text import UNSTORABLE
 
-# What may be unstorable, in JSON's bytes: text, escaped or in UTF-8's or UTF-16's form of what has
-# none, and long numbers. Most bodies have nothing like it, and are not walked: half a million
-# numbers take 0.1 s.
+# Bytes of JSON that may be unstorable: U+0000 and surrogates, escaped or in UTF-8 or UTF-16, and
+# large or non-finite numbers. Bodies without a match, which most are, are not walked: half a
+# million numbers take 0.1 s.
 SUSPECT = re.compile(
     rb"\\u(?:0000|[dD][89a-fA-F])|[\x00\xed]|[0-9]{19}|[eE]\+?[0-9]{3}|NaN|Infinity"
 )
@@ -37,7 +37,7 @@ DEPTH = f"no more than {MAX_DEPTH} levels of objects and arrays"
 
 CONTAINERS = (dict, list)
 
-# Names of a field's path in an answer: what is too deep has a hundred.
+# Names that an answer shows of a field's path: one that is too deep has a hundred.
 MAX_NAMES = 5
 
 
@@ -119,10 +119,10 @@ def _fault(value: object) -> str | None:
 
 
 def _unstorable(value: object, root: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Where there is something unstorable, and what would be right.
+    """Yield the path of each unstorable value, and what would be right.
 
-    A name that is unstorable is the fault of what it stands in. Without recursion, whose depth is
-    not the parser's.
+    An unstorable name is reported for the object that has it. Nothing recurses: Python's limit
+    differs from the parser's.
     """
     if (detail := _fault(value)) is not None:
         yield (root,), detail
@@ -166,10 +166,10 @@ async def _body(request: HTTPConnection) -> object:
 
 
 async def refuse_unstorable(connection: HTTPConnection) -> None:
-    """For every operation: what no database takes, no hash, and no answer that repeats it.
+    """Refuse, for every operation, values that can't be stored, hashed or repeated in an answer.
 
-    Text with "\\u0000" or "\\ud800" is right in JSON; `NaN` and `1e400` are read as numbers that
-    JSON has not, and would be written as null.
+    Text with "\\u0000" or "\\ud800" is valid JSON; `NaN` and `1e400` are read as numbers that
+    JSON does not have, and would be written as null.
     """
     body = await _body(connection)
     found = chain(_unstorable(connection.query_params, "query"), _unstorable(body, "body"))

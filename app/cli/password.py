@@ -1,4 +1,4 @@
-"""Passwords for commands. Never arguments: lists of processes and shell histories show those."""
+"""Reads passwords for commands, never from arguments: process lists and histories show those."""
 
 import sys
 from typing import Annotated
@@ -23,7 +23,7 @@ def ask_password(*, twice: bool) -> str:
 
 
 def read_password() -> str:
-    """The first line of standard input. Raises `Mendable` where it has none."""
+    """Read the first line of standard input. Raises `Mendable` if it is empty."""
     try:
         line = "" if sys.stdin is None else sys.stdin.readline()
     except UnicodeDecodeError:

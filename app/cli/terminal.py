@@ -54,7 +54,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        # In a narrow terminal the others fold: half an id is good for no other command.
+        # Ids do not fold in a narrow terminal: other commands need a whole one.
         justify: Literal["right", "left"] = "right" if column.endswith(" ") else "left"
         table.add_column(column.strip(), justify=justify, overflow="fold", no_wrap=column == "id")
     for row in rows:

@@ -40,7 +40,7 @@ def console_log(console: Console) -> Sink:
             return
         style = "bold yellow" if name == SUPERVISOR else STYLES.get(name, "white")
         text = Text.assemble((f"{name:<{NAME_WIDTH}} | ", style), Text.from_ansi(line))
-        # A terminal that is gone stops nothing; rich would exit where it finds a broken pipe.
+        # The stack runs on without its terminal; rich would exit on a broken pipe.
         with lock, suppress(OSError, SystemExit):
             console.print(text, soft_wrap=True)
 
@@ -85,7 +85,7 @@ REFUSED = {
 
 
 def refuse_settings() -> None:
-    """Raise `ConfigurationError` for what would have no effect here."""
+    """Raise `ConfigurationError` for settings that would have no effect here."""
     for name, reason in REFUSED.items():
         for variable in (f"{PREFIX}{name}", f"{PREFIX}{name}_FILE"):
             if variable in os.environ:
@@ -96,7 +96,7 @@ def refuse_settings() -> None:
 
 
 def parts(settings: Settings, concurrency: int | None) -> list[Part]:
-    """The option is of the pool cpu; the setting, where it is set, of all pools."""
+    """The stack's parts. The option is for the pool cpu; the setting, if set, for all pools."""
     others = IO_SLOTS
     if "concurrency" in settings.worker.model_fields_set:
         others = settings.worker.concurrency
@@ -105,7 +105,7 @@ def parts(settings: Settings, concurrency: int | None) -> list[Part]:
 
 
 def write_environment(stack: Stack) -> Path:
-    """A file for the shell, that makes other commands use this stack's servers."""
+    """Write a file for the shell that makes other commands use this stack's servers."""
     path = stack.folder / "env"
     variables = (f"{PREFIX}{name}" for name in OWN_SERVERS)
     path.write_text(

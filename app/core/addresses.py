@@ -1,9 +1,9 @@
-"""E-mail addresses, each known in all of its spellings.
+"""Stores e-mail addresses as they were typed, and finds them in all of their spellings.
 
-They differ by more than case only on paper (RFC 5321, section 2.4). An address is kept as it was
-typed, but for what writes one letter in several ways: composed or not (NFC), a domain's encoding
-(IDNA), spaces around it, and the case of letters outside ASCII. PostgreSQL's `lower` does not know
-those in the C locale, and has other ideas of an I in a Turkish one.
+Only in theory does case make another address (RFC 5321, section 2.4). Spellings of the same letter
+are unified before an address is stored: composition (NFC), a domain's encoding (IDNA), spaces
+around it, and the case of letters outside ASCII. PostgreSQL's `lower` leaves such letters as they
+are in the C locale, and treats an I differently in a Turkish one.
 """
 
 import re
@@ -14,8 +14,8 @@ from pydantic import AfterValidator, EmailStr, TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-# A run, not a letter: how Greek's sigma is written depends on its place. With a capital before it
-# that has an accent of its own, where the two have no letter in common.
+# A run of letters, since the form of Greek's sigma depends on its position. It includes a capital
+# before a combining accent, if Unicode has no composed letter for the two.
 BEYOND_ASCII = re.compile(r"(?:[A-Z](?=[\u0300-\u036f]))?[^\x00-\x7f]+")
 
 
@@ -27,14 +27,14 @@ def _kept(address: str) -> str:
     return unicodedata.normalize("NFC", lowered)
 
 
-# As pydantic's own normalises it, and then some.
+# Normalised by Pydantic, then by `_kept`.
 EmailAddress = Annotated[EmailStr, AfterValidator(_kept)]
 
 _ADDRESS: TypeAdapter[str] = TypeAdapter(EmailAddress)
 
 
 def kept(text: str) -> str:
-    """The address as registration keeps it. Text that is not an address matches none."""
+    """The address as registration stores it. Text that is not an address matches no account."""
     text = text.strip()
     try:
         return _ADDRESS.validate_python(text)
@@ -43,21 +43,21 @@ def kept(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """The same for all spellings of an address."""
+    """The key of an address, which is the same for all of its spellings."""
     return kept(text).lower()
 
 
 def _raised(text: str) -> str:
-    """In capitals, but for letters that have none of their own (a sharp s, a dotless i)."""
+    """The text in capitals, except letters without their own capital (sharp s, dotless i)."""
     return "".join(
         letter.upper() if letter.upper().lower() == letter else letter for letter in text
     )
 
 
 def is_address(column: InstrumentedAttribute[str], text: str) -> ColumnElement[bool]:
-    """Rows with the address, by an index on `lower(column)`, in a database of any locale.
+    """Match rows with the address, by an index on `lower(column)`, in any locale.
 
-    Older rows may have capitals that only this database's own `lower` makes of them what it does.
+    Older rows may have capitals that this database's `lower` and Python's convert differently.
     """
     address = folded(text)
     return func.lower(column).in_(
@@ -66,7 +66,7 @@ def is_address(column: InstrumentedAttribute[str], text: str) -> ColumnElement[b
 
 
 def nearest(column: InstrumentedAttribute[str], text: str) -> ColumnElement[int]:
-    """Orders rows that `is_address` found: the very spelling first, then the same letters."""
+    """Order the rows of `is_address`: the exact spelling first, then the same letters."""
     return case(
         (column == text.strip(), 0),
         (func.lower(column) == folded(text), 1),
@@ -75,7 +75,7 @@ def nearest(column: InstrumentedAttribute[str], text: str) -> ColumnElement[int]
 
 
 def known_spelling(column: InstrumentedAttribute[str], address: str) -> ColumnElement[str]:
-    """The address as a row has it already: an insert then meets that row's unique index."""
+    """The spelling that a row already has, so that an insert violates the unique index."""
     known = (
         select(column)
         .where(is_address(column, address))

@@ -86,14 +86,14 @@ def _proxies(text: str) -> str:
     return text
 
 
-# A host, which browsers write in ASCII and small letters, and a port.
+# A scheme, a host, which browsers write in lower-case ASCII, and a port.
 ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?", re.ASCII)
 
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def _origin(text: str) -> str:
-    """As browsers send it: without the port that the scheme has anyway."""
+    """The origin as browsers send it: without the scheme's default port."""
     match = ORIGIN.fullmatch(text.strip().lower())
     if match is None:
         raise ValueError("write it as https://app.example.com,https://host:8443: no paths, no *")
@@ -191,8 +191,9 @@ class Auth(Group):
         "checks the passwords of users who are logged in.",
     )
 
-    # With the default, 100 wrong passwords: NIST SP 800-63B-4, section 3.2.2, allows no more in a
-    # row on one account. A limit that a single network reaches would lock the owner out.
+    # All networks together have this many times the limit of one: by default 100 wrong passwords.
+    # NIST SP 800-63B-4, section 3.2.2, allows no more in a row on one account. If one network could
+    # reach the limit, a stranger could lock the owner out.
     networks: ClassVar[int] = 10
 
     @field_validator("signing_keys")

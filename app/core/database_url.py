@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlencode
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-# By libpq's keywords: https://www.postgresql.org/docs/current/libpq-connect.html
+# Values by libpq keyword: https://www.postgresql.org/docs/current/libpq-connect.html
 Options = Mapping[str, str]
 
 FORMAT = (
@@ -24,18 +24,18 @@ FORMAT = (
 # SQLAlchemy's spelling, with a driver's name, is accepted and means the same.
 SCHEME = re.compile(r"postgres(ql)?(\+\w+)?://")
 
-# In a name or a password libpq wants these encoded; SQLAlchemy takes them as they are, and so what
-# worked with it goes on working.
+# libpq wants these characters encoded in a name or a password. SQLAlchemy does not, and URLs that
+# worked with it keep working.
 LOGIN = re.compile(r"[^:@/?#]*:[^@]*@")
 BARE = re.compile(r"/|%(?![0-9A-Fa-f]{2})")
 
 # An option's name may be shown; anything else might be a piece of a password.
 NAME = re.compile(r"[a-z_]+")
 
-# In their places before the question mark; a URL may have them behind it as well.
+# Options with a place before the question mark; a URL may have them after it instead.
 WHERE_AND_WHO = ("host", "port", "dbname", "user", "password", "passfile")
 
-# Both drivers take these; asyncpg reads them from a DSN alone.
+# Both drivers accept these; asyncpg only in a DSN.
 TLS = (
     "sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl",
     "ssl_min_protocol_version", "ssl_max_protocol_version",
@@ -44,13 +44,13 @@ TLS = (
 # Sent to the server when a session starts.
 START_UP = ("application_name", "options")
 
-# Of the workers' and the controller's connections; asyncpg has nothing like them, nor needs it:
+# Only for connections of workers and the controller. asyncpg has no such options and needs none:
 # each of its statements has a timeout.
 KEEPALIVES = (
     "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
 )  # fmt: skip
 
-# Where only some values mean the same to both drivers, or leave Heavylift able to work.
+# Options limited to values that both drivers understand alike and that Heavylift can work with.
 LIMITED = {
     "target_session_attrs": ("any", "read-write", "primary"),
     "client_encoding": ("utf8", "utf-8"),
@@ -65,7 +65,7 @@ KNOWN = frozenset({*WHERE_AND_WHO, *TLS, *START_UP, *LIMITED, *NUMBERS})
 
 
 def parse(url: str) -> Options:
-    """Raises `ValueError`, which says what is wrong and quotes no password."""
+    """Parse a URL. Raises `ValueError`, which says what is wrong and quotes no password."""
     scheme = SCHEME.match(url)
     if scheme is None:
         raise ValueError(FORMAT)
@@ -138,7 +138,7 @@ def for_asyncpg(options: Options) -> dict[str, Any]:
     tls: dict[str, Any] = {name: options[name] for name in TLS if name in options}
     trusted: dict[str, Any] = {}
     if tls.get("sslrootcert") == "system":
-        # libpq's word for the authorities that the system trusts; it implies the full check.
+        # libpq's name for the system's certificate authorities; it implies verify-full.
         trusted["ssl"] = ssl.create_default_context()
         if "sslcert" in tls:
             trusted["ssl"].load_cert_chain(

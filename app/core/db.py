@@ -3,13 +3,13 @@
 No error shows its statement's parameters: hashes of passwords and users' input never reach a log.
 
 A role or a database may have defaults of its own: another isolation level, a date style, timeouts.
-No transaction depends on them. The message that begins it says what it needs, so that this costs no
-round trip and outlives nothing. (PgBouncer refuses start-up parameters, and hands what a `SET` has
-changed to its next client.) Results come in PostgreSQL's binary format, which has no date style.
+No transaction depends on them: the message that begins it sets what it needs, which costs no round
+trip and ends with the transaction. (PgBouncer refuses start-up parameters, and passes the effect of
+a `SET` on to its next client.) Results come in PostgreSQL's binary format, without a date style.
 
 A process that is frozen, or a node that vanishes, in the middle of a transaction would keep its
-row locks until TCP gives the session up, hours later: PostgreSQL ends a session of ours that has
-idled in a transaction for `IDLE_IN_TRANSACTION`.
+row locks until TCP gives the session up, hours later: PostgreSQL ends each session that has idled
+in a transaction for `IDLE_IN_TRANSACTION`.
 """
 
 import logging
@@ -48,14 +48,14 @@ from app.core.outages import Fault, fault
 # Seconds. Our transactions wait for nothing but the database: a third of a lease is long.
 IDLE_IN_TRANSACTION = 10
 
-# Seconds that one statement of a worker or a controller may take. None of them needs one; what is
-# cancelled is tried again.
+# Seconds that one statement of a worker or a controller may take. Each needs less than one second;
+# a cancelled one is tried again.
 STATEMENT_TIMEOUT = 60
 
-# Seconds for a worker's or a controller's new connection, of each host.
+# Seconds for a new connection of a worker or a controller, for each host.
 CONNECT_TIMEOUT = 5
 
-# A peer that vanished without a word is noticed within some 20 s.
+# A peer that vanished silently is noticed within some 20 s.
 KEEPALIVES = {
     "keepalives_idle": "5",
     "keepalives_interval": "5",
@@ -66,18 +66,18 @@ KEEPALIVES = {
 
 # --- what a transaction needs ---------------------------------------------------------------------
 
-# Where a setting comes from when an ALTER ROLE or an ALTER DATABASE made it.
+# The sources of a setting that ALTER ROLE or ALTER DATABASE made.
 DEFAULT_OF_A_ROLE = "source IN ('global', 'database', 'user', 'database user')"
 
-# One row if our sessions are read-only only because their role or database says so, which binds no
-# transaction. A server that is read-only as a whole is fenced, or full, and we respect that.
+# One row if sessions are read-only only by the default of their role or database, which a
+# transaction may override. A server that is read-only as a whole is fenced or full: it stays so.
 READ_ONLY_BY_DEFAULT = f"""
     SELECT true FROM pg_settings
     WHERE name = 'default_transaction_read_only' AND setting = 'on' AND {DEFAULT_OF_A_ROLE}
       AND NOT pg_is_in_recovery()
 """  # noqa: S608
 
-# One row if the server takes no writes from us.
+# One row if the server takes no writes.
 TAKES_NO_WRITES = f"""
     SELECT FROM pg_settings
     WHERE name = 'default_transaction_read_only'
@@ -86,7 +86,7 @@ TAKES_NO_WRITES = f"""
 
 
 def takes_writes(connection: Connection) -> bool:
-    """Whether the server that this transaction is on does."""
+    """Whether the server of this transaction takes writes."""
     return bool(connection.execute(text("SHOW transaction_read_only")).scalar_one() == "off")
 
 
@@ -107,7 +107,7 @@ def _begin(
         "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION),
         "statement_timeout": _milliseconds(statement_timeout),
         "lock_timeout": 0 if lock_timeout is None else _milliseconds(lock_timeout),
-        # It compiles a statement whose estimated cost is high, each time: 842 ms for one of 0.2 ms.
+        # It compiles a statement of a high estimated cost each time: 842 ms for one of 0.2 ms.
         "jit": "off",
     }
     if server_version >= 17:
@@ -122,7 +122,7 @@ def _begin(
 
 
 def _options(database: Database, *, direct: bool = False) -> Options:
-    """As they are now: the URL may be in a file that changes."""
+    """The current options: the URL may be in a file that changes."""
     secret = (database.direct_url or database.url) if direct else database.url
     return database_url.parse(secret.get_secret_value())
 
@@ -132,7 +132,7 @@ def _shown(database: Database, driver: str) -> URL:
     return URL.create(f"postgresql+{driver}", database=_options(database).get("dbname"))
 
 
-# libpq goes on to the next host after these, too.
+# Errors after which the next host is tried, as libpq does.
 NEXT_HOST = (
     OSError,
     asyncpg.CannotConnectNowError,
@@ -142,10 +142,11 @@ NEXT_HOST = (
 
 
 async def connect(database: Database, *, within: float, **arguments: Any) -> asyncpg.Connection:
-    """One connection of the driver's own, outside of any pool; `within` is in seconds.
+    """Open a connection of the driver outside of any pool; `within` is in seconds.
 
     asyncpg's own search through several hosts has one timeout for all of them: a first one that
-    says nothing would keep it from the second. Raises whatever keeps it from the last host.
+    does not answer would use it up. Raises the driver's error, or `ConnectionError` with the
+    errors of several hosts.
     """
     options = _options(database)
     hosts = database_url.hosts(options)
@@ -169,7 +170,7 @@ async def connect(database: Database, *, within: float, **arguments: Any) -> asy
 
 
 class _AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
-    """asyncpg begins a transaction by executing `BEGIN;` here: ours says what it needs."""
+    """Begins a transaction with `begin` where asyncpg executes `BEGIN;`."""
 
     begin: str
 
@@ -179,7 +180,7 @@ class _AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
             status: str = await super().execute(self.begin if begins else query, *args, **options)
         except BaseException:
             if begins:
-                # asyncpg would take the next transaction for one inside of this.
+                # asyncpg would treat the next transaction as nested in this one.
                 self.terminate()
             raise
         return status
@@ -209,9 +210,9 @@ async def _open_asyncpg(database: Database) -> _AsyncpgConnection:
 
 
 class _BinaryCursor(psycopg.Cursor[Any]):
-    """Results in the format that no setting of the session changes.
+    """Returns results in the binary format, which no setting of the session changes.
 
-    Without parameters, even none, a query may be several statements, which have text alone.
+    With `params=None` a query may be several statements: those have results in text only.
     """
 
     @override
@@ -226,14 +227,14 @@ class _PsycopgConnection(psycopg.Connection[Any]):
 
 def _conninfo(options: Options, defaults: Options = MappingProxyType({})) -> str:
     patience = {"connect_timeout": str(CONNECT_TIMEOUT)}
-    # Otherwise the database's own, or the role's: of one that has none, every text would be bytes.
+    # Else the database's or the role's encoding applies, and with SQL_ASCII text comes as bytes.
     return make_conninfo(**{**patience, **defaults, **options, "client_encoding": "utf8"})
 
 
 def _open_psycopg(database: Database, lock_timeout: float | None) -> _PsycopgConnection:
     connection = _PsycopgConnection.connect(
         _conninfo(_options(database), KEEPALIVES),
-        # psycopg's own BEGIN takes no other statement with it: `sync_engine` sends ours.
+        # psycopg's own BEGIN can't carry other statements: `sync_engine` sends `begin` instead.
         autocommit=True,
         prepare_threshold=None,
         cursor_factory=_BinaryCursor,
@@ -257,7 +258,7 @@ def _drop_after_outages(engine: Engine) -> None:
     def failed(context: ExceptionContext) -> None:
         if not context.is_disconnect and fault(context.original_exception) is Fault.UNAVAILABLE:
             context.is_disconnect = True
-            # The others find out by themselves; while a server is read-only, they can read.
+            # Other connections find out by themselves; they can still read on a read-only server.
             context.invalidate_pool_on_disconnect = False
 
 
@@ -367,8 +368,8 @@ def sync_engine(
 ) -> Engine:
     """A worker's or a controller's engine: exactly `connections`, for as many threads.
 
-    With a `lock_timeout` (seconds), what waits longer for a lock fails as if the database were
-    unavailable.
+    With a `lock_timeout` (seconds), a statement that waits longer for a lock fails as if the
+    database were unavailable.
     """
     engine = create_engine(
         _shown(database, "psycopg"),
@@ -384,13 +385,13 @@ def sync_engine(
     def begin(connection: Connection) -> None:
         driver = connection.connection.driver_connection
         assert isinstance(driver, _PsycopgConnection)  # noqa: S101
-        # With parameters it would be a prepared statement, which is only one.
+        # With parameters it would be prepared, and a prepared statement can't be several.
         connection.exec_driver_sql(driver.begin, execution_options={"no_parameters": True})
 
     @event.listens_for(engine, "checkout")
     def taken(connection: Any, _: object, __: object) -> None:
-        # The server has something to say to a session that asked for nothing: farewell, mostly (an
-        # idle session's timeout, a restart). No round trip says so.
+        # Unread bytes in an idle session mostly mean that the server has ended it (a restart, an
+        # idle timeout). This check needs no round trip.
         if connection.closed or _has_news(connection):
             raise DisconnectionError
 

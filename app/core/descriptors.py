@@ -1,4 +1,4 @@
-"""File descriptors: as many as the system allows, and whether few are left."""
+"""Raises the limit of file descriptors, and finds out whether few are left."""
 
 import os
 import resource
@@ -17,21 +17,21 @@ def raise_limit() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
-        # macOS calls it unlimited, and allows less: it stays as it is.
+        # macOS reports no hard limit and allows less: the soft limit stays as it is.
         return
 
 
 def last_for_clients() -> int:
     """The highest descriptor that a client's connection should have.
 
-    The kernel gives the lowest that is free: one above it says that all below it are taken.
+    The kernel assigns the lowest free one: a higher descriptor means that all below are taken.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft - min(RESERVE, soft // 4)
 
 
 def lowest_free() -> int | None:
-    """The next descriptor that would be given; None: there is none left."""
+    """The descriptor that the kernel would assign next; None if none is left."""
     try:
         descriptor = os.open(os.devnull, os.O_RDONLY)
     except OSError:

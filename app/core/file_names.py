@@ -11,15 +11,15 @@ UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 # They make `gpj.exe` read `exe.jpg` (CVE-2021-42574).
 BIDI_CONTROLS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-# Devices of Windows, with any extension, in any folder.
+# Windows reserves these device names, with any extension, in any folder.
 DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 
 
 def plain_name(name: str) -> str:
-    """The name as it is. Raises `ValueError` for one that can't be a file's in any folder."""
+    """Return the name unchanged. Raises `ValueError` if some system can't store it."""
     if name in ("", ".", "..") or "/" in name or "\\" in name:
         raise ValueError("a name, not a path: without / and \\")
-    # First: what follows looks at each character. A lone surrogate has no UTF-8.
+    # First, since the next check walks all characters. A lone surrogate has no UTF-8.
     if len(name.encode(errors="surrogatepass")) > MAX_BYTES:
         raise ValueError(f"at most {MAX_BYTES} bytes in UTF-8")
     if any(

@@ -1,5 +1,5 @@
-"""Log lines on stdout. A line that can't be written is dropped and counted, and raises nothing:
-the work that it reports on goes on."""
+"""Writes log lines to stdout. A line that can't be written is dropped and counted; it raises
+nothing, so that the work that it reports on goes on."""
 
 import codecs
 import mmap
@@ -12,16 +12,16 @@ from app.core.masking import loggable
 
 COUNT = struct.Struct("=Q")
 
-# Processes that count side by side, by their pids: one page of memory.
+# Counters in one page of memory: a process uses the one that its pid selects.
 CELLS = mmap.PAGESIZE // COUNT.size
 
 
 class Lines:
-    """Stdout, a line at a time: one write each, so that those of threads and processes do not mix.
+    """Writes each line to stdout in one call, so that lines of threads and processes do not mix.
 
-    structlog's PrintLogger writes the line's end apart, and its lock does not survive a fork: a
-    child of the worker's parent, forked while a thread of that wrote a line, waited for ever at its
-    own first one. Here nobody writes while the process forks.
+    structlog's PrintLogger writes the line's end separately, and its lock does not survive a fork:
+    a child that the worker's parent forked while another thread wrote a line blocked forever at its
+    own first line. Here a fork waits until the line is written.
 
     The descriptor is a copy of stdout's. A job that closes its stdout frees a number that the next
     socket gets, and lines must not be sent there.
@@ -30,9 +30,9 @@ class Lines:
     def __init__(self) -> None:
         self._descriptor = _copy_of_stdout()
         self._encoding = _encoding_of_stdout()
-        # The last line was cut off: the next one begins on a line of its own.
+        # Whether the last line was cut off: the next one then begins with a line break.
         self._cut = False
-        # Shared with the processes that are forked from here.
+        # Shared with forked processes.
         self._dropped = mmap.mmap(-1, CELLS * COUNT.size)
         self._lock = threading.Lock()
         os.register_at_fork(
@@ -47,9 +47,9 @@ class Lines:
         return sum(count for (count,) in COUNT.iter_unpack(self._dropped[:]))
 
     def write(self, line: str) -> None:
-        """Write a line, with its end, if that is possible."""
+        """Write a line, which includes its end, or drop it."""
         try:
-            # Here, where all lines pass: of requests, of tracebacks, of libraries.
+            # Masked here because all lines pass here: requests, tracebacks, libraries.
             encoded = loggable(line).encode(self._encoding, "backslashreplace")
         except Exception:
             self.drop()
@@ -64,7 +64,7 @@ class Lines:
     debug = info = warning = error = critical = msg
 
     def drop(self) -> None:
-        """Count a line that was lost before it came here."""
+        """Count a line that was lost before `write`."""
         with self._lock:
             self._count()
 

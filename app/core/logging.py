@@ -23,8 +23,8 @@ from app.core.text import text_of
 # The methods of structlog's loggers that write a line.
 METHODS = ("debug", "info", "warning", "error", "critical", "exception", "log", "msg", "warn")
 
-# Characters of one traceback, and exceptions that it shows: a job raised one of 10 MB, and 100,000
-# that caused one another took 4 s.
+# Characters of one traceback, and exceptions that it shows: a job raised one of 10 MB, and a chain
+# of 100,000 exceptions took 4 s.
 MAX_TRACEBACK = 32_000
 MAX_EXCEPTIONS = 50
 
@@ -37,7 +37,7 @@ def dropped_lines() -> int:
 
 
 def _shown(value: Any) -> str:
-    """The value's `repr`, or its type where that raises."""
+    """The value's `repr`, or its type if that raises."""
     try:
         return repr(value)
     except Exception:
@@ -62,7 +62,7 @@ def _json(line: EventDict) -> str:
     try:
         return _encode(line)
     except (TypeError, ValueError, RecursionError):
-        # A key that is no text, a structure that holds itself, or one that is too deep.
+        # A key that is not text, or a structure that is cyclic or too deep.
         return _encode({str(name): _plain(value) for name, value in line.items()})
 
 
@@ -88,7 +88,7 @@ def _stamp(_: Any, method: str, line: EventDict) -> EventDict:
 
 
 def _few(error: BaseException) -> bool:
-    """Whether the exceptions in it and behind it are few enough to show."""
+    """Whether the exception's members and causes are few enough to show."""
     waiting = [error]
     for _ in range(MAX_EXCEPTIONS):
         if not waiting:
@@ -103,22 +103,22 @@ def _few(error: BaseException) -> bool:
 
 
 def _traceback(exc_info: ExcInfo) -> str:
-    """Without local variables: those hold passwords, and printing them took 2.7 s.
+    """Format without local variables: those hold passwords, and printing them took 2.7 s.
 
-    Raises nothing. An exception is somebody else's code: its text may be 10 MB, its notes raise.
+    Raises nothing. An exception is foreign code: its text may be 10 MB, and its notes may raise.
     """
     kind, error, tb = exc_info
     try:
         if _few(error):
             text = "".join(traceback.format_exception(kind, error, tb))
         else:
-            # The standard library would go through them all, of a group without an end for ever.
+            # The standard library would format all of them, and never finish an endless group.
             said = f"{kind.__name__}: {text_of(error, MAX_TRACEBACK)} (and many more behind it)"
             text = "".join([*traceback.format_tb(tb), said])
     except BaseException as failure:
         text = f"{kind.__name__}: its traceback raises {type(failure).__name__}"
     if len(text) > MAX_TRACEBACK:
-        # What was raised stands at the end, where it began at the beginning.
+        # The exception is at the end, and the outermost call at the beginning.
         half = MAX_TRACEBACK // 2
         text = f"{text[:half]}\n... {len(text) - 2 * half} characters ...\n{text[-half:]}"
     return text.removesuffix("\n")
@@ -138,7 +138,7 @@ def _render(logger: Any, method: str, line: EventDict) -> str:
 
 
 def _unfailing(render: Processor) -> Processor:
-    """A value that can't be shown costs its line that value, and who logs it nothing."""
+    """Render a line without the values that can't be shown, rather than raise."""
 
     def rendered(logger: Any, method: str, line: EventDict) -> Any:
         try:
@@ -160,7 +160,7 @@ def log_renderer(*, as_text: bool) -> Processor:
 
 
 class _Handler(logging.Handler):
-    """The standard library's lines: those of libraries and servers."""
+    """Writes the log records of the standard library: those of libraries and servers."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class _Handler(logging.Handler):
 
 
 def _never_raising(logger: type[Any], lines: Lines) -> type[Any]:
-    """structlog's logger, without what its processors and their values may raise."""
+    """A subclass of structlog's logger that drops a line if its processors or values raise."""
 
     def without_errors(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 Post = Callable[[EmailMessage], None]
 
 
-# What makes a mail's link work: `#confirm=…`.
+# The token in a mail's link: `#confirm=…`.
 LINK_TOKEN = re.compile(r"#\w+=(\S+)")
 
 

@@ -74,7 +74,7 @@ def _mask(found: re.Match[str]) -> str:
     return f"{found['shown'] or found['row'] or ''}{MASK}"
 
 
-# Secrets that the line which is being written is there to show.
+# Secrets that the current line is meant to show.
 _shown: ContextVar[Collection[str]] = ContextVar("shown", default=())
 
 
@@ -89,7 +89,7 @@ def showing(secrets: Collection[str]) -> Iterator[None]:
 
 
 def _fault(error: ErrorDetails) -> Iterator[str]:
-    # What is no JSON at all has no place.
+    # The error of text that is not JSON at all has no location.
     if error["loc"]:
         yield ".".join(map(str, error["loc"]))
     yield error["msg"]

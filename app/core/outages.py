@@ -1,8 +1,8 @@
-"""What an error of PostgreSQL, or of either driver, means for the work that met it.
+"""Classifies the errors of PostgreSQL and of both drivers by their meaning for the failed work.
 
-The SQLSTATE decides where there is one. SQLAlchemy's classes do not: its `OperationalError` stands
-for a server that shuts down and for a value that is too large, and for asyncpg most errors have no
-class of their own.
+The SQLSTATE decides if there is one. SQLAlchemy's classes do not: its `OperationalError` stands for
+a server that shuts down and for a value that is too large, and most of asyncpg's errors have no
+specific class.
 """
 
 from enum import Enum
@@ -28,7 +28,7 @@ class Fault(Enum):
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; the longest prefix decides.
 BY_SQLSTATE = {
     "08": Fault.UNAVAILABLE,  # the connection broke, or a pooler has no server for it
-    "22": Fault.UNSTORABLE,  # a value is out of range, no valid text, no valid JSON
+    "22": Fault.UNSTORABLE,  # a value is out of range, or not valid text or JSON
     "23": Fault.UNSTORABLE,  # a constraint refuses the row
     "25006": Fault.UNAVAILABLE,  # read-only: a standby, or a primary that was fenced
     "25P03": Fault.UNAVAILABLE,  # the session idled in a transaction, and was ended
@@ -49,7 +49,7 @@ BY_SQLSTATE = {
 # Without a SQLSTATE: a value that the driver can't even send.
 UNSENDABLE = (psycopg.DataError, UnicodeError)
 
-# Without a SQLSTATE: no connection, or one that is of no use any more.
+# Without a SQLSTATE: no connection, or one that can't be used any more.
 DISCONNECTED = (
     OSError,
     PoolTimeout,
@@ -62,7 +62,7 @@ MISUSE = (asyncpg.InterfaceError, psycopg.InterfaceError)
 
 
 def _cause(error: DBAPIError) -> BaseException:
-    """The driver's own error: SQLAlchemy puts one of its own in front of asyncpg's."""
+    """The driver's error: SQLAlchemy wraps asyncpg's in another one."""
     wrapped = error.orig or error
     return wrapped if isinstance(wrapped, psycopg.Error) else wrapped.__cause__ or wrapped
 
@@ -93,6 +93,6 @@ def is_outage(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """One line that says what the server, or the driver, said."""
+    """The message of the server or the driver, in one line."""
     said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return " ".join(str(said).split()) or type(said).__name__

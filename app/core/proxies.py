@@ -1,7 +1,7 @@
-"""Which client a request comes from: what trusted proxies say in `X-Forwarded-For`.
+"""Finds a request's client in the `X-Forwarded-For` of trusted proxies.
 
-Each proxy appends the address that it was reached from. So the header is read from its end, and
-what stands before the first address that no trusted proxy has written is the client's own word.
+Each proxy appends its peer's address. The header is therefore read from its end, up to the first
+address that is not a trusted proxy's: anything before that was sent by the client itself.
 """
 
 import re
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 
-# Some proxies add the port (Azure's, HAProxy's), and IPv6 addresses then have brackets. A zone is
-# of the machine that named it, and could be any text.
+# Some proxies add the port (Azure's, HAProxy's), and IPv6 addresses then have brackets. A zone has
+# a meaning on one machine only, and could be any text.
 ENTRY = re.compile(
     r"\[(?P<bracketed>[0-9A-Fa-f:.]+)(?:%[^\]]*)?\](?::\d{1,5})?"
     r"|(?P<ipv4>[0-9.]+)(?::\d{1,5})?"
@@ -34,14 +34,14 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 @dataclass(frozen=True)
 class TrustedProxies:
-    """`hops` proxies, whatever their addresses; or, if it is None, all in these networks."""
+    """Trusts `hops` proxies with any addresses or, if it is None, all proxies in `networks`."""
 
     hops: int | None
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A number of proxies, addresses and networks, or `*`. Raises `ValueError`."""
+        """Parse a number of proxies, addresses and networks, or `*`. Raises `ValueError`."""
         if text.strip() == "*":
             # A proxy that overwrites the header leaves one address in it.
             return cls(1)
@@ -60,7 +60,7 @@ class TrustedProxies:
         return any(ip in network for network in self.networks)
 
     def client(self, forwarded: str) -> str | None:
-        """The client's IP address in a trusted peer's header; None if that names none."""
+        """The client's IP address in a trusted peer's header; None if it has no valid one."""
         entries = forwarded.split(",")
         if self.hops is not None:
             entries = entries[-self.hops :][:1]

@@ -1,4 +1,4 @@
-"""Clients of Redis, all from one reading of its URL."""
+"""Makes clients of Redis, all from the same parsed URL."""
 
 import re
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from app.core import config, redis_url
 
-# A failover leaves a connection to a server that takes no writes any more: the name in the URL may
-# lead to another one by now. Redis 6 puts a script's error inside another one.
+# After a failover a connection may lead to a server that no longer takes writes, while the name in
+# the URL leads to another one. Redis 6 wraps a script's error in another error.
 _LEFT_BEHIND = re.compile(r"READONLY|MASTERDOWN|UNBLOCKED")
 
 _WRONG_TYPE = re.compile(r"WRONGTYPE|is not an integer|would overflow")
@@ -99,7 +99,7 @@ ASYNC_CONNECTIONS: Mapping[str, type[Any]] = {
 def pool_arguments(
     settings: config.Redis, connections: Mapping[str, type[Any]], *, timeout: float | None = None
 ) -> dict[str, Any]:
-    """A connection pool's arguments; `timeout` (seconds) in the place of the setting's."""
+    """A connection pool's arguments; `timeout` (seconds) overrides the setting's."""
     url = redis_url.parse(settings.url.get_secret_value())
     timeout = settings.timeout if timeout is None else timeout
     return {

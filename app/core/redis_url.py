@@ -1,7 +1,7 @@
-"""One reading of a Redis URL, for redis-py and kombu alike.
+"""Parses a Redis URL for redis-py and kombu alike.
 
-Each of the two has a reader of its own. They take different options, neither refuses one that it
-does not know, and kombu's verifies no certificate unless the URL says so.
+Each of the two has its own parser. They accept different options, neither refuses an unknown one,
+and kombu's verifies certificates only if the URL says so.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ def _text(value: str) -> str:
 
 
 def _name(value: str) -> str:
-    # CLIENT SETNAME takes no spaces, and nothing that is not printable.
+    # CLIENT SETNAME accepts only printable characters without spaces.
     if not value or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError
     return value
@@ -89,14 +89,14 @@ PATHS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """`options` are named as redis-py's connections name their arguments."""
+    """A parsed URL; `options` are arguments of redis-py's connections."""
 
     scheme: str
     options: Mapping[str, Option]
 
     @property
     def address(self) -> str:
-        """Where the server is, for logs: no user, no password and no options."""
+        """The server's address for logs: without user, password and options."""
         if self.scheme == "unix":
             return f"unix://{quote(str(self.options['path']))}"
         host = str(self.options["host"])
@@ -105,7 +105,7 @@ class RedisUrl:
 
 
 def parse(url: str) -> RedisUrl:
-    """Raises `ValueError` with what is wrong, never with a value of the URL."""
+    """Parse a URL. Raises `ValueError` with what is wrong, never with a value of the URL."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -113,7 +113,7 @@ def parse(url: str) -> RedisUrl:
             unquote(part or "", errors="strict") for part in (parts.username, parts.password)
         )
         host, path = (unquote(part or "", errors="strict") for part in (parts.hostname, parts.path))
-    except ValueError:  # the rest of a password that has / ? or # is not a port
+    except ValueError:  # the port is the rest of a password that has / ? or #
         raise ValueError(FORM) from None
     if parts.scheme not in SCHEMES or port == 0 or parts.fragment:
         raise ValueError(FORM)
@@ -137,7 +137,7 @@ def parse(url: str) -> RedisUrl:
 
 
 def _query(query: str, *, tls: bool) -> dict[str, Option]:
-    """The options in a URL's query; they come before what the rest of the URL says."""
+    """The options in a URL's query, which override the rest of the URL."""
     found: dict[str, Option] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         option = ALIASES.get(name, name)

@@ -1,4 +1,4 @@
-"""How a process that was forked tells the one that forked it what is wrong with the settings."""
+"""Lets a forked process tell its parent what is wrong with the settings."""
 
 import logging
 import os
@@ -8,12 +8,12 @@ from app.core.config import ConfigurationError
 
 
 class Refusal:
-    """What a worker found wrong with the settings, for the arbiter: one of them is enough to say.
+    """Carries a worker's configuration error to the arbiter; the error of one worker is enough.
 
-    A pipe, made before the workers are forked; what is in it stays until it is read.
+    It is a pipe, made before the workers are forked; its content stays until it is read.
     """
 
-    # What a pipe takes in one piece (PIPE_BUF on Linux); nobody reads a longer line.
+    # Bytes that a pipe takes in one piece (PIPE_BUF on Linux); nobody reads a longer line.
     LONGEST = 4096
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Refusal:
         self._reason: str | None = None
 
     def tell(self, error: ConfigurationError) -> None:
-        with suppress(BlockingIOError):  # several others have told
+        with suppress(BlockingIOError):  # the pipe is full: other workers have told
             os.write(self._write, f"{error}\0".encode()[: self.LONGEST])
 
     @property
@@ -36,5 +36,5 @@ class Refusal:
         return self._reason
 
     def is_unsaid(self, _: logging.LogRecord) -> bool:
-        """A filter of the arbiter's log: after a refusal it has nothing to add."""
+        """Filter the arbiter's log: after a refusal its lines add nothing."""
         return os.getpid() != self._arbiter or self.reason is None

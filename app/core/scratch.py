@@ -1,4 +1,4 @@
-"""Folders for files that nothing needs after the process: tried first, removed at the end."""
+"""Makes temporary folders, checked by a write at first and removed at the end."""
 
 import os
 import shutil
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from app.core.config import ConfigurationError
 
-# What a folder must hold at least (bytes): one page.
+# Bytes that a folder must take at least: one page.
 LEAST = 4096
 
 
 def make_folder(prefix: str, *, inside: Path | None = None, setting: str | None = None) -> Path:
-    """A new folder that can be written to: in TMPDIR, unless `setting` says where.
+    """Make a folder and try to write to it: in TMPDIR, or `inside` the folder that `setting` names.
 
     Raises `ConfigurationError`.
     """
@@ -31,7 +31,7 @@ def make_folder(prefix: str, *, inside: Path | None = None, setting: str | None 
 
 
 def try_to_write(folder: Path, size: int = LEAST) -> None:
-    """Raises `OSError` if the folder does not take that many bytes."""
+    """Write a temporary file of `size` bytes. Raises `OSError` if the folder does not take it."""
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         left = size
         while left > 0:
@@ -39,13 +39,13 @@ def try_to_write(folder: Path, size: int = LEAST) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove the folder and all that is in it, as far as that can be done. Raises nothing."""
+    """Remove the folder and its content as far as possible. Raises nothing."""
     try:
         shutil.rmtree(folder, ignore_errors=True)
     except RecursionError:
-        # Folders in folders, deeper than Python calls functions; rm needs no stack for them.
+        # Folders are nested deeper than Python's recursion limit; rm does not recurse.
         subprocess.run(["/bin/rm", "-rf", "--", folder], check=False, capture_output=True)  # noqa: S603
-    except Exception:  # noqa: S110 - what is left takes space, no more
+    except Exception:  # noqa: S110 - leftovers only take space
         pass
 
 

@@ -64,7 +64,7 @@ def probe(look: Probe) -> Any:
 
 
 class LogMetrics(Collector):
-    """On every process's page: a log that is lost can't say so itself."""
+    """Counts dropped log lines on every process's page: a lost log can't report itself."""
 
     @override
     def collect(self) -> Iterator[Metric]:

@@ -1,10 +1,10 @@
-"""How often the same thing is logged."""
+"""Limits how often the same thing is logged."""
 
 import time
 
 
 class Spaced:
-    """Says of one occurrence in `seconds` that it is due, the first one at once."""
+    """Lets one occurrence in `seconds` through, beginning with the first."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

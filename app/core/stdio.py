@@ -1,4 +1,4 @@
-"""The standard streams, so that one that is closed or full stops nothing."""
+"""Keeps a process working while a standard stream is closed or full."""
 
 import io
 import os
@@ -14,18 +14,18 @@ STDOUT, STDERR = 1, 2
 def open_streams() -> None:
     """Open /dev/null in the place of each standard stream that is closed.
 
-    A free descriptor goes to the next file or socket, and what is printed would be sent there.
+    The next file or socket would get the free descriptor, and printed text would go there.
     """
     for descriptor in (0, STDOUT, STDERR):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number is this one.
+            # It gets the lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 class _Kept(io.FileIO):
-    """A stream of which what can't be written is dropped."""
+    """A stream that drops text which it can't write."""
 
     @override
     def write(self, data: Buffer, /) -> int:
@@ -41,9 +41,9 @@ def _kept(descriptor: int) -> TextIO:
 
 
 def keep_streams() -> None:
-    """Let nothing that a server, a library or a job prints raise for the state of its stream.
+    """Let no print of a server, a library or a job raise because its stream is closed or full.
 
-    Whoever forks flushes them first (billiard does), and would fail as well. Call it after
+    billiard flushes the streams before it forks, and would fail as well. Call this after
     `configure_logging`, which counts the lines that a missing stdout loses.
     """
     sys.stdout = _kept(STDOUT)
@@ -51,12 +51,12 @@ def keep_streams() -> None:
 
 
 def complain(reason: object) -> None:
-    """One line on stderr, if it can be written: the exit code says the rest."""
+    """Write one line to stderr, if possible: the exit code reports the failure as well."""
     if sys.stderr is None:
         return
     try:
         sys.stderr.write(" ".join(["heavylift:", *str(reason).split()]) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
-        # The interpreter tries again when it ends, and would exit with a code of its own (120).
+        # The interpreter flushes again when it ends, and would exit with its own code (120).
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)

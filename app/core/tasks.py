@@ -10,7 +10,7 @@ log = structlog.get_logger(__name__)
 Loop = Callable[[], Coroutine[Any, Any, NoReturn]]
 Loops = Mapping[str, Loop]
 
-# Seconds until a loop that has ended begins again.
+# Seconds until a loop that has ended is restarted.
 AGAIN = 1.0
 
 # Seconds until a task that did not hear is asked again.
@@ -30,7 +30,7 @@ async def stop(task: asyncio.Task[Any]) -> None:
 
 
 async def _kept(name: str, loop: Loop) -> NoReturn:
-    """Begin it again whatever it raises, a cancellation that is not this task's own included."""
+    """Restart the loop after any exception, even a cancellation of another task."""
     while True:
         try:
             await loop()

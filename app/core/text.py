@@ -12,10 +12,10 @@ def storable(text: str) -> str:
 
 
 def text_of(value: object, limit: int) -> str:
-    """At most `limit` storable characters of what a value says of itself. Raises nothing."""
+    """The text of a value, storable and cut at `limit` characters. Raises nothing."""
     try:
-        # A subclass may have methods of its own: what is returned is a plain text.
+        # A subclass of str may override methods; this makes a plain str.
         text = str.__str__(value if isinstance(value, str) else str(value))
-    except BaseException as error:  # it is somebody else's __str__
+    except BaseException as error:  # a foreign __str__ may raise anything
         return f"<a text that raises {type(error).__name__}>"[:limit]
     return storable(text[:limit])

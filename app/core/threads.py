@@ -1,4 +1,4 @@
-"""Threads that others count on."""
+"""Keeps the loops of long-lived threads running."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# Seconds until a loop that has ended begins again.
+# Seconds until a loop that has ended is restarted.
 AGAIN = 1.0
 
 # EX_SOFTWARE of sysexits.h.
@@ -16,9 +16,9 @@ BROKEN = 70
 
 
 def kept(loop: Callable[[], None], stopped: threading.Event) -> Callable[[], None]:
-    """The loop, begun again whatever it raises (`SystemExit` ends a thread without a word).
+    """Wrap a loop to restart it after any exception (`SystemExit` ends a thread silently).
 
-    When that is not possible either, the process ends: one that only seems to live is not replaced.
+    If it can't be restarted, the process ends: one that only seems alive would not be replaced.
     """
 
     def run() -> None:

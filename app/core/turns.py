@@ -1,4 +1,4 @@
-"""Work that is done one at a time for each key, with few waiting."""
+"""Serializes work by key, with a short queue for each key."""
 
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
@@ -7,15 +7,15 @@ from anyio import Lock
 
 
 class QueueFull(Exception):
-    """As many wait for the key's turn as may wait."""
+    """The key's queue is full."""
 
 
 class Turns:
-    """`waiting` is how many may wait for a key's turn while another has it."""
+    """Takes turns by key; `waiting` is the maximum length of a key's queue."""
 
     def __init__(self, *, waiting: int) -> None:
         self._waiting = waiting
-        # anyio's hands over at its release: a lock that is free has nobody waiting.
+        # anyio's lock passes to the next waiter on release: a free lock has no waiters.
         self._locks: dict[Hashable, Lock] = {}
 
     @asynccontextmanager

@@ -109,13 +109,13 @@ class ChildProcess:
         return self._process.poll()
 
     def wait(self) -> int:
-        """Wait until it has ended, and end what it left running in its session."""
+        """Wait until the process has ended, and kill the rest of its session."""
         code = self._process.wait()
         self._ended()
         return code
 
     def _ended(self) -> None:
-        # A worker's children lead process groups of their own.
+        # By session, since a worker's children lead their own process groups.
         for pid in psutil.pids():
             with suppress(ProcessLookupError, PermissionError):
                 if os.getsid(pid) == self.pid:

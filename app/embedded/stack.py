@@ -49,7 +49,7 @@ IO_SLOTS = 2
 SIGNALS_PORT = 9464
 PROMETHEUS_PORT = 9090
 
-# What the stack sets for its parts, and nobody else may.
+# Settings that the stack makes for its parts, and users can't.
 OWN_SERVERS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "STORAGE_URL")
 
 
@@ -96,7 +96,7 @@ def all_parts(
     others: int = IO_SLOTS,
     pools: Sequence[str] = ("cpu", "io"),
 ) -> list[Part]:
-    """`concurrency` is of the pool cpu, `others` of each other pool."""
+    """All parts: `concurrency` is for the pool cpu, `others` for each other pool."""
     slots = concurrency or os.cpu_count() or 1
     workers = [worker(pool, slots if pool == "cpu" else others) for pool in pools]
     return [api(), controller(), *workers]
@@ -190,9 +190,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def socket_folder(folder: Path) -> Iterator[Path | None]:
-    """A temporary folder where `folder`'s path can't hold sockets; else None.
+    """Make a temporary folder if `folder`'s path can't hold sockets; else None.
 
-    It may be too long, or have a comma, at which libpq takes it for two hosts.
+    The path may be too long, or have a comma, which libpq reads as two hosts.
     """
     if len(bytes(folder)) + len(LONGEST_SOCKET) <= SOCKET_PATH_LIMIT and "," not in str(folder):
         yield None

@@ -11,14 +11,14 @@ from app.jobs.files import FileId
 class JobContext(Protocol):
     """Handed to a kind's function with its specification; valid until that function returns.
 
-    Its methods are for the thread that the function was called in, and for its process: in one that
-    the function has forked, only `check` can be called.
+    Call its methods only in the thread and the process that the function was called in; a process
+    that the function has forked can call `check` only.
 
     The function may start processes (`subprocess`, `multiprocessing`, `concurrent.futures`, with
     any start method): they count in the job's memory, and they are killed when the attempt ends,
-    however it ends. It may fork as well: what it has forked exits where the function would return.
+    however it ends. It may fork as well: a forked process exits where the function would return.
     Signal handlers, timers, limits, the current folder, the umask, the environment and the standard
-    streams are put back after each attempt.
+    streams are restored after each attempt.
 
     Every method raises `JobInterrupted` (`JobCancelled`, `LeaseLost`) when the attempt is over.
     """
@@ -42,7 +42,7 @@ class JobContext(Protocol):
         ...
 
     def progress(self, fraction: float, message: str = "") -> None:
-        """Publish to the job's watchers which `fraction` is done, 0 to 1, and what is going on.
+        """Publish the `fraction` that is done, 0 to 1, and a message to the job's watchers.
 
         Call it as often as is natural: at most two calls a second reach the ledger. A number out
         of range is clamped, NaN leaves the fraction as it was, a message is cut at 500 characters.
@@ -63,8 +63,8 @@ class JobContext(Protocol):
         """Store a file of the scratch folder as one of the job's outputs.
 
         It becomes the owner's file in the transaction that makes the job succeed, and is
-        removed if that never comes. `name` follows the rule of uploads: a plain file name of at
-        most 255 bytes in UTF-8, without path separators and control characters.
+        removed if the job does not succeed. `name` follows the rule of uploads: a plain file name
+        of at most 255 bytes in UTF-8, without path separators and control characters.
 
         Raises `JobError` with `output-name-invalid` or `output-type-invalid`.
         """

@@ -5,8 +5,8 @@ class JobError(Exception):
     """The job failed and a further try would fail the same way: a broken file, a refused input.
 
     `code` is a stable identifier in kebab-case that clients may branch on (`image-too-large`), at
-    most 64 characters; any other text is made one. `detail` is one sentence for a person, which
-    names what is wrong and what would be right; 2,000 characters of it are kept.
+    most 64 characters; other text is converted to one. `detail` is one sentence for a person that
+    says what is wrong and what would be right; it is cut at 2,000 characters.
     """
 
     retryable = False

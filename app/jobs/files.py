@@ -8,7 +8,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-# For the examples of specifications. Nobody has this file: it stands for one of the reader's.
+# The file id in examples of specifications: a placeholder for one of the reader's files.
 EXAMPLE_FILE = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
 

@@ -55,9 +55,9 @@ class JobKind(Generic[Spec, Result]):
 
     @property
     def examples(self) -> list[Any]:
-        """Specifications in JSON that a reader of the documentation may begin with.
+        """Example specifications in JSON for readers of the documentation.
 
-        The model's own, or else one of its fields' first ones if that has all required fields.
+        The model's own, or else one of its fields' first examples, if all required fields have one.
         """
         schema = self.spec.model_json_schema()
         if "examples" in schema:

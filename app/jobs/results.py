@@ -1,7 +1,7 @@
-"""A job's result as JSON: what the worker stores is checked by what the API reads.
+"""Serializes a job's result to JSON, and checks that the API can read it back.
 
-Stored by the names of the fields, without computed ones: whatever aliases the model has, it reads
-its own result.
+Results are stored by field names, without computed fields, so that a model with any aliases can
+read its own result.
 """
 
 import json
@@ -24,18 +24,18 @@ Path = tuple[str | int, ...]
 # PostgreSQL prints jsonb with a space after each comma and colon: `[1,1,1]` grows by half at most.
 PRINTED = 1.5
 
-# Of what a serializer says (characters).
+# Characters of a serializer's error that are kept.
 MAX_REASON = 500
 
 
 def read_result(model: type[Model], text: str) -> Model:
     """Read a stored result. Raises `ValidationError`."""
-    # By alias too: results that were stored by hand, or by a version that did so.
+    # By alias too, for results that were stored by hand or by a version that used aliases.
     return model.model_validate_json(text, by_name=True, by_alias=True)
 
 
 def stored_result(model: type[BaseModel], value: object, *, limit: int) -> str:
-    """What a kind's function returned, as JSON that `read_result` reads as the same.
+    """Serialize the value that a kind's function returned, so that `read_result` reads the same.
 
     Raises `JobError` with `result-invalid` or, beyond `limit` bytes, `result-too-large`.
     """
@@ -45,28 +45,28 @@ def stored_result(model: type[BaseModel], value: object, *, limit: int) -> str:
         text = _dump(value)
         _check_size(len(text.encode()), limit)
         said, printed = _parse(text)
-        # As PostgreSQL prints it, the API reads it.
+        # The API reads the result as PostgreSQL prints it.
         _check_size(printed, limit)
         for path, problem in _unstorable(_held(value), said):
             raise _invalid(f"{_name(path)}: {problem}")
         read = read_result(model, text)
         if (lost := _difference(said, json.loads(_dump(read)))) is not None:
             raise _invalid(f"{_name(lost)}: lost or changed when {model.__name__} is read")
-        # What the API answers with.
+        # The API's answer has the same limit.
         _check_size(len(BaseModel.model_dump_json(read, by_alias=True).encode()), limit)
     except JobError:
         raise
     except ValidationError as error:
         raise _invalid(f"{model.__name__} does not read its own JSON: {faults(error)}") from error
     except Exception as error:
-        # A serializer's own, or what Pydantic says of a value that is no JSON.
+        # Raised by a serializer, or by Pydantic for a value that is not JSON.
         why = f"{type(error).__name__}: {text_of(error, MAX_REASON)}"
         raise _invalid(f"{model.__name__} does not become JSON: {why}") from error
     return text
 
 
-# By the base class's methods, which are what the API calls, whatever a model overrides. A part of a
-# subclass is written whole, so that what the declared type would drop is noticed.
+# The API calls the base class's methods, even if a model overrides them, and so does this. A part
+# of a subclass is written whole, so that fields which the declared type would drop are noticed.
 def _dump(value: BaseModel) -> str:
     return BaseModel.model_dump_json(
         value, by_alias=False, round_trip=True, polymorphic_serialization=True, warnings=False
@@ -74,7 +74,7 @@ def _dump(value: BaseModel) -> str:
 
 
 def _held(value: BaseModel) -> object:
-    """The same in Python's own types, where a float is yet what it was."""
+    """The same in Python's own types, in which a float may still be NaN or infinite."""
     return BaseModel.model_dump(
         value, by_alias=False, round_trip=True, polymorphic_serialization=True, warnings=False
     )
@@ -95,7 +95,7 @@ def _check_size(size: int, limit: int) -> None:
 
 def _kind(value: object) -> str:
     if iscoroutine(value) or isgenerator(value):
-        # Nobody runs it: closed, it warns of nothing.
+        # It never runs: closing it avoids a warning.
         value.close()
         return f"a {type(value).__name__} (declare it with def, without async or yield)"
     return "None" if value is None else f"a {type(value).__name__}"
@@ -106,7 +106,7 @@ def _name(path: Path) -> str:
 
 
 def _parse(text: str) -> tuple[Any, int]:
-    """The JSON, and how many bytes it has once PostgreSQL has written its numbers out."""
+    """The parsed JSON, and its size in bytes once PostgreSQL has written its numbers out."""
     size = len(text.encode())
 
     def number(literal: str) -> float:
@@ -129,7 +129,7 @@ def _parse(text: str) -> tuple[Any, int]:
 
 
 def _unstorable(held: object, said: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Numbers that became null, and characters that PostgreSQL refuses."""
+    """Yield numbers that became null, and text that PostgreSQL refuses."""
     if isinstance(said, dict):
         parts = held.values() if isinstance(held, dict) else said.values()
         for (key, part), inside in zip(said.items(), parts, strict=False):
@@ -147,7 +147,7 @@ def _unstorable(held: object, said: object, path: Path = ()) -> Iterator[tuple[P
 
 
 def _difference(said: object, read: object, path: Path = ()) -> Path | None:
-    """Where two JSON values first differ; that a set's order differs is none."""
+    """The path at which two JSON values first differ; the order of arrays is ignored, for sets."""
     if isinstance(said, dict) and isinstance(read, dict):
         for key in {**said, **read}:
             if key not in said or key not in read:

@@ -29,7 +29,7 @@ def configuration(engine: Engine) -> Config:
 
 
 def upgrade(database: Database, revision: str = "head") -> None:
-    """Raises `sqlalchemy.exc.DBAPIError` when a lock could not be had; run it again."""
+    """Migrate. Raises `sqlalchemy.exc.DBAPIError` if a lock was not available; run it again."""
     command.upgrade(configuration(direct_engine(database)), revision)
 
 

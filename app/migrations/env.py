@@ -9,8 +9,8 @@ MIGRATION_LOCK = 0x4845415659
 
 
 def begin() -> None:
-    """Say what a migration needs, whatever the role's or the database's defaults are."""
-    # First of all: no query may come before it.
+    """Set what a migration needs, over the role's and the database's defaults."""
+    # First: no query may come before SET TRANSACTION.
     context.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
     context.execute("SET LOCAL standard_conforming_strings = on")
     context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")

@@ -18,7 +18,7 @@ class LoginForm(BaseModel):
     )
 
     grant_type: Literal["password"] = "password"
-    # Swagger UI fills a form in field by field.
+    # Swagger UI fills in a form from the examples of its fields.
     username: Annotated[
         str, Field(max_length=320, description="The e-mail address.", examples=[EXAMPLE_EMAIL])
     ]

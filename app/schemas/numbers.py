@@ -23,6 +23,6 @@ def _clamped(value: object) -> object:
     return min(max(value, 0.0), 1.0) if isinstance(value, int | float) else value
 
 
-# From 0 to 1. Clamped where it is read: one row that another version wrote must not fail the page,
-# or the streams, that it is read with. JSON has null for what was not a number.
+# From 0 to 1. Clamped when it is read: one row of another version must not fail the whole page, or
+# the streams that are read with it. JSON has null in place of NaN.
 Share = Annotated[float, BeforeValidator(_clamped), Field(ge=0, le=1)]

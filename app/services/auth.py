@@ -60,7 +60,7 @@ async def login(
     email = form.username if user is None else user.email
     account = sha256(folded(email).encode()).hexdigest()
     key = ("login", "account", account)
-    # By network first: a stranger's wrong passwords use up the stranger's own tries.
+    # By network first: a stranger's wrong passwords use up the tries of the stranger's network.
     await limits.hit(auth.logins_per_account, *key, address)
     await limits.hit(auth.logins_per_account_anywhere, *key)
     password_hash = None if user is None else user.password_hash

@@ -1,4 +1,4 @@
-"""Names a file's content type by its first bytes, and says what a browser may be told of it."""
+"""Detects a file's content type by its first bytes, and limits the types sent to browsers."""
 
 import codecs
 import re
@@ -15,8 +15,8 @@ SIGNATURES = (
     (b"%PDF-", "application/pdf"),
 )
 
-# Text has no signature: the name says which. HTML and SVG stay plain, so that no file is ever
-# offered to a browser as a page.
+# Text has no signature: the extension decides. HTML and SVG stay text/plain, so that no file is
+# ever offered to a browser as a page.
 TEXTS = {
     ".csv": "text/csv",
     ".json": "application/json",
@@ -24,13 +24,13 @@ TEXTS = {
     ".tsv": "text/tab-separated-values",
 }
 
-# Pixels and nothing else: a browser may show them in place.
+# Images of nothing but pixels: a browser may show them inline.
 INLINE = frozenset(
     {"image/avif", "image/bmp", "image/gif", "image/jpeg", "image/png", "image/webp"}
 )
 
-# A browser has nothing in these to run. HTML, SVG, XML, PDF with its scripts shown in place, and
-# whatever comes up next are not among them.
+# Types in which a browser runs nothing: not HTML, SVG, XML or future types. A PDF, which may have
+# scripts, is never shown inline.
 PASSIVE = INLINE | {
     "application/gzip",
     "application/json",
@@ -60,10 +60,11 @@ PASSIVE = INLINE | {
     "video/webm",
 }
 
-# A vendor's own format, which browsers hand to its programs; those built on XML may be shown.
+# Vendors' formats, which browsers pass to other programs; not those built on XML, which browsers
+# may show.
 VENDORS = re.compile(r"application/vnd\.[a-z0-9.-]+(?:\+(?:json|zip))?")
 
-# A type, and what encoding its text has.
+# A media type with an optional charset.
 MEDIA_TYPE = re.compile(r"([a-z]+/[a-z0-9.+-]+)(?:; ?charset=[a-z0-9-]+)?", re.IGNORECASE)
 
 # Of puremagic's matches: below, two bytes were all that fit.
@@ -95,7 +96,7 @@ def sniff(content: bytes, name: str) -> str:
 
 
 def served(content_type: str) -> str:
-    """The type to send a file as: its own where that is passive, else bytes of an unknown type.
+    """The type to serve a file with: its own if that is passive, else one of unknown bytes.
 
     Rows of older releases and outputs of job kinds may have any type.
     """

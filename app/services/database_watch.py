@@ -4,8 +4,8 @@ A server that refuses is known at once. One that says nothing is found out by wh
 pool whose connections are in use, and of which none comes back, makes this one ask. What is slow
 but answers here is not away, and what answers anywhere is not away either.
 
-A server that takes no writes (a standby, a primary that was fenced) is down, and leaves the breaker
-closed: it can still be read. Each new connection looks for one that takes them.
+A server that takes no writes (a standby, a fenced primary) counts as down, but the breaker stays
+closed: it can still be read. Each new connection looks for a server that takes writes.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ AWAY = (
 
 READ_ONLY = "the server is read-only"
 
-# What asyncpg says of a statement that found no row.
+# asyncpg's status of a statement that found no row.
 NO_ROW = "SELECT 0"
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class DatabaseWatch(Background):
         self._opened_at = 0.0
         self._read_only = False
         self._answered = False
-        """Whether the connection that it has was ever answered."""
+        """Whether the server has answered on the current connection."""
 
     def _loops(self) -> Loops:
         return {"watch: postgresql": self._watch}
@@ -91,7 +91,7 @@ class DatabaseWatch(Background):
                 await self._stay_in_contact()
             except AWAY as error:
                 if self._answered:
-                    # Ended perhaps by an idle session's timeout: a new one knows.
+                    # Perhaps a timeout of idle sessions ended it: a new connection will show.
                     await asyncio.sleep(TICK)
                     continue
                 self._is_away(str(error) or type(error).__name__)
@@ -104,7 +104,7 @@ class DatabaseWatch(Background):
             await asyncio.sleep(RETRY)
 
     async def _stay_in_contact(self) -> None:
-        """One connection's life; it ends where the server takes no writes."""
+        """Watch over one connection until it breaks or its server takes no writes."""
         self._breaker.suspected = False
         connecting = connect(self._database, within=GIVE_UP)
         connection = await self._patiently(connecting, patience=CONNECT)
@@ -200,7 +200,7 @@ class DatabaseWatch(Background):
 
     def _takes_writes(self) -> None:
         if self._read_only:
-            # The pool's connections may still be on a server that does not.
+            # The pool's connections may still lead to a server that takes no writes.
             self._breaker.epoch += 1
             self._read_only = False
         if self.reached:

@@ -28,7 +28,7 @@ STORE_TIMEOUT = 5.0
 # Of one line: a store's errors go on with a dump of what it answered.
 MAX_DETAIL = 200
 
-# Probes are public: what a server or the file system said is for the log alone.
+# Probes are public: messages of a server or the file system go to the log only.
 SEE_LOG = "it can't be used; the log of this process says why"
 
 
@@ -50,12 +50,12 @@ class Dependency:
                 log.info("dependency is back", dependency=self.name, away_seconds=seconds)
 
     def is_down(self, why: str, *, shown: str = SEE_LOG) -> None:
-        """`why` goes to the log; `shown`, which has no words of a server's, to anybody."""
+        """Log `why`, and show `shown`, which quotes no server, to everybody."""
         why = loggable(why.partition("\n")[0])[:MAX_DETAIL]
         since = self.health.since
         if self.health.state != "down":
             since = datetime.now(UTC)
-        # Not each time that a server finds other words for it.
+        # Not again when only the server's message has changed.
         if (self.health.state, self.health.detail) != ("down", shown):
             log.warning("dependency is away", dependency=self.name, error=why)
         self.health = DependencyHealth(state="down", since=since, detail=shown)

@@ -83,7 +83,7 @@ class DispatchHint(Background):
     async def _tell(self, pools: set[str], events: list[JobEvent]) -> None:
         """Bounded by the client's own timeouts."""
         async with self._redis.pipeline(transaction=False) as pipeline:
-            # A replica takes a PUBLISH, too, and nobody hears it: a failover shows here.
+            # A replica takes a PUBLISH too, but nobody hears it: the probe detects a failover.
             pipeline.execute_command(*WRITE_PROBE)
             for name in sorted(pools):
                 pipeline.publish(channels.DISPATCH, name)

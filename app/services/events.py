@@ -6,7 +6,7 @@ noticed then, and without Redis that is all there is. Nothing here holds a datab
 between reads, and nobody who watches can hold up another: of each job only the latest event is
 kept, and each watcher takes it when it is ready to.
 
-What a message may say by itself is in `watched_job`.
+`watched_job` decides what watchers are shown of a message.
 """
 
 import asyncio
@@ -50,10 +50,10 @@ READ_SPACING = 0.02
 # Seconds between two log lines about messages that are not events.
 LOG_SPACING = 60.0
 
-# Bytes of an event: ours have some 1,000.
+# Maximum bytes of an event; a valid one has some 1,000.
 MAX_BYTES = 16 * 1024
 
-# Characters of what is wrong with one: it may have any number of faults.
+# Characters logged about an invalid event, which may have any number of faults.
 MAX_FAULTS = 200
 
 # Seconds that a job's first read waits for its subscription: enough for a Redis that answers.
@@ -82,9 +82,9 @@ LIVE_CREDENTIALS = text(
 
 
 def job_snapshot(connection: Connection, job_ids: Collection[UUID]) -> dict[UUID, JobEvent | None]:
-    """The jobs as they are, in one statement; those that no longer exist are missing.
+    """Read the jobs in one statement; those that no longer exist are missing.
 
-    None for one that can't be read: it must not cost all the others their streams.
+    A job that can't be read is None: it must not end the streams of the others.
     """
     rows = connection.execute(JOB_SNAPSHOT, {"job_ids": list(job_ids)})
     return {row.id: _event(row) for row in rows}
@@ -102,7 +102,7 @@ def _event(row: Row[Any]) -> JobEvent | None:
             error=failure(row.error_code, row.error_detail),
         )
     except ValidationError as error:
-        # A state, say, that a later version added.
+        # For example, a later version has added a state.
         log.warning("watched job not understood", job_id=str(row.id), error=faults(error))
         return None
 
@@ -203,8 +203,8 @@ class EventHub(Background):
                 raise watcher.ended
             latest = job.latest
             if watcher.read and latest is not None:
-                # A client that is ahead of the ledger has seen another one's past (a database
-                # restored from a backup counts again) or what the ledger has not confirmed.
+                # A client that is ahead of the ledger has seen events that were lost when the
+                # database was restored from a backup, or progress that the ledger never confirmed.
                 if latest.seq != after or latest != (watcher.shown or latest):
                     return latest
                 if latest.state in TERMINAL:
@@ -317,7 +317,7 @@ class EventHub(Background):
 
     async def _listen(self) -> NoReturn:
         """One connection's life, to its failure."""
-        # It tries nothing twice: what a connection that failed has missed must be read.
+        # A client without retries: after a failed connection, missed events must be read.
         async with async_client(self._redis) as client, client.pubsub() as pubsub:
             await pubsub.connect()
             self._subscriptions = _Subscriptions(pubsub)
@@ -358,7 +358,7 @@ class EventHub(Background):
         try:
             event = JobEvent.model_validate_json(payload[:MAX_BYTES])
         except ValidationError as error:
-            # Another version's, in a rolling upgrade, or a stranger's: the poll finds what changed.
+            # From another version in a rolling upgrade, or a stranger: the poll finds changes.
             if self._log.due():
                 log.warning("event not understood", error=faults(error)[:MAX_FAULTS])
             return

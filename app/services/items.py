@@ -55,7 +55,7 @@ def _replaceable(owner_id: UUID, item_id: UUID, versions: Versions) -> ColumnEle
 
 
 async def create(session: AsyncSession, owner_id: UUID, new: ItemCreate) -> ItemResponse:
-    # One reading of the clock: the columns' own defaults take one each, and these may differ.
+    # The same time for both: the columns' defaults read the clock once each, and may differ.
     now = func.statement_timestamp()
     statement = (
         insert(Item)

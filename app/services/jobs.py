@@ -161,7 +161,7 @@ async def result(
     Raises `NotFound`, `Gone`, `JobNotFinished`, `JobHasNoResult`, `UnknownKind`, `ResultTooLarge`
     or `ResultUnreadable`.
     """
-    # As text: what an older version stored may be 200 MB, or numbers that Python can't read.
+    # As text: a result of an older version may have 200 MB, or numbers that Python can't read.
     printed = cast(Job.result, Text)
     size = func.octet_length(printed)
     statement = select(

@@ -1,8 +1,8 @@
 """Limits on how often something may be tried: counted in Redis, shared by all processes.
 
-Redis is given 50 ms. If it does not answer, this process counts for itself until Redis answers in
-time again: nobody waits for a Redis that is away, and no limit is off meanwhile. A process that
-counts for itself has its share of the limit, and Redis is told in the background what it counted.
+Redis has 50 ms to answer. If it does not, this process counts alone until Redis answers in time
+again: nobody waits for an unavailable Redis, and every limit stays on. A process that counts alone
+enforces its share of the limit, and reports its counts to Redis in the background.
 """
 
 import asyncio
@@ -36,17 +36,17 @@ BUDGET = 0.05
 # Seconds between two turns in the background.
 PAUSE = 5.0
 
-# Seconds until a process that says nothing more is not counted: it may miss two turns.
+# Seconds after which a silent process no longer counts: it may miss two turns.
 GONE_AFTER = 15
 
 CONNECTIONS = 4
 
-# Names that wait to be told to Redis: some megabytes.
+# Names whose counts wait to be reported to Redis: some megabytes.
 MAX_UNTOLD = 10_000
 
 PREFIX = "heavylift:limit"
 
-# The processes that limit, by when Redis heard of them last (its own clock).
+# The set of processes that limit, scored by their last report (in Redis's own clock).
 PRESENT = "heavylift:api-processes"
 SAY_PRESENT = """
 if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then
@@ -69,7 +69,7 @@ class Share:
     """This process's part of a limit: the parts of all processes add up to the limit."""
 
     def __init__(self, least: int) -> None:
-        """There are at least `least` processes, whatever is heard of others."""
+        """Assume at least `least` processes, even if fewer are heard of."""
         self._least = self._count = least
         self._place: int | None = None
 
@@ -80,9 +80,9 @@ class Share:
     def of(self, amount: int, name: str) -> int:
         whole, rest = divmod(amount, self._count)
         if self._place is None:
-            # As long as nobody knows how many there are, each process lets somebody through.
+            # Until the number of processes is known, each one allows at least one try.
             return max(1, whole)
-        # What is left over goes to others for each name: no process refuses everybody.
+        # The rest goes to different processes for each name: none refuses everybody.
         return whole + ((self._place + crc32(name.encode())) % self._count < rest)
 
 
@@ -90,7 +90,7 @@ class RateLimiter(Background):
     """Windows are fixed, so that what counts is Redis's own clock, and one number for each key."""
 
     def __init__(self, redis: config.Redis, processes: int = 1) -> None:
-        """`processes` is how many this container has."""
+        """`processes` is the number of API processes in this container."""
         super().__init__()
         self._pools = [_pool(redis, timeout) for timeout in (BUDGET, redis.timeout)]
         self._shared, self._patient = (_storage(pool) for pool in self._pools)
@@ -99,7 +99,7 @@ class RateLimiter(Background):
         self._say_present = Redis(connection_pool=self._pools[1]).register_script(SAY_PRESENT)
         self._me = uuid4().bytes
         self.reachable = True
-        # What Redis has not been told yet.
+        # Tries that are not yet reported to Redis.
         self._untold: dict[str, tuple[RateLimitItem, int]] = {}
         self._forgotten: dict[str, None] = {}
         self._something = asyncio.Event()
@@ -114,7 +114,7 @@ class RateLimiter(Background):
         """Count one try. Raises `TooManyRequests` if there were as many as the limit has."""
         item = rate(limit)
         name = item.key_for(*key)
-        # Counted here as well: what this process let through is part of its share.
+        # Counted here as well: tries that this process has allowed are part of its share.
         own = await self._own.incr(name, item.get_expiry())
         counted = await self._ask(_count(self._shared, item, name, 1))
         if counted is not None:
@@ -138,7 +138,7 @@ class RateLimiter(Background):
             self._something.set()
 
     async def _ask(self, question: Coroutine[Any, Any, T]) -> T | None:
-        """Redis's answer; None if it gave none in time, or has given none of late."""
+        """Redis's answer; None if it is late, or if Redis is known to be unreachable."""
         if not self.reachable:
             question.close()
             return None
@@ -156,7 +156,7 @@ class RateLimiter(Background):
         self.reachable = False
         self._something.set()
 
-    # --- in the background: who else limits, and what this process has counted alone
+    # --- in the background: count the processes, and report tries that were counted here alone
 
     @override
     def _loops(self) -> Loops:
@@ -202,9 +202,9 @@ class RateLimiter(Background):
                 self._tell_later(name, item, tries)
                 raise
             if refused:
-                # With what the others counted, the limit is reached.
+                # Together with the others' tries, the limit is reached.
                 await self._own.incr(name, item.get_expiry(), item.amount)
-        # Before it is asked again, it knows all.
+        # Redis is asked again only once it has all counts.
         self.reachable = self.reachable or prompt
 
 
@@ -214,7 +214,7 @@ def _pool(redis: config.Redis, timeout: float) -> BlockingConnectionPool:
 
 
 def _storage(pool: BlockingConnectionPool) -> RedisStorage:
-    # The pool's own URL is what counts; this one names the kind of storage.
+    # Connections use the pool's URL; this one only names the kind of storage.
     return RedisStorage(
         "async+redis://",
         implementation="redispy",
@@ -224,7 +224,7 @@ def _storage(pool: BlockingConnectionPool) -> RedisStorage:
 
 
 async def _count(storage: RedisStorage, item: RateLimitItem, name: str, tries: int) -> int:
-    """Seconds until the next try; 0 if these were within the limit."""
+    """Count tries in Redis. Returns the seconds until the next try, 0 within the limit."""
     for _ in range(2):
         try:
             counted = await storage.incr(name, item.get_expiry(), amount=tries)
@@ -236,7 +236,7 @@ async def _count(storage: RedisStorage, item: RateLimitItem, name: str, tries: i
                 return 0
             if (seconds := await storage.get_expiry(name) - time()) > 0:
                 return ceil(seconds)
-        # A counter that is no number, or that never ends, is not one that a limit has left.
+        # No limit leaves a counter that is not a number or that never expires: delete it.
         await storage.clear(name)
     return 1
 
@@ -247,7 +247,7 @@ async def _clear(storage: RedisStorage, name: str) -> bool:
 
 
 def _bound(names: dict[str, Any]) -> None:
-    """Keep the newest: Redis may be away for long."""
+    """Keep the newest names: Redis may be unavailable for long."""
     while len(names) > MAX_UNTOLD:
         del names[next(iter(names))]
 

@@ -114,7 +114,7 @@ class PasswordCheck:
         Raises `WrongPassword`, `TooManyRequests` and `Unavailable`.
         """
         key = ("password", str(user_id))
-        # By network first: a stolen token that is used elsewhere leaves its owner tries.
+        # By network first: the use of a stolen token elsewhere leaves tries to its owner.
         await self.limits.hit(self.auth.logins_per_account, *key, self.network)
         await self.limits.hit(self.auth.logins_per_account_anywhere, *key)
         async with self._turn(user_id):
@@ -126,7 +126,7 @@ class PasswordCheck:
         return password_hash
 
     async def hash(self, user_id: UUID, password: str) -> str:
-        """Raises `TooManyRequests` and `Unavailable`."""
+        """Hash a new password. Raises `TooManyRequests` and `Unavailable`."""
         async with self._turn(user_id):
             return await self.passwords.hash(password)
 
@@ -176,7 +176,7 @@ async def _still_has(session: AsyncSession, user_id: UUID, password_hash: str) -
 
 
 async def _is_anothers(session: AsyncSession, user_id: UUID, email: str) -> bool:
-    """In a spelling that the index does not know to be the same."""
+    """Whether another user has the address, even in a spelling that the index can't match."""
     others = exists().where(is_address(User.email, email), User.id != user_id)
     return bool((await session.execute(select(others))).scalar_one())
 

@@ -1,8 +1,8 @@
-"""A job that somebody watches: what the ledger says of it, and what Redis has said since.
+"""A watched job: its latest read from the ledger, and the messages from Redis since.
 
-Anybody who can write to Redis can send a message. It is shown at once only where it says no more
-than the progress of an attempt that the ledger has running, and no longer than until the next read:
-what was read replaces all that was heard before. Any other message has its job read.
+Anybody who can write to Redis can send a message. It is shown at once only if it reports progress
+of an attempt that the ledger has as running, and only until the next read, which replaces
+everything heard before it. After any other message the job is read from the ledger.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from app.schemas.job import MAX_SEQ, JobEvent
 
 
 class Watcher:
-    """One stream. It has been `read` for once its job was read after it had come."""
+    """One stream. `read` is set by the first read of the job after the stream began."""
 
     __slots__ = ("credential", "ended", "news", "read", "shown")
 
@@ -31,7 +31,7 @@ class Watcher:
 
 
 class WatchedJob:
-    """`latest` is what watchers are shown: read from the ledger, or heard since."""
+    """`latest` is the event that watchers are shown: read from the ledger, or heard since."""
 
     __slots__ = ("latest", "read", "watchers")
 
@@ -41,14 +41,14 @@ class WatchedJob:
         self.watchers: set[Watcher] = set()
 
     def is_read(self, event: JobEvent, *, before: JobEvent | None) -> None:
-        """Take what the ledger says; `before` was the latest event when it was asked."""
+        """Take an event of the ledger; `before` was the latest event when the read began."""
         self.read = event
-        # What was heard meanwhile may be newer than what the ledger saw.
+        # An event that was heard meanwhile may be newer than the read.
         if self.latest is None or self.latest is before or event.seq >= self.latest.seq:
             self._show(event)
 
     def is_heard(self, event: JobEvent) -> bool:
-        """Take what a message says; False if the ledger has to be asked."""
+        """Take an event of a message; False if the job has to be read from the ledger."""
         if self.read is None:
             return False
         if event.seq <= self.read.seq:

@@ -50,7 +50,7 @@ class Health:
         self._draining = True
 
     def ended(self) -> str | None:
-        """Which loop has ended though nobody has stopped it."""
+        """Names a loop that has ended without being stopped; None if there is none."""
         if self._draining or self._waiting is not None:
             return None
         return next((f"{loop.name} has ended" for loop in self._loops if not loop.alive), None)

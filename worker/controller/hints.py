@@ -1,4 +1,4 @@
-"""What the API and the workers say: that there is something to dispatch."""
+"""Receives hints from the API and the workers that there is something to dispatch."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from app.core.redis_client import client
 
 
 class Hints:
-    """Wakes dispatch; without Redis it polls, and there is nothing to dispatch to."""
+    """Wakes dispatch on each hint. Without Redis it polls, but has no queue to dispatch to."""
 
     def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
         self._settings = settings.redis
@@ -34,7 +34,7 @@ class Hints:
         self._client = client(self._settings)
         self._subscription = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._subscription.subscribe(channels.DISPATCH)
-        # Whatever was said while nobody listened.
+        # Hints may have been lost before the subscription.
         self._wake()
         return self._subscription
 

@@ -19,12 +19,12 @@ BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 SPACING = 300.0
 
 
-# Of an error's text, which may quote what it failed on.
+# Characters of an error's text, which may quote the input that it failed on.
 MOST = 500
 
 
 def _identity(error: BaseException) -> str:
-    """What tells failures apart: the error's text, or its type where it has none to show."""
+    """The key that tells failures apart: the error's text, or its type if that raises."""
     try:
         return repr(error)[:MOST]
     except Exception:

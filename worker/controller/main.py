@@ -91,7 +91,7 @@ def wind_down(loops: Sequence[Loop], health: Health, stopping: Sequence[int]) ->
 
 
 def look_after(health: Health, stopping: Sequence[int]) -> int:
-    """Return when a signal has come, or a loop is gone for good: 1 then, so that it is replaced."""
+    """Wait for a signal (returns 0) or the end of a loop (returns 1: a new process is needed)."""
     while not stopping:
         health.tick()
         if (ended := health.ended()) is not None:

@@ -84,7 +84,7 @@ class Measure:
 
 
 class PingRedis:
-    """Whether Redis takes writes is a metric, and nothing else."""
+    """Measures whether Redis takes writes, for the metric only."""
 
     def __init__(self, settings: Settings, metrics: LedgerMetrics) -> None:
         self._metrics = metrics

@@ -41,7 +41,7 @@ PAGE = 100
 
 
 class Publisher:
-    """One loop's publisher.
+    """Sends and reads messages for one loop.
 
     Raises `redis.RedisError` or kombu's `OperationalError` while Redis does not serve it.
     """
@@ -86,24 +86,24 @@ class Publisher:
         }
 
     def queued(self, pool: str, builds: Sequence[str]) -> set[str]:
-        """The task ids that are in the pool's queues: short lists, by design."""
+        """The task ids in the pool's queues, which are short by design."""
         found: set[str] = set()
         for build in (None, *builds):
             found |= self._of_list(queue_name(pool, build), self._task_ids, empty=found)
         return found
 
     def _task_ids(self, key: str) -> set[str]:
-        """Foreign elements have none; workers drop them."""
+        """The task ids in a queue. Foreign elements have none; workers drop them."""
         found: set[str] = set()
         start = 0
-        # Messages enter at the front: those that come meanwhile hide none of the others.
+        # Messages enter at the front: new ones push the others back, so that none is missed.
         while elements := cast("list[bytes]", self._redis.lrange(key, start, start + PAGE - 1)):
             found.update(message.task_id for message in map(read, elements) if message is not None)
             start += PAGE
         return found
 
     def _of_list(self, queue: str, ask: Callable[[str], T], *, empty: T) -> T:
-        """Ask about a queue; a key that has no list is dropped, since it holds up every pool."""
+        """Query a queue; a key of another type is deleted, since it would block every pool."""
         key = queue_key(queue)
         try:
             return ask(key)

@@ -41,8 +41,8 @@ CONTENT_TYPE: dict[Format, str] = {
 # Rows from which a CSV column's type is guessed.
 INFER_ROWS = 10_000
 PREVIEW_ROWS = 10
-# Bytes of JSON: a result is read whole by whoever asks for a job, a cell may have a whole book. A
-# row of all the groups and aggregates that there may be fits, whatever is in it.
+# Bytes of JSON: clients read a result whole, and a cell may have a whole book. A row of the maximum
+# number of groups and aggregates always fits.
 PREVIEW_BYTES = 64 * 1024
 CELL_BYTES = PREVIEW_BYTES // 128
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
@@ -81,7 +81,7 @@ class CsvOptions(JobOptions):
 
 
 class DatasetAggregate(JobOptions):
-    # The first fits every table.
+    # The first example works with every table.
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -395,7 +395,7 @@ def _result(
         bytes=target.stat().st_size,
         rows_in=rows_in,
         rows_out=frame.height,
-        # Of an Enum it names all the values.
+        # Cut, since the dtype of an Enum names all its values.
         columns=[Column(name=name, dtype=_cut(str(dtype))) for name, dtype in frame.schema.items()],
         preview=_preview(frame.head(PREVIEW_ROWS).rows()),
     )
@@ -440,7 +440,7 @@ def _cell(value: object) -> Cell:
 
 
 def _cut(text: str) -> str:
-    """The beginning that `CELL_BYTES` of JSON hold: a character has one to six."""
+    """Cut a text to `CELL_BYTES` of JSON, in which a character takes one to six."""
     if len(to_json(text)) <= CELL_BYTES:
         return text
     room = CELL_BYTES - len(ELLIPSIS.encode())

@@ -71,7 +71,7 @@ Body = Annotated[IncomingBody, Depends(get_body)]
 FilterParams = Annotated[FileFilters, Depends(get_filters)]
 Asked = Annotated[ContentHeaders, Header()]
 
-# Swagger UI fills a parameter in from its own examples, not from its schema's.
+# Swagger UI fills in a parameter from the parameter's examples, not from its schema's.
 NAMED: dict[str, Example] = {"photograph": {"value": "photograph.jpg"}}
 
 
@@ -91,7 +91,7 @@ async def upload(
     request: Request,
     response: Response,
 ) -> FileResponse:
-    """Upload a file: the body is its bytes, whatever their type, chunked or not; never a form."""
+    """Upload a file: the body is its raw bytes, of any type, chunked or not. Forms are refused."""
     file = await files.upload(sessions, store, settings.files, user.id, name=name, body=body)
     response.headers["Location"] = request.app.url_path_for("get_file", file_id=str(file.id))
     return file

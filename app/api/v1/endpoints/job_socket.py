@@ -11,8 +11,8 @@ from app.services import jobs
 router = APIRouter(prefix="/jobs")
 
 
-# From any origin, whatever HEAVYLIFT_API_CORS_ORIGINS says: a browser sends no token by itself, as
-# it does cookies, so a foreign page has nothing to ride on. The token comes in a message, since
+# Any origin may connect, regardless of HEAVYLIFT_API_CORS_ORIGINS: a browser sends cookies by
+# itself, but no token, so a foreign page can't act as the user. The token comes in a message, since
 # addresses and headers end up in logs.
 @router.websocket("/{job_id}/events")
 async def job_socket(
