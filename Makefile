@@ -78,7 +78,8 @@ test: $(call ready,dev) ## Quick tests, on a real PostgreSQL and Redis
 
 test-slow: $(call ready,dev) ## Slow tests: killed workers, frozen databases, a million rows
 	@$(BIN)/python -m pytest -n 4 -m chaos
-	@$(BIN)/python -m pytest -m "slow and not chaos"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not chaos" --ignore tests/load
+	@$(BIN)/python -m pytest -m slow tests/load
 
 chart-test: $(call ready,dev) ## The Helm chart as it renders, against Kubernetes' schemas; needs helm, helm3, helm-docs, kube-score, kustomize
 	@$(BIN)/python -m pytest -n auto -m chart

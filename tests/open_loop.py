@@ -24,6 +24,7 @@ class Answer:
     name: str = ""
     retry_after: str | None = None
     fault: str = ""
+    """Why there was no answer, or what a server's error says."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class Client:
             async with asyncio.timeout(LIMIT):
                 reader, writer = await self._connect()
                 try:
-                    status, headers = await _exchange(reader, writer, asked.raw)
+                    status, headers, body = await _exchange(reader, writer, asked.raw)
+                    if status >= 500:
+                        fault = body.decode(errors="replace")
                 finally:
                     if status and headers.get("connection") != "close":
                         self._idle.append((reader, writer))
@@ -97,13 +100,13 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
 
 async def _exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes
-) -> tuple[int, dict[str, str]]:
+) -> tuple[int, dict[str, str], bytes]:
     writer.write(raw)
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     first, *lines = head.rstrip().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    await reader.readexactly(int(headers.get("content-length", "0")))
-    return int(first.split()[1]), headers
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return int(first.split()[1]), headers, body
 
 
 @dataclass
