@@ -41,6 +41,7 @@ def schema(database: Database) -> dict[tuple[str, str], str]:
         return catalog(connection)
 
 
+@pytest.mark.slow
 def test_each_revision_goes_up_down_and_up_again(empty: Database) -> None:
     command.ensure_version(migrations.configuration(direct_engine(empty)))
     for below, revision in REVISIONS:

@@ -145,6 +145,7 @@ def test_an_ending_is_written_once(family: Family, monkeypatch: pytest.MonkeyPat
     assert forfeited == [left, job]
 
 
+@pytest.mark.slow
 def test_an_ending_that_raises_costs_nobody_else_a_lease(
     family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_an_ending_that_raises_costs_nobody_else_a_lease(
     until(lambda: not family.live(stuck), seconds=10, what="written in the end")
 
 
+@pytest.mark.slow
 def test_an_ending_whose_row_is_locked_costs_nobody_else_a_lease(
     family: Family, engine: Engine
 ) -> None:
@@ -179,6 +181,7 @@ def test_an_ending_whose_row_is_locked_costs_nobody_else_a_lease(
     until(lambda: not family.live(stuck), seconds=10, what="written in the end")
 
 
+@pytest.mark.slow
 def test_a_row_that_another_holds_is_kept_and_asked_for_again(
     family: Family, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +240,7 @@ def test_nothing_is_added_to_what_it_waits_for(
 
 
 @pytest.mark.parametrize("loop", ["_look", "_write_endings"])
+@pytest.mark.slow
 def test_the_watch_and_the_scribe_go_on_whatever_they_raise(
     loop: str, family: Family, monkeypatch: pytest.MonkeyPatch
 ) -> None:

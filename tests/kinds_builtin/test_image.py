@@ -239,11 +239,11 @@ def test_a_bomb_is_refused_by_its_header(render: Transform, tmp_path: Path) -> N
         + chunk(b"IDAT", zlib.compress(bytes(10_000_000)))
         + chunk(b"IEND", b"")
     )
-    started = time.monotonic()
+    started = time.process_time()
     error = refused(render, path)
     assert error.code == "image-too-large"
     assert "60000 x 60000" in error.detail
-    assert time.monotonic() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("name", ["rocket.jpg", "astronaut.png"])
@@ -321,12 +321,12 @@ def test_cancelled_within_a_rendition(
         return looks == 2
 
     job.cancel_when = at_the_third_look
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(JobCancelled):
         render(
             pictures / "logo.png", {"width": 12_000, "height": 12_000, "enlarge": True} | options
         )
-    assert time.monotonic() - started < 1.5
+    assert time.process_time() - started < 1.5
     assert not job.outputs
 
 

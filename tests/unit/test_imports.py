@@ -42,6 +42,7 @@ def modules_of(program: str) -> set[str]:
         pytest.param(PARENT, [*HEAVY, *HTTP, "app.embedded", "lightkube"], id="parent"),
     ],
 )
+@pytest.mark.slow
 def test_what_a_process_does_not_load(program: str, unwanted: list[str]) -> None:
     loaded = modules_of(program)
     # The kinds themselves are there, or the test shows nothing.

@@ -255,6 +255,7 @@ WALK = [
 
 
 @pytest.mark.parametrize(("method", "row", "path"), WALK, ids=[f"{m} {p}" for m, _, p in WALK])
+@pytest.mark.slow
 async def test_each_may_do_what_the_matrix_says_and_nothing_else(
     method: str,
     row: str,

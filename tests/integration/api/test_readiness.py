@@ -212,6 +212,7 @@ async def test_connections_of_before_an_outage_are_made_anew(settings: Settings)
     await engine.dispose()
 
 
+@pytest.mark.slow
 async def test_a_lock_that_is_waited_for_opens_no_breaker(settings: Settings) -> None:
     breaker = Breaker()
     engine = async_engine(settings.database, breaker)

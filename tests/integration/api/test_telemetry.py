@@ -79,6 +79,7 @@ def server_span(spans: InMemorySpanExporter) -> ReadableSpan:
 # --- metrics ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_each_operation_is_counted_by_its_template(
     anonymous: AsyncClient, app: FastAPI
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_database_that_is_ahead_stays_as_it_is(run: Run, empty_database: str) 
         assert row == ("9999",)
 
 
+@pytest.mark.slow
 def test_waits_for_a_database_that_is_away(run: Run, empty_database: str) -> None:
     nobodys = "postgresql://127.0.0.1:1/heavylift"
     outcome = run("migrate", "--wait", "1.5", HEAVYLIFT_DATABASE_URL=nobodys)
@@ -111,6 +112,7 @@ def test_waits_for_a_database_that_is_away(run: Run, empty_database: str) -> Non
     assert "can't reach the database" in outcome.err
 
 
+@pytest.mark.slow
 def test_two_at_once_both_succeed(run: Run, empty_database: str) -> None:
     def migrate(_: int) -> int:
         return run_process("migrate", HEAVYLIFT_DATABASE_URL=empty_database).code

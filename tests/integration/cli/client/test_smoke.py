@@ -151,6 +151,7 @@ def test_an_account_that_stays_is_named(works: Scripted, at_scripted: Heavylift)
     assert outcome.err.endswith(f"(request r-1); the account {email} is left\n")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_a_step_that_failed(at_scripted: Heavylift) -> None:
     outcome = at_scripted("smoke", "--url", "http://127.0.0.1:1")
     assert (outcome.code, outcome.out) == (1, "")
