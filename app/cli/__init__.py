@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from app.core.mendable import Mendable
 from app.core.stdio import complain, open_streams
+from app.core.text import is_unicode
 
 GROUP = "heavylift.commands"
 
@@ -44,10 +45,33 @@ class Subcommands(TyperGroup):
             return None
         loaded = entry.load()
         if isinstance(loaded, typer.Typer):
-            return typer.main.get_group(loaded)
+            return _checked(typer.main.get_group(loaded))
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(cmd_name)(loaded)
-        return typer.main.get_command(alone)
+        return _checked(typer.main.get_command(alone))
+
+
+def _checked(command: Any) -> Any:
+    """Let the command, and each below it, refuse text that is not UTF-8; a path may be any bytes.
+
+    Such text could be neither sent nor stored.
+    """
+    called = command.callback
+
+    def check(**values: Any) -> Any:
+        for parameter in command.params:
+            value = values.get(parameter.name)
+            texts = value if isinstance(value, list) else [value]
+            if not all(is_unicode(text) for text in texts if isinstance(text, str)):
+                name = parameter.get_error_hint().replace("'", "")
+                raise Mendable(f"{name}: not UTF-8; convert it to UTF-8")
+        return called(**values)
+
+    if called is not None:
+        command.callback = check
+    for below in getattr(command, "commands", {}).values():
+        _checked(below)
+    return command
 
 
 cli = typer.Typer(

@@ -15,6 +15,7 @@ from app.client import Client, ClientError, File
 from app.client.answers import Page
 from app.client.downloading import download, fetch, place
 from app.client.reading import file_body
+from app.core.text import is_unicode
 
 files = typer.Typer(help="Store files, list them, fetch them.", rich_markup_mode=None)
 
@@ -49,6 +50,8 @@ def put_file(
     """Store a file, and print its id."""
     source = None if path == STANDARD_STREAM else path
     called = name or ("stdin" if source is None else path.name)
+    if not is_unicode(called):
+        raise ClientError(f"the file name {called!r} is not UTF-8: choose another with --name")
     file = with_client(partial(upload, path=source, name=called))
     if as_json:
         print_json(file)

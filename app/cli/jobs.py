@@ -7,7 +7,7 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from app.cli.files import save, upload
 from app.cli.listing import DEFAULT_LIMIT, All, Cursor, Limit, collect, say_if_more
@@ -101,12 +101,15 @@ def submit(
     """
     try:
         due = not_before and MOMENT.validate_python(not_before).astimezone()
-    except ValidationError:
+    # Beside a `ValidationError`: the local time of the first or the last day there is.
+    except (ValueError, OverflowError):
         raise ClientError(f"--not-before {not_before}: write it as 2026-12-24T18:00") from None
     submission = Submission(
         spec=read_specification(spec, settings or []), priority=priority, not_before=due or None
     )
     key = idempotency_key or uuid4().hex
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise ClientError("--idempotency-key: use printable ASCII, and no space at either end")
     accepted = _submitted(kind, submission, inputs or [], key)
     job = accepted.job
     if not as_json:

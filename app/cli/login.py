@@ -4,7 +4,7 @@ import anyio
 import typer
 from pydantic import BaseModel
 
-from app.cli.password import PasswordStdin, ask_password, has_terminal, read_password
+from app.cli.password import PasswordStdin, ask, ask_password, has_terminal, read_password
 from app.cli.server import credential_file, server_url
 from app.cli.terminal import Json, print_json, say
 from app.client import Client, ClientError, CredentialFile
@@ -47,7 +47,7 @@ def login(
         if password_stdin:
             raise ClientError("with --password-stdin, give --email too")
         known = file.read().logins.get(url)
-        email = str(typer.prompt("E-mail", default=known and known.email, err=True))
+        email = ask("E-mail", default=known and known.email)
     password = read_password() if password_stdin else ask_password(twice=register)
     anyio.run(_log_in, file, url, email, password, register)
     if as_json:

@@ -1,6 +1,7 @@
 """Which server the client's commands talk to, and as whom."""
 
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -8,11 +9,14 @@ from typing import TypeVar
 import anyio
 import typer
 
-from app.client import ApiKey, Client, CredentialFile, SavedLogin
+from app.client import ApiKey, Client, ClientError, CredentialFile, SavedLogin
 from app.client.connection import base_url
 from app.core.environment import CLIENT_API_KEY, CLIENT_URL
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+# Visible ASCII: any API key, and what a header takes as it is (RFC 9110, section 5.5).
+HEADER_VALUE = re.compile("[!-~]+")
 
 Outcome = TypeVar("Outcome")
 
@@ -23,14 +27,25 @@ def credential_file() -> CredentialFile:
 
 def server_url(file: CredentialFile, chosen: str | None = None) -> str:
     """The one that was named, else the one of the last login."""
-    named = chosen or os.environ.get(CLIENT_URL)
-    return base_url(named or file.read().current or DEFAULT_URL)
+    named = {"--url": chosen, CLIENT_URL: os.environ.get(CLIENT_URL)}
+    for source, url in named.items():
+        if url:
+            try:
+                return base_url(url)
+            except ClientError as error:
+                raise ClientError(f"{source}: {error}") from None
+    return base_url(file.read().current or DEFAULT_URL)
 
 
 def client() -> Client:
     file = credential_file()
     url = server_url(file)
     key = os.environ.get(CLIENT_API_KEY)
+    if key and HEADER_VALUE.fullmatch(key) is None:
+        # Without the key, which must not reach a log.
+        raise ClientError(
+            f"{CLIENT_API_KEY}: malformed API key; set it without spaces and line breaks"
+        )
     return Client(url, ApiKey(key) if key else SavedLogin(file, url))
 
 

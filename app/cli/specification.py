@@ -34,7 +34,10 @@ def split(setting: str, option: str) -> tuple[str, str]:
 
 def _text(given: str) -> str:
     if given == "-":
-        return sys.stdin.read()
+        try:
+            return "" if sys.stdin is None else sys.stdin.read()
+        except UnicodeDecodeError:
+            raise ClientError("--spec: standard input is not UTF-8") from None
     if not given.startswith("@"):
         return given
     try:

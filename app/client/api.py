@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Self
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
@@ -97,7 +98,7 @@ class Client:
 
     async def schema(self, kind: str) -> JsonValue:
         """The JSON Schema of a kind's specification."""
-        response = await self._connection.ask("GET", f"/jobs/kinds/{kind}/schema")
+        response = await self._connection.ask("GET", f"/jobs/kinds/{quote(kind, safe='')}/schema")
         return JSON.validate_json(response.content)
 
     async def submit(
@@ -106,7 +107,10 @@ class Client:
         """A submission whose answer is lost is sent again, and makes no second job."""
         key = idempotency_key or uuid4().hex
         response = await self._connection.ask(
-            "POST", f"/jobs/{kind}", sent=submission, headers={"Idempotency-Key": key}
+            "POST",
+            f"/jobs/{quote(kind, safe='')}",
+            sent=submission,
+            headers={"Idempotency-Key": key},
         )
         return Accepted(self._read(Job, response), "Idempotent-Replayed" in response.headers)
 

@@ -28,6 +28,9 @@ LONGEST_WAIT = 10
 
 TIMEOUT = httpx2.Timeout(60, connect=10)
 
+# A port is a number of 16 bits (RFC 9293); httpx2 accepts others, and a socket does not.
+LAST_PORT = 65535
+
 # Values that are None are left out.
 Query = Mapping[str, str | int | bool | list[str] | None]
 
@@ -67,10 +70,16 @@ def base_url(text: str) -> str:
     """The server's address as it was typed, checked. Raises `ClientError`."""
     try:
         url = httpx2.URL(text)
-    except httpx2.InvalidURL:
+    except (httpx2.InvalidURL, UnicodeEncodeError):
         url = httpx2.URL("")
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
-        raise ClientError(f"{text!r} is no server's address: write it as https://host:port")
+    if (
+        url.scheme not in ("http", "https")
+        or not url.host
+        or not 0 <= (url.port or 0) <= LAST_PORT
+        or url.userinfo
+        or url.query
+    ):
+        raise ClientError(f"{text!r} is not a valid server URL: write it as https://host:port")
     return text.rstrip("/")
 
 

@@ -17,6 +17,8 @@ CHUNK = 256 * 1024
 def file_body(path: Path | None) -> Body:
     """A file's bytes; standard input's for None. Raises `ClientError`."""
     if path is None:
+        if sys.stdin is None:
+            raise ClientError("standard input is closed: pipe the file into the command")
         return Body(lambda: _chunks(sys.stdin.fileno()), size=None, repeatable=False)
     try:
         status = path.stat()

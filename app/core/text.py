@@ -6,6 +6,15 @@ import re
 UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")
 
 
+# What Python makes of bytes that are not UTF-8: arguments, variables, standard input (PEP 383).
+SURROGATES = re.compile("[\\ud800-\\udfff]")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether the text can be encoded as UTF-8."""
+    return SURROGATES.search(text) is None
+
+
 def storable(text: str) -> str:
     """The text without what can't be stored: for what is worth more with a gap than not at all."""
     return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -131,9 +131,9 @@ def test_whatever_is_answered_is_one_line(
     ("url", "said"),
     [
         ("http://127.0.0.1:1", "can't reach http://127.0.0.1:1: Connection refused"),
-        ("ftp://127.0.0.1", "'ftp://127.0.0.1' is no server's address"),
-        ("http://a:b@127.0.0.1", "is no server's address"),
-        ("nonsense", "'nonsense' is no server's address"),
+        ("ftp://127.0.0.1", "'ftp://127.0.0.1' is not a valid server URL"),
+        ("http://a:b@127.0.0.1", "is not a valid server URL"),
+        ("nonsense", "'nonsense' is not a valid server URL"),
     ],
 )
 def test_no_server_is_one_line(at_scripted: Heavylift, url: str, said: str) -> None:
