@@ -31,7 +31,7 @@ from app.core.descriptors import raise_limit
 from app.core.logging import configure_logging, log_crashes
 from app.core.refusal import Refusal
 from app.core.scratch import LEAST, try_to_write, unusable
-from app.core.sockets import BACKLOG, listen
+from app.core.sockets import BACKLOG, adopt, listen
 from app.core.stdio import keep_streams
 from app.core.tasks import stop
 
@@ -410,13 +410,8 @@ def serve(settings: Settings, *, descriptor: int | None = None) -> int:
     `descriptor` is a listening socket that is open already (its owner keeps it open, too, so that
     connections wait while this process is started again).
     """
-    if descriptor is None:
-        listener = listen(settings.api.host, settings.api.port)
-    else:
-        try:
-            listener = socket.socket(fileno=descriptor)
-        except OSError as error:
-            raise ConfigurationError(f"--fd {descriptor}: {error.strerror}") from None
+    api = settings.api
+    listener = listen(api.host, api.port) if descriptor is None else adopt(descriptor)
     configure_logging(settings.log)
     keep_streams()
     log_crashes()

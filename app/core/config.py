@@ -86,6 +86,21 @@ def _proxies(text: str) -> str:
     return text
 
 
+def checked_host(text: str) -> str:
+    """The text, if a socket can look it up. Raises `ValueError`."""
+    try:
+        # As sockets do.
+        encoded = text.encode("idna").decode()
+    except UnicodeError:
+        encoded = "\0"
+    if not encoded.isprintable() or " " in encoded:
+        raise ValueError("write it as a host name or an address")
+    return text
+
+
+Host = Annotated[str, AfterValidator(checked_host)]
+
+
 # A scheme, a host, which browsers write in lower-case ASCII, and a port.
 ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?", re.ASCII)
 
@@ -354,7 +369,7 @@ class Newsletter(Group):
 
 
 class Api(Group):
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     processes: PositiveInt = Field(
         1, description="API processes in this container; replicas scale better (metrics, memory)."
@@ -420,7 +435,7 @@ class Log(Group):
 
 
 class Signals(Group):
-    host: str = Field("127.0.0.1", description="Of the port below: never through ingress.")
+    host: Host = Field("127.0.0.1", description="Of the port below: never through ingress.")
     port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
         None,
         description="Of /metrics, and of a worker's and a controller's /livez and /readyz; 0: a "

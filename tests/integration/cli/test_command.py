@@ -22,7 +22,15 @@ def test_lists_its_own_commands_and_those_of_other_packages(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonesuch"], ["api", "--nonesuch"], ["up", "--port", "70000"], []]
+    "arguments",
+    [
+        ["nonesuch"],
+        ["api", "--nonesuch"],
+        ["up", "--port", "70000"],
+        ["api", "--fd", "-1"],
+        ["api", "--fd", "0"],
+        [],
+    ],
 )
 def test_wrong_usage_is_one_line(run: Run, arguments: list[str]) -> None:
     outcome = run(*arguments)
