@@ -20,9 +20,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -56,6 +53,16 @@ class ConfigurationError(Mendable):
     """One line that names the variable at fault and the fix."""
 
 
+# As `limits` reads it, which takes several, too, but enforces only the first here.
+RATE = re.compile(r"[0-9]+\s*(?:/|per)\s*(?P<multiple>[0-9]+)?\s*[a-z]+", re.IGNORECASE | re.ASCII)
+
+# Redis counts in Lua, exactly up to 2**53; all networks together have ten times the limit.
+MOST_ATTEMPTS = 10**12
+
+# Seconds of a year: Redis's key lives as long.
+LONGEST_WINDOW = 366 * 86400
+
+
 def _postgresql(url: SecretStr) -> SecretStr:
     database_url.parse(url.get_secret_value())
     return url
@@ -67,11 +74,44 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgresql)]
 FOLLOWED = frozenset({("database", "url"), ("database", "direct_url")})
 
 
+# A week. PostgreSQL's timeouts are milliseconds in an int32, which end after 24 days.
+LONGEST_TIMEOUT = 7 * 86400
+
+# 100 years, before or after today: a date for Python and for PostgreSQL.
+LONGEST_TTL = 100 * 365 * 86400
+
+# Threads, processes or connections: Linux has no more processes by default (kernel.pid_max).
+MOST_AT_ONCE = 32_768
+
+# PostgreSQL's integer.
+MOST = 2**31 - 1
+
+# 1 PiB: sizes are a bigint in PostgreSQL, and no store takes so large an object.
+MOST_BYTES = 1 << 50
+
+# Seconds. PostgreSQL and most timers count milliseconds: anything shorter would be none.
+Timeout = Annotated[float, Field(ge=0.001, le=LONGEST_TIMEOUT)]
+Delay = Annotated[float, Field(ge=0, le=LONGEST_TIMEOUT)]
+Ttl = Annotated[int, Field(gt=0, le=LONGEST_TTL)]
+
+AtOnce = Annotated[int, Field(gt=0, le=MOST_AT_ONCE)]
+Count = Annotated[int, Field(gt=0, le=MOST)]
+Bytes = Annotated[int, Field(gt=0, le=MOST_BYTES)]
+
+
 def _rate(rate: str) -> str:
+    match = RATE.fullmatch(rate.strip())
     try:
-        parse(rate)
+        if match is None:
+            raise ValueError
+        item = parse(rate)
+        multiple = int(match["multiple"] or 1)
     except ValueError:
-        raise ValueError("write it as 10/minute or 10/5 minutes") from None
+        raise ValueError("write it as 10/minute or 10/5 minutes, one limit alone") from None
+    if not 0 < item.amount <= MOST_ATTEMPTS:
+        raise ValueError(f"the limit must be from 1 to {MOST_ATTEMPTS}; 0 would refuse everybody")
+    if multiple == 0 or item.get_expiry() > LONGEST_WINDOW:
+        raise ValueError("the time must be longer than 0 and at most a year")
     return rate
 
 
@@ -130,9 +170,9 @@ class Database(Group):
     direct_url: DatabaseUrl | None = Field(
         None, description="Bypasses a connection pooler; migrations use it. Default: the same."
     )
-    pool_size: PositiveInt = Field(10, description="Connections that one API process keeps.")
-    pool_timeout: PositiveFloat = Field(5, description="Seconds a request waits for a connection.")
-    statement_timeout: PositiveFloat = Field(10, description="Seconds, of one request's statement.")
+    pool_size: AtOnce = Field(10, description="Connections that one API process keeps.")
+    pool_timeout: Timeout = Field(5, description="Seconds a request waits for a connection.")
+    statement_timeout: Timeout = Field(10, description="Seconds, of one request's statement.")
 
 
 class Redis(Group):
@@ -143,7 +183,7 @@ class Redis(Group):
         "health_check_interval, socket_keepalive and, for TLS, ssl_ca_certs, ssl_certfile, "
         "ssl_keyfile, ssl_cert_reqs, ssl_check_hostname and others.",
     )
-    timeout: PositiveFloat = Field(2, description="Seconds for a connect, a read or a write.")
+    timeout: Timeout = Field(2, description="Seconds for a connect, a read or a write.")
 
     @field_validator("url")
     @classmethod
@@ -183,11 +223,11 @@ class Auth(Group):
         description="kid:secret[,kid:secret]: the first signs, all verify, so that keys rotate "
         "with an overlap. A secret has 32 characters or more.",
     )
-    access_token_ttl: PositiveInt = Field(900, description="Seconds.")
-    refresh_token_ttl: PositiveInt = Field(
+    access_token_ttl: Ttl = Field(900, description="Seconds.")
+    refresh_token_ttl: Ttl = Field(
         30 * 86400, description="Seconds; each refresh begins them anew."
     )
-    session_ttl: PositiveInt = Field(
+    session_ttl: Ttl = Field(
         90 * 86400, description="Seconds after a log-in until the next, whatever was refreshed."
     )
     logins_per_account: Rate = Field(
@@ -200,7 +240,7 @@ class Auth(Group):
         "100/5 minutes", description="Attempts, right or wrong. An IPv6 address counts as its /64."
     )
     registrations_per_address: Rate = Field("20/hour", description="Attempts, as for log-ins.")
-    hashing_threads: PositiveInt = Field(
+    hashing_threads: AtOnce = Field(
         2,
         description="Argon2id hashes at once in one API process, 19 MiB each; more wait. One more "
         "checks the passwords of users who are logged in.",
@@ -238,9 +278,9 @@ class Auth(Group):
 
 
 class Files(Group):
-    max_bytes: PositiveInt = Field(512 * 1024 * 1024, description="Of one upload.")
-    ttl: PositiveInt = Field(7 * 86400, description="Seconds until a file expires.")
-    pending_ttl: PositiveInt = Field(
+    max_bytes: Bytes = Field(512 * 1024 * 1024, description="Of one upload.")
+    ttl: Ttl = Field(7 * 86400, description="Seconds until a file expires.")
+    pending_ttl: Ttl = Field(
         6 * 3600, description="Seconds an upload or an output may take before it is swept."
     )
 
@@ -249,10 +289,10 @@ class Jobs(Group):
     pools: Annotated[tuple[str, ...], NoDecode] = Field(
         ("cpu", "io"), description="The worker pools there are, comma-separated."
     )
-    result_ttl: PositiveInt = Field(7 * 86400, description="Seconds a finished job is kept.")
-    idempotency_ttl: PositiveInt = Field(86400, description="Seconds an Idempotency-Key is kept.")
+    result_ttl: Ttl = Field(7 * 86400, description="Seconds a finished job is kept.")
+    idempotency_ttl: Ttl = Field(86400, description="Seconds an Idempotency-Key is kept.")
     # An API process holds several copies of a result while it answers.
-    max_result_bytes: Annotated[PositiveInt, Field(le=64 << 20)] = Field(
+    max_result_bytes: Annotated[int, Field(gt=0, le=64 << 20)] = Field(
         1 << 20,
         description="Maximum size of a job's result in bytes of JSON. Kinds store larger data in "
         "output files.",
@@ -315,8 +355,8 @@ class Mail(Group):
     sender: str = Field(
         "Heavylift <heavylift@localhost>", description="The address that mails come from."
     )
-    timeout: PositiveFloat = Field(10, description="Seconds for one mail; then it is lost.")
-    connections: PositiveInt = Field(4, description="Mails sent at once by one API process.")
+    timeout: Timeout = Field(10, description="Seconds for one mail; then it is lost.")
+    connections: AtOnce = Field(4, description="Mails sent at once by one API process.")
 
     @field_validator("url")
     @classmethod
@@ -352,10 +392,10 @@ class Newsletter(Group):
         description="The page that mails link to, with #confirm=… or #unsubscribe=… behind it: the "
         "API's own, at /newsletter, as its readers reach it, or another that does the same.",
     )
-    confirm_ttl: PositiveInt = Field(
+    confirm_ttl: Ttl = Field(
         3 * 86400, description="Seconds to confirm in; then the address is forgotten."
     )
-    mail_interval: PositiveInt = Field(
+    mail_interval: Ttl = Field(
         15 * 60, description="Seconds until the same address gets another mail to confirm."
     )
     subscriptions_per_address: Rate = Field("20/hour", description="As for log-ins.")
@@ -371,7 +411,7 @@ class Newsletter(Group):
 class Api(Group):
     host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    processes: PositiveInt = Field(
+    processes: AtOnce = Field(
         1, description="API processes in this container; replicas scale better (metrics, memory)."
     )
     forwarded_allow_ips: Annotated[str, AfterValidator(_proxies)] = Field(
@@ -385,11 +425,11 @@ class Api(Group):
         description="Origins whose pages may use the API from a browser, comma-separated: "
         "https://app.example.com,http://localhost:5173. Default: none but the API's own.",
     )
-    grace: PositiveFloat = Field(20, description="Seconds that open requests have at shutdown.")
-    shutdown_delay: NonNegativeFloat = Field(
+    grace: Timeout = Field(20, description="Seconds that open requests have at shutdown.")
+    shutdown_delay: Delay = Field(
         5, description="Seconds it still accepts at shutdown, unready: a load balancer is late."
     )
-    termination_grace: PositiveFloat = Field(
+    termination_grace: Timeout = Field(
         35,
         validate_default=True,
         description="Seconds from SIGTERM to SIGKILL that whoever runs it gives (Kubernetes: "
@@ -444,28 +484,28 @@ class Signals(Group):
 
 
 class Worker(Group):
-    concurrency: PositiveInt = Field(2, description="Slots: jobs at once.")
-    threads_per_slot: PositiveInt = Field(1, description="Threads that one job's libraries take.")
+    concurrency: AtOnce = Field(2, description="Slots: jobs at once.")
+    threads_per_slot: AtOnce = Field(1, description="Threads that one job's libraries take.")
     kinds: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None, description="Only these job kinds, comma-separated. Default: all that are installed."
     )
     version: str | None = Field(
         None, description="What this build calls itself to others. Default: the package's version."
     )
-    memory_per_slot: PositiveInt | None = Field(
+    memory_per_slot: Bytes | None = Field(
         None,
         description="Bytes of resident memory a job may take before it fails. Default: an equal "
         "share of the container's limit, or of the machine's memory where it has none.",
     )
-    cancel_grace: PositiveFloat = Field(
+    cancel_grace: Timeout = Field(
         5, description="Seconds a job has to notice a cancel or a timeout before it is killed."
     )
-    drain: PositiveFloat = Field(
+    drain: Timeout = Field(
         25,
         description="Seconds from SIGTERM to putting back what still runs; keep it below the "
         "container's grace period.",
     )
-    jobs_per_child: PositiveInt | None = Field(
+    jobs_per_child: Count | None = Field(
         None,
         description="Attempts after which a slot's process is replaced: some libraries leak. "
         "Default: never.",
@@ -481,11 +521,11 @@ class Worker(Group):
 
 
 class Controller(Group):
-    window_per_slot: PositiveInt = Field(
+    window_per_slot: Count = Field(
         2, description="Messages in Redis per live slot: few, so that order is decided late."
     )
-    poll: PositiveFloat = Field(1, description="Seconds between turns when no hint comes.")
-    demand_limit: PositiveInt = Field(
+    poll: Timeout = Field(1, description="Seconds between turns when no hint comes.")
+    demand_limit: Count = Field(
         10_000,
         description="Jobs that a pool's demand is counted up to: what it may ever have of slots.",
     )
