@@ -35,10 +35,12 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from app.core import database_url, redis_url
+from app.core.domains import ascii_domain
 from app.core.environment import CLIENT_VARIABLES
 from app.core.mendable import Mendable
 from app.core.proxies import TrustedProxies
 from app.core.secret_file import SecretFile
+from app.core.text import is_unicode
 
 PREFIX = "HEAVYLIFT_"
 
@@ -375,6 +377,7 @@ class Mail(Group):
         try:
             message["From"] = sender
             (address,) = message["From"].addresses
+            ascii_domain(address.domain)
         except ValueError:
             address = None
         if address is None or not address.domain or message["From"].defects:
@@ -677,6 +680,8 @@ def load_settings(used: tuple[str, ...] = API) -> Settings:
             continue
         if variable.startswith(PREFIX) and variable.removesuffix("_FILE") not in known:
             raise ConfigurationError(f"{variable} is no setting: `heavylift config` lists them")
+        if variable in known and not is_unicode(os.environ[variable]):
+            raise ConfigurationError(f"{variable}: not UTF-8; convert it to UTF-8")
     try:
         settings = Settings()
     except ValidationError as error:

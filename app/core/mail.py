@@ -13,6 +13,7 @@ import structlog
 
 from app.core import config
 from app.core.config import Settings, SmtpServer
+from app.core.domains import ascii_domain
 from app.core.masking import showing
 
 log = structlog.get_logger(__name__)
@@ -84,12 +85,20 @@ def open_mailer(settings: Settings) -> Mailer | None:
 
 
 def compose(mail: config.Mail, *, to: str, subject: str, text: str) -> EmailMessage:
-    """Headers are structured, not glued: no address and no subject makes another one."""
+    """Headers are structured, not glued: no address and no subject makes another one.
+
+    Domains are in ASCII, which every mail server takes: only a local part with other letters needs
+    SMTPUTF8 (RFC 6531).
+    """
     message = EmailMessage()
     message["From"] = mail.sender
+    sender = message["From"].addresses[0]
+    message.replace_header(
+        "From", Address(sender.display_name, sender.username, ascii_domain(sender.domain))
+    )
     # In its parts: whole, it would be parsed, and refused with letters that are not ASCII.
     local, _, domain = to.rpartition("@")
-    message["To"] = Address(username=local, domain=domain)
+    message["To"] = Address(username=local, domain=ascii_domain(domain))
     message["Subject"] = subject
     message["Date"] = localtime()
     # The domain given: found out, it may ask a DNS server and wait.

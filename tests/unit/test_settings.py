@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from limits import parse
 
-from app.core.config import PREFIX, ConfigurationError, Group, Settings, load_settings
+from app.core.config import PREFIX, ConfigurationError, Group, Settings, load_settings, variables
 from app.core.db import _milliseconds
 
 Load = Callable[[str, str], Any]
@@ -75,6 +75,12 @@ def test_the_largest_number_is_one_that_its_user_takes(load: Load, variable: str
         assert _milliseconds(most) < 2**31
     else:
         assert most < (2**63 if "BYTES" in variable or "MEMORY" in variable else 2**31)
+
+
+def test_bytes_that_are_not_utf_8_are_refused_in_every_setting(load: Load) -> None:
+    for variable in variables():
+        with pytest.raises(ConfigurationError, match=f"^{variable}: not UTF-8"):
+            load(variable, "k:\udcff" + "s" * 40)
 
 
 @pytest.mark.parametrize("variable", RATES)

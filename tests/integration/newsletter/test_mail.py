@@ -17,6 +17,7 @@ import pytest
 import structlog
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 from httpx2 import AsyncClient
+from pydantic import ValidationError
 from structlog.typing import EventDict
 
 from app.api.deps import get_mailer
@@ -193,6 +194,48 @@ async def test_letters_of_its_own_where_the_server_takes_them(received: Received
     async with mail_server(received, enable_SMTPUTF8=True) as place:
         assert await sent(mailer(f"smtp://{place}?starttls=off"), a_mail("jörg@example.com"))
     assert received.mails.get_nowait().rcpt_tos == ["jörg@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("address", "utf8", "sent_to"),
+    [
+        ("ada@bücher.example", False, "ada@xn--bcher-kva.example"),
+        ("ada@例え.テスト", False, "ada@xn--r8jz45g.xn--zckzah"),
+        ("ada@faß.example", False, "ada@xn--fa-hia.example"),
+        ("jörg@bücher.example", True, "jörg@xn--bcher-kva.example"),
+    ],
+)
+async def test_a_domain_is_sent_in_ascii(
+    received: Received, address: str, utf8: bool, sent_to: str
+) -> None:
+    """Every server takes that; only other letters before the @ need one with SMTPUTF8."""
+    async with mail_server(received, enable_SMTPUTF8=utf8) as place:
+        assert await sent(mailer(f"smtp://{place}?starttls=off"), a_mail(address))
+    envelope = received.mails.get_nowait()
+    assert envelope.rcpt_tos == [sent_to]
+    assert envelope.smtp_utf8 is utf8
+    assert isinstance(envelope.content, bytes)
+    assert message_from_bytes(envelope.content, policy=policy.default)["To"] == sent_to
+
+
+async def test_a_sender_from_a_domain_with_letters_of_its_own(received: Received) -> None:
+    sender = "Die Gräfin <news@bücher.example>"
+    message = compose(config.Mail(sender=sender), to="ada@example.com", subject="x", text="y")
+    async with mail_server(received) as place:
+        assert await sent(mailer(f"smtp://{place}?starttls=off"), message)
+    envelope = received.mails.get_nowait()
+    assert envelope.mail_from == "news@xn--bcher-kva.example"
+    assert isinstance(envelope.content, bytes)
+    assert envelope.content.split(b"\r\n\r\n")[0].isascii()
+    mail = message_from_bytes(envelope.content, policy=policy.default)
+    assert mail["From"] == "Die Gräfin <news@xn--bcher-kva.example>"
+    assert mail["Message-ID"].endswith("@xn--bcher-kva.example>")
+
+
+@pytest.mark.parametrize("domain", ["é" * 80 + ".example", "a..é", "\N{SNOWMAN}.example"])
+def test_a_sender_whose_domain_has_no_ascii_form_is_refused(domain: str) -> None:
+    with pytest.raises(ValidationError, match="write it as Name <name@host>"):
+        config.Mail(sender=f"News <news@{domain}>")
 
 
 async def test_a_server_that_says_nothing_is_given_up() -> None:
