@@ -6,20 +6,26 @@ read its own result.
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from functools import cache
 from inspect import iscoroutine, isgenerator
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from app.core.masking import faults
 from app.core.text import UNSTORABLE, text_of
+from app.jobs.comparison import Path, bare, changed, one_shot, parts, unordered
 from app.jobs.errors import JobError
+from app.jobs.local_fields import local_fields
 
 Model = TypeVar("Model", bound=BaseModel)
 
-Path = tuple[str | int, ...]
+# Around a result in the API's answer.
+BEFORE, AFTER = '{"output":', "}"
 
 # PostgreSQL prints jsonb with a space after each comma and colon: `[1,1,1]` grows by half at most.
 PRINTED = 1.5
@@ -41,19 +47,19 @@ def stored_result(model: type[BaseModel], value: object, *, limit: int) -> str:
     """
     if not isinstance(value, model):
         raise _invalid(f"the function returned {_kind(value)} and declares {model.__name__}")
+    for field, problem in local_fields(model):
+        raise _invalid(f"{field}: {problem}")
     try:
+        if (iterator := one_shot(value)) is not None:
+            raise _invalid(f"{_name(iterator)}: an iterator is read only once: return a list")
         text = _dump(value)
         _check_size(len(text.encode()), limit)
         said, printed = _parse(text)
         # The API reads the result as PostgreSQL prints it.
         _check_size(printed, limit)
-        for path, problem in _unstorable(_held(value), said):
+        for path, problem in _unstorable(value, said):
             raise _invalid(f"{_name(path)}: {problem}")
-        read = read_result(model, text)
-        if (lost := _difference(said, json.loads(_dump(read)))) is not None:
-            raise _invalid(f"{_name(lost)}: lost or changed when {model.__name__} is read")
-        # The API's answer has the same limit.
-        _check_size(len(BaseModel.model_dump_json(read, by_alias=True).encode()), limit)
+        _check_read(model, value, text, said, limit)
     except JobError:
         raise
     except ValidationError as error:
@@ -65,17 +71,34 @@ def stored_result(model: type[BaseModel], value: object, *, limit: int) -> str:
     return text
 
 
+def _check_read(
+    model: type[BaseModel], value: BaseModel, text: str, said: object, limit: int
+) -> None:
+    """Read the result and write the answer as the API does."""
+    answer = read_result(_answer(model), f"{BEFORE}{text}{AFTER}")
+    read: BaseModel = answer.__dict__["output"]
+    lost = _difference(said, json.loads(_dump(read)), value)
+    if lost is None:
+        lost = changed(value, read)
+    if lost is not None:
+        raise _invalid(f"{_name(lost)}: lost or changed when {model.__name__} is read")
+    shown = BaseModel.model_dump_json(answer, by_alias=True)
+    # The API's answer has the same limit.
+    _check_size(len(shown.encode()) - len(BEFORE + AFTER), limit)
+    for path, problem in _unstorable(read, _parse(shown)[0]["output"], computed=True):
+        raise _invalid(f"{_name(path)}: {problem}")
+
+
+@cache
+def _answer(model: type[BaseModel]) -> type[BaseModel]:
+    """As deep as the API's answer: Pydantic reads 200 levels of JSON."""
+    return create_model("Answer", output=(model, ...))
+
+
 # The API calls the base class's methods, even if a model overrides them, and so does this. A part
 # of a subclass is written whole, so that fields which the declared type would drop are noticed.
 def _dump(value: BaseModel) -> str:
     return BaseModel.model_dump_json(
-        value, by_alias=False, round_trip=True, polymorphic_serialization=True, warnings=False
-    )
-
-
-def _held(value: BaseModel) -> object:
-    """The same in Python's own types, in which a float may still be NaN or infinite."""
-    return BaseModel.model_dump(
         value, by_alias=False, round_trip=True, polymorphic_serialization=True, warnings=False
     )
 
@@ -121,45 +144,60 @@ def _parse(text: str) -> tuple[Any, int]:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
         if len(found) != len(items):
-            raise ValueError(f"a key stands twice in one object, of {sorted(found)[:5]}")
+            twice = [key for key, count in Counter(key for key, _ in items).items() if count > 1]
+            raise ValueError(f"a key stands twice in one object: {', '.join(twice[:5])}")
         return found
 
     parsed = json.loads(text, parse_float=number, parse_constant=no_number, object_pairs_hook=pairs)
     return parsed, size
 
 
-def _unstorable(held: object, said: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
+def _unstorable(
+    held: object, said: object, path: Path = (), *, computed: bool = False
+) -> Iterator[tuple[Path, str]]:
     """Yield numbers that became null, and text that PostgreSQL refuses."""
-    if isinstance(said, dict):
-        parts = held.values() if isinstance(held, dict) else said.values()
-        for (key, part), inside in zip(said.items(), parts, strict=False):
-            if UNSTORABLE.search(key):
+    held = bare(held)
+    if isinstance(said, (dict, list)):
+        inside = _aligned(parts(held, computed=computed), said)
+        for key, part in said.items() if isinstance(said, dict) else enumerate(said):
+            if isinstance(key, str) and UNSTORABLE.search(key):
                 yield (*path, ascii(key)), "a key can't have the character U+0000"
-            yield from _unstorable(inside, part, (*path, key))
-    elif isinstance(said, list):
-        items = held if isinstance(held, Collection) else said
-        for index, (part, inside) in enumerate(zip(said, items, strict=False)):
-            yield from _unstorable(inside, part, (*path, index))
+            yield from _unstorable(inside[key], part, (*path, key), computed=computed)
     elif isinstance(said, str) and UNSTORABLE.search(said):
         yield path, "text can't have the character U+0000"
     elif said is None and isinstance(held, float) and not math.isfinite(held):
         yield path, f"JSON has no {held}: return None, where the model allows it"
 
 
-def _difference(said: object, read: object, path: Path = ()) -> Path | None:
-    """The path at which two JSON values first differ; the order of arrays is ignored, for sets."""
+def _aligned(
+    held: Mapping[Any, object] | None, said: dict[str, Any] | list[Any]
+) -> dict[Any, object]:
+    """The parts of a value by the keys of its JSON, which may be aliases."""
+    keys = said if isinstance(said, dict) else range(len(said))
+    if held is not None and len(held) == len(said):
+        return dict(zip(keys, held.values(), strict=True))
+    return {key: (held or {}).get(key) for key in keys}
+
+
+def _difference(said: object, read: object, held: object, path: Path = ()) -> Path | None:
+    """The path at which two JSON values first differ; only the order of a set is ignored."""
+    held = bare(held)
+    if isinstance(held, AbstractSet):
+        return None if unordered(said) == unordered(read) else path
     if isinstance(said, dict) and isinstance(read, dict):
+        inside = _aligned(parts(held), said)
         for key in {**said, **read}:
             if key not in said or key not in read:
                 return (*path, key)
-            if (found := _difference(said[key], read[key], (*path, key))) is not None:
+            found = _difference(said[key], read[key], inside[key], (*path, key))
+            if found is not None:
                 return found
         return None
     if isinstance(said, list) and isinstance(read, list) and len(said) == len(read):
-        if sorted(map(json.dumps, said)) == sorted(map(json.dumps, read)):
-            return None
+        inside = _aligned(parts(held), said)
         for index, (one, other) in enumerate(zip(said, read, strict=True)):
-            if (found := _difference(one, other, (*path, index))) is not None:
+            found = _difference(one, other, inside[index], (*path, index))
+            if found is not None:
                 return found
         return None
     same = said == read and isinstance(said, bool) == isinstance(read, bool)

@@ -197,10 +197,12 @@ async def result(
         return read_result(
             model, f'{{"job_id": "{job_id}", "kind": "{job.kind}", "output": {job.result}}}'
         )
-    except ValidationError as error:
-        log.error("result unreadable", job_id=str(job_id), kind=job.kind, error=faults(error))
+    except Exception as error:
+        # A validator of the kind's model may raise any error.
+        why = faults(error) if isinstance(error, ValidationError) else type(error).__name__
+        log.error("result unreadable", job_id=str(job_id), kind=job.kind, error=why)
         raise ResultUnreadable(
-            f"another version of {job.kind} made it, which this server can't read: {faults(error)}"
+            f"another version of {job.kind} made it, which this server can't read: {why}"
         ) from error
 
 

@@ -482,12 +482,13 @@ async def test_a_result_of_a_kind_that_is_gone(
         ('{"shapes": "three"}', "result-unreadable", "output.shapes"),
         ('{"shapes": 3, "sides": 4}', "result-unreadable", "output.sides"),
         ('{"sides": [], "shapes": null}', "result-unreadable", "output.shapes"),
+        ('{"shapes": 13}', "result-unreadable", "LookupError"),
         ("[]", "result-unreadable", "output"),
         ("null", "result-unreadable", "output"),
         (f'{{"shapes": {"9" * 5000}}}', "result-unreadable", "number out of range"),
         (f'{{"shapes": "{"x" * 2_000_000}"}}', "result-too-large", "MAX_RESULT_BYTES"),
     ],
-    ids=["type", "unknown field", "null", "list", "nothing", "5,000 digits", "2 MB"],
+    ids=["type", "unknown field", "null", "validator", "list", "nothing", "5,000 digits", "2 MB"],
 )
 async def test_a_result_that_an_older_version_stored_wrongly_is_a_typed_problem(
     draw: Draw, client: AsyncClient, engine: Engine, stored: str, name: str, detail: str
