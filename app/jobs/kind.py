@@ -65,7 +65,7 @@ class JobKind(Generic[Spec, Result]):
             return examples
         fields = schema.get("properties", {})
         example = {
-            name: field["examples"][0] for name, field in fields.items() if "examples" in field
+            name: field["examples"][0] for name, field in fields.items() if field.get("examples")
         }
         return [example] if example.keys() >= set(schema.get("required", [])) else []
 
@@ -84,7 +84,8 @@ def job_kind(
 
     The result is kept as JSON, at most `HEAVYLIFT_JOBS_MAX_RESULT_BYTES` of it. A job fails with
     `result-too-large` beyond that, and with `result-invalid` if the function returns another type
-    or a value that its model does not read back as the same, such as NaN.
+    or a value that its model does not read back as the same, such as NaN. Its fields must not be
+    of types that only some readers accept (`FilePath`, `FutureDatetime`), nor secrets.
 
     "Try it out" in Swagger UI begins with the first example of the specification: give one to the
     model (`model_config = ConfigDict(json_schema_extra={"examples": [{...}]})`) or to each required

@@ -1,6 +1,7 @@
 """Which kinds go together."""
 
 import pytest
+from pydantic import Field
 
 from app.core.config import ConfigurationError
 from app.jobs import JobContext, JobOptions, KindRegistry, job_kind, load_kinds, registry
@@ -50,3 +51,24 @@ def test_installed_kinds_that_clash_are_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(registry, "entry_points", lambda group: clashing)
     with pytest.raises(ConfigurationError, match=r"a\.b\.c and a\.b_c"):
         load_kinds()
+
+
+class Sized(JobOptions):
+    width: int = Field(examples=[])
+    height: int = Field(examples=[3])
+
+
+class Scaled(JobOptions):
+    width: int = Field(1, examples=[])
+    height: int = Field(examples=[3])
+
+
+@pytest.mark.parametrize(("spec", "examples"), [(Sized, []), (Scaled, [{"height": 3}])])
+def test_a_field_with_an_empty_list_of_examples_has_none(
+    spec: type[JobOptions], examples: list[object]
+) -> None:
+    def run(spec: JobOptions, job: JobContext) -> Nothing:
+        return Nothing()
+
+    run.__annotations__["spec"] = spec
+    assert job_kind("a.b", pool="cpu", timeout=1)(run).examples == examples
