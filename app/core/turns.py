@@ -22,7 +22,7 @@ class Turns:
     async def take(self, key: Hashable) -> AsyncIterator[None]:
         """Wait for the turn, in order of arrival. Raises `QueueFull`."""
         lock = self._locks.setdefault(key, Lock(fast_acquire=True))
-        if lock.statistics().tasks_waiting >= self._waiting:
+        if lock.locked() and lock.statistics().tasks_waiting >= self._waiting:
             raise QueueFull
         try:
             async with lock:
