@@ -61,6 +61,18 @@ LIMITED = {
 }
 NUMBERS = ("connect_timeout", *KEEPALIVES)
 
+# libpq's integers have 32 bits.
+MAX_NUMBER = 2**31 - 1
+
+# libpq accepts these in any case, asyncpg only in this one. Neither accepts SSLv3.
+TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+# The minimum of both drivers.
+MIN_TLS_VERSION = "TLSv1.2"
+
+# The values of sslmode with which both drivers negotiate TLS directly.
+DIRECT = ("require", "verify-ca", "verify-full")
+
 KNOWN = frozenset({*WHERE_AND_WHO, *TLS, *START_UP, *LIMITED, *NUMBERS})
 
 
@@ -77,14 +89,41 @@ def parse(url: str) -> Options:
         raise ValueError(FORMAT) from None
     options = {name: str(value) for name, value in read.items()}
     _refuse_unknown(options)
-    for name, values in LIMITED.items():
-        if options.get(name, values[0]).lower() not in values:
-            raise ValueError(f"{name} must be one of {', '.join(values)}")
+    _normalize(options)
     for name in NUMBERS:
-        if not options.get(name, "0").isdecimal():
-            raise ValueError(f"{name} must be a whole number")
+        number = options.get(name, "0")
+        if not (number.isascii() and number.isdecimal() and int(number) <= MAX_NUMBER):
+            raise ValueError(f"{name} must be a whole number, at most {MAX_NUMBER}")
+    _check_tls(options)
     hosts(options)
     return options
+
+
+def _normalize(options: dict[str, str]) -> None:
+    """Write names of values as both drivers accept them. Raises `ValueError`."""
+    versions = dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), TLS_VERSIONS)
+    for name, values in {**LIMITED, **versions}.items():
+        if name in options:
+            accepted = {value.lower(): value for value in values}
+            if options[name].lower() not in accepted:
+                raise ValueError(f"{name} must be one of {', '.join(values)}")
+            options[name] = accepted[options[name].lower()]
+
+
+def _check_tls(options: Options) -> None:
+    """Refuse TLS options that a driver refuses together. Raises `ValueError`."""
+    system = options.get("sslrootcert") == "system"
+    sslmode = options.get("sslmode", "verify-full" if system else "prefer")
+    if system and sslmode != "verify-full":
+        raise ValueError(f"sslrootcert=system needs sslmode=verify-full, not {sslmode}")
+    if options.get("sslnegotiation") == "direct" and sslmode not in DIRECT:
+        raise ValueError(f"sslnegotiation=direct needs sslmode={', '.join(DIRECT)}, not {sslmode}")
+    lowest = options.get("ssl_min_protocol_version", MIN_TLS_VERSION)
+    highest = options.get("ssl_max_protocol_version", TLS_VERSIONS[-1])
+    if TLS_VERSIONS.index(lowest) > TLS_VERSIONS.index(highest):
+        raise ValueError(
+            f"ssl_max_protocol_version={highest} is below ssl_min_protocol_version={lowest}"
+        )
 
 
 def _encoded_login(rest: str) -> str:
@@ -139,12 +178,8 @@ def for_asyncpg(options: Options) -> dict[str, Any]:
     trusted: dict[str, Any] = {}
     if tls.get("sslrootcert") == "system":
         # libpq's name for the system's certificate authorities; it implies verify-full.
-        trusted["ssl"] = ssl.create_default_context()
-        if "sslcert" in tls:
-            trusted["ssl"].load_cert_chain(
-                tls["sslcert"], tls.get("sslkey"), tls.get("sslpassword", "")
-            )
-        tls = {}
+        trusted["ssl"] = _system_context(tls)
+        tls = {name: tls[name] for name in ("sslnegotiation",) if name in tls}
     return {
         "dsn": f"postgresql://?{urlencode(tls, quote_via=quote)}",
         "user": options.get("user"),
@@ -155,3 +190,20 @@ def for_asyncpg(options: Options) -> dict[str, Any]:
         "server_settings": {name: options[name] for name in START_UP if name in options},
         **trusted,
     }
+
+
+def _system_context(tls: Options) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    # Servers that negotiate TLS directly require it.
+    context.set_alpn_protocols(["postgresql"])
+    lowest = tls.get("ssl_min_protocol_version", MIN_TLS_VERSION)
+    context.minimum_version = ssl.TLSVersion[lowest.replace(".", "_")]
+    if "ssl_max_protocol_version" in tls:
+        highest = tls["ssl_max_protocol_version"]
+        context.maximum_version = ssl.TLSVersion[highest.replace(".", "_")]
+    if "sslcrl" in tls:
+        context.load_verify_locations(cafile=tls["sslcrl"])
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    if "sslcert" in tls:
+        context.load_cert_chain(tls["sslcert"], tls.get("sslkey"), tls.get("sslpassword", ""))
+    return context

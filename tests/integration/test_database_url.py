@@ -1,6 +1,7 @@
 """One URL for both drivers, with all that libpq lets stand in it."""
 
 import socket
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Database, Settings
-from app.core.database_url import parse, render
+from app.core.database_url import for_asyncpg, parse, render
 from app.core.db import async_engine, sync_engine
 from app.core.outages import Fault, fault
 
@@ -176,6 +177,20 @@ def test_it_is_read_as_libpq_reads_it(url: str, options: dict[str, str]) -> None
         ("postgresql://u@h/db?target_session_attrs=standby", "must be one of any, read-write"),
         ("postgresql://u@h/db?client_encoding=latin1", "client_encoding must be one of utf8"),
         ("postgresql://u@h/db?connect_timeout=soon", "connect_timeout must be a whole number"),
+        ("postgresql://u@h/db?connect_timeout=\u0663", "connect_timeout must be a whole number"),
+        ("postgresql://u@h/db?keepalives_idle=2147483648", "keepalives_idle must be a whole"),
+        ("postgresql://u@h/db?gssencmode=require", "gssencmode must be one of prefer, disable"),
+        ("postgresql://u@h/db?sslmode=", "sslmode must be one of disable, "),
+        ("postgresql://u@h/db?ssl_min_protocol_version=bogus", "version must be one of TLSv1, "),
+        ("postgresql://u@h/db?ssl_max_protocol_version=SSLv3", "version must be one of TLSv1, "),
+        ("postgresql://u@h/db?ssl_max_protocol_version=TLSv1.1", "TLSv1.1 is below ssl_min"),
+        (
+            "postgresql://u@h/db?ssl_min_protocol_version=tlsv1.3&ssl_max_protocol_version=tlsv1.2",
+            "ssl_max_protocol_version=TLSv1.2 is below ssl_min_protocol_version=TLSv1.3",
+        ),
+        ("postgresql://u@h/db?sslnegotiation=direct", "sslnegotiation=direct needs sslmode=req"),
+        ("postgresql://u@h/db?sslnegotiation=direct&sslmode=ALLOW", "needs sslmode=require, ver"),
+        ("postgresql://u@h/db?sslrootcert=system&sslmode=require", "needs sslmode=verify-full"),
         ("postgresql://u@one,two,three/db?port=1,2", "2 ports for 3 hosts"),
         ("postgresql://u@h:70000/db", "write it as postgresql://"),
         ("mysql://u:SECRET@h/db", "write it as postgresql://"),
@@ -188,6 +203,48 @@ def test_an_error_in_it_is_named_at_the_start_without_the_password(url: str, why
     (error,) = refused.value.errors(include_url=False, include_input=False)
     assert why in error["msg"]
     assert "SECRET" not in error["msg"]
+
+
+ANY_CASE = [
+    ("target_session_attrs=READ-WRITE", {"target_session_attrs": "read-write"}),
+    ("sslmode=REQUIRE", {"sslmode": "require"}),
+    ("sslmode=Verify-Full&sslnegotiation=DIRECT&sslrootcert=system", {"sslnegotiation": "direct"}),
+    ("gssencmode=Disable", {"gssencmode": "disable"}),
+    ("channel_binding=PREFER", {"channel_binding": "prefer"}),
+    ("client_encoding=UTF8", {"client_encoding": "utf8"}),
+    ("ssl_min_protocol_version=tlsv1.2", {"ssl_min_protocol_version": "TLSv1.2"}),
+    (
+        "sslrootcert=system&ssl_max_protocol_version=TLSV1.3",
+        {"ssl_max_protocol_version": "TLSv1.3"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("query", "options"), ANY_CASE)
+async def test_a_value_in_any_case_is_passed_on_as_both_drivers_accept_it(
+    query: str, options: dict[str, str]
+) -> None:
+    with socket.socket() as refusing:
+        # Bound without a listener: a driver that accepts its options is refused here.
+        refusing.bind(("127.0.0.1", 0))
+        url = f"postgresql://u@127.0.0.1:{refusing.getsockname()[1]}/db?{query}"
+        assert options.items() <= parse(url).items()
+        database = Database.model_validate({"url": url})
+        worker, api = sync_engine(database), async_engine(database)
+        with pytest.raises(DBAPIError, match="Connection refused"), worker.begin():
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            async with api.begin():
+                pass
+        await api.dispose()
+
+
+def test_the_systems_authorities_leave_the_other_tls_options_in_force() -> None:
+    query = "sslrootcert=system&sslnegotiation=direct&ssl_min_protocol_version=TLSv1.3"
+    arguments = for_asyncpg(parse(f"postgresql://u@h/db?{query}"))
+    assert arguments["dsn"] == "postgresql://?sslnegotiation=direct"
+    assert arguments["ssl"].minimum_version is ssl.TLSVersion.TLSv1_3
+    assert arguments["ssl"].check_hostname
 
 
 @pytest.fixture
