@@ -16,7 +16,7 @@ from typing import Any
 import redis
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from typing_extensions import override
 
 from app.core import config
@@ -37,12 +37,15 @@ class _Client(kombu_redis.PrefixedStrictRedis):
 
     @override
     def ping(self, **_: Any) -> bool:
-        """Whether Redis takes messages: a replica answers a PING, but takes none."""
-        command, key = WRITE_PROBE
+        """Whether Redis gives messages: a replica answers a PING, but gives none."""
+        command, key, *arguments = WRITE_PROBE
         try:
             self.execute_command(  # type: ignore[no-untyped-call]
-                command, key.removeprefix(KEY_PREFIX)
+                command, key.removeprefix(KEY_PREFIX), *arguments
             )
+        except OutOfMemoryError:
+            # It gives the messages that it has, which frees memory.
+            return True
         except ResponseError as error:
             raise RedisConnectionError(f"takes no messages: {error}") from error
         return True
@@ -97,6 +100,12 @@ class Channel(kombu_redis.Channel):
             if not (is_wrong_type(error) and self._drop_wrong_types()):
                 raise
             raise Empty from None
+
+    @override
+    def _size(self, queue: str) -> int:
+        # Kombu asks in a transaction, which a server that is out of memory refuses.
+        with self.conn_or_acquire() as client:
+            return int(client.llen(queue))
 
     def _drop_wrong_types(self) -> bool:
         with self.conn_or_acquire() as client:

@@ -19,8 +19,9 @@ _LEFT_BEHIND = re.compile(r"READONLY|MASTERDOWN|UNBLOCKED")
 
 _WRONG_TYPE = re.compile(r"WRONGTYPE|is not an integer|would overflow")
 
-# A write that changes nothing: a server that takes no messages refuses it as well.
-WRITE_PROBE = ("DEL", "heavylift:probe")
+# A write that changes nothing, as the key does not exist: a server that takes no messages refuses
+# it as well. A server that is out of memory refuses SET, and accepts DEL.
+WRITE_PROBE = ("SET", "heavylift:probe", "", "XX", "PX", "1")
 
 
 def is_wrong_type(error: Exception) -> bool:

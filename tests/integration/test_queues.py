@@ -13,9 +13,15 @@ import structlog
 
 from app.core.config import Settings
 from app.core.redis_client import WRITE_PROBE
+from app.models.job import JobState
+from app.schemas.job import JobEvent
+from app.services.dispatch_hint import DispatchHint, hint_client
 from app.services.ledger import Message
 from tests.strangers import strange
+from worker.announce import Announcer
 from worker.celery import create_celery, queue
+from worker.controller.measure import PingRedis
+from worker.controller.metrics import LedgerMetrics
 from worker.controller.publisher import Publisher
 from worker.messages import MAX_BYTES, queue_key, read
 
@@ -201,6 +207,71 @@ def test_an_unblocked_consumer_connects_again(
         sent = message()
         publisher.publish([sent])
         consumed.until(lambda consumed: consumed.jobs == [sent.job_id])
+
+
+@pytest.fixture
+def full(client: redis.Redis) -> Iterator[None]:
+    """A Redis that is out of memory."""
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", "1")
+    yield
+    client.config_set("maxmemory", "0")
+
+
+def test_a_controller_measures_a_full_redis_as_down(settings: Settings, full: None) -> None:
+    metrics = LedgerMetrics([], window_per_slot=2, demand_limit=10)
+    ping = PingRedis(settings, metrics)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        ping.turn()
+    ping.close()
+    assert metrics._up["redis"] is False
+
+
+@pytest.mark.anyio
+async def test_the_api_reports_a_full_redis_as_unreachable(settings: Settings, full: None) -> None:
+    connected = hint_client(settings.redis)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        await DispatchHint(connected)._tell({"cpu"}, [])
+    await connected.aclose()
+
+
+def test_an_announcer_notices_a_full_redis(settings: Settings, full: None) -> None:
+    with structlog.testing.capture_logs() as logs:
+        Announcer(settings).event(JobEvent(job_id=uuid4(), seq=1, state=JobState.QUEUED, attempt=0))
+    (said,) = logs
+    assert "used memory" in said["error"]
+
+
+def test_a_worker_takes_messages_from_a_full_redis(
+    settings: Settings, client: redis.Redis, publisher: Publisher
+) -> None:
+    sent = message()
+    publisher.publish([sent])
+    client.config_set("maxmemory", "1")
+    try:
+        with consuming(settings) as consumed:
+            consumed.until(lambda consumed: consumed.jobs == [sent.job_id])
+    finally:
+        client.config_set("maxmemory", "0")
+
+
+@pytest.mark.parametrize("rules", [["-@write"], ["resetkeys"]], ids=["commands", "keys"])
+def test_a_probe_is_refused_to_a_user_without_the_right_to_write(
+    client: redis.Redis, rules: list[str]
+) -> None:
+    client.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], categories=["+@all"])
+    client.execute_command("ACL", "SETUSER", "reader", *rules)  # type: ignore[no-untyped-call]
+    arguments = {**client.connection_pool.connection_kwargs, "username": "reader", "password": ""}
+    try:
+        with (
+            redis.Redis.from_pool(
+                redis.ConnectionPool(client.connection_pool.connection_class, **arguments)
+            ) as reader,
+            pytest.raises(redis.exceptions.NoPermissionError),
+        ):
+            reader.execute_command(*WRITE_PROBE)
+    finally:
+        client.acl_deluser("reader")
 
 
 def test_a_message_of_this_version_is_read(client: redis.Redis, publisher: Publisher) -> None:
