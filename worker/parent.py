@@ -16,7 +16,7 @@ from enum import Enum
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.config import Settings
 from app.core.db import sync_engine
@@ -384,7 +384,7 @@ class Parent:
             with self._engine.begin() as connection:
                 yield connection
             self._ledger_answers = True
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             # A ledger that only reports a locked row is working.
             self._ledger_answers = fault(error) is not Fault.UNAVAILABLE
             raise
@@ -464,6 +464,6 @@ class Parent:
         try:
             with self._transaction() as connection:
                 ledger.deregister(connection, self._identity.id)
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             log.warning("still registered until the lease ends", error=reason(error))
         self._engine.dispose()

@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.responses import Response
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -247,7 +247,9 @@ def _allowed(connection: HTTPConnection) -> str:
 _NO_SUCH_TEXT = frozenset({"22021", "22P05"})
 
 
-async def _database_error(connection: HTTPConnection, error: DBAPIError) -> ProblemResponse:
+async def _database_error(
+    connection: HTTPConnection, error: DBAPIError | InvalidRequestError
+) -> ProblemResponse:
     if is_outage(error):
         return await _unavailable(connection, error)
     # Services map each constraint that a request may violate to a domain error.
@@ -255,7 +257,8 @@ async def _database_error(connection: HTTPConnection, error: DBAPIError) -> Prob
         state = sqlstate(error)
         if state in _NO_SUCH_TEXT:
             return of(connection.scope, InvalidInput("text here can't hold the character U+0000"))
-        log.warning("request not storable", sqlstate=state, error=type(error.orig).__name__)
+        cause = type(getattr(error, "orig", error)).__name__
+        log.warning("request not storable", sqlstate=state, error=cause)
         return of(connection.scope, InvalidInput("the request has a value that can't be stored"))
     raise error
 
@@ -310,6 +313,7 @@ def register(app: FastAPI) -> None:
         WebSocketRequestValidationError: _validation_error,
         HTTPException: _http_exception,
         DBAPIError: _database_error,
+        InvalidRequestError: _database_error,
         DatabaseAway: _database_away,
         PoolTimeout: _unavailable,
         # A refused connection, a socket that is not there, a statement past its time.

@@ -5,11 +5,12 @@ a server that shuts down and for a value that is too large, and most of asyncpg'
 specific class.
 """
 
+import re
 from enum import Enum
 
 import asyncpg
 import psycopg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 
@@ -46,6 +47,14 @@ BY_SQLSTATE = {
     "58": Fault.UNAVAILABLE,  # the server's disk or operating system failed
 }
 
+# SQLSTATEs that mean an outage only with these messages.
+BY_MESSAGE = {
+    # A transaction begun as read write on a standby.
+    "0A000": re.compile("during recovery"),
+    # Supavisor without a free connection: "MaxClientsInSessionMode: max clients reached".
+    "XX000": re.compile("max clients|max client connections reached", re.IGNORECASE),
+}
+
 # Without a SQLSTATE: a value that the driver can't even send.
 UNSENDABLE = (psycopg.DataError, UnicodeError)
 
@@ -57,6 +66,9 @@ DISCONNECTED = (
     asyncpg.exceptions.ClientConfigurationError,
     psycopg.OperationalError,
 )
+# SQLAlchemy's pool, whose listeners refused a connection and then the one made in its place.
+CHECKED_OUT_CLOSED = "This connection is closed"
+
 # These are misuse of the driver, unless they say that the connection is closed.
 MISUSE = (asyncpg.InterfaceError, psycopg.InterfaceError)
 
@@ -79,11 +91,15 @@ def fault(error: BaseException) -> Fault:
         error = _cause(error)
     state = sqlstate(error)
     if state is not None:
+        if state in BY_MESSAGE and BY_MESSAGE[state].search(str(error)):
+            return Fault.UNAVAILABLE
         prefixes = (state[:length] for length in (5, 2))
         return next((BY_SQLSTATE[p] for p in prefixes if p in BY_SQLSTATE), Fault.BUG)
     if isinstance(error, UNSENDABLE):
         return Fault.UNSTORABLE
     closed = isinstance(error, MISUSE) and "closed" in str(error)
+    if type(error) is InvalidRequestError:
+        closed = str(error) == CHECKED_OUT_CLOSED
     return Fault.UNAVAILABLE if closed or isinstance(error, DISCONNECTED) else Fault.BUG
 
 

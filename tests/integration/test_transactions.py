@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.config import Database, Settings
@@ -149,4 +150,18 @@ def test_what_an_ended_session_did_not_commit_is_written_once(
     persist(one, write)
     assert len(set(sessions)) == 2
     with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pools")).scalar_one() == 1
+
+
+def test_a_connection_that_is_closed_again_at_once_is_waited_for(one: Engine, clean: None) -> None:
+    """SQLAlchemy gives up when it finds two connections closed in a row."""
+    refusals = iter(range(2))
+
+    @event.listens_for(one, "checkout")
+    def closed(*_: object) -> None:
+        if next(refusals, None) is not None:
+            raise DisconnectionError
+
+    persist(one, lambda connection: connection.execute(text("INSERT INTO pools VALUES ('cpu')")))
+    with one.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM pools")).scalar_one() == 1

@@ -5,7 +5,7 @@ import psycopg
 import pytest
 from psycopg.errors import lookup
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, ResourceClosedError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core.breaker import DatabaseAway
@@ -25,8 +25,8 @@ STATES = {
 }  # fmt: skip
 
 
-def by_psycopg(state: str) -> DBAPIError:
-    error = lookup(state)("said so")
+def by_psycopg(state: str, message: str = "said so") -> DBAPIError:
+    error = lookup(state)(message)
     wrapped = DBAPIError.instance("SELECT", {}, error, psycopg.Error)
     assert isinstance(wrapped, DBAPIError)
     return wrapped
@@ -58,6 +58,30 @@ def test_a_sqlstate_that_no_driver_knows_is_judged_by_its_class() -> None:
     assert fault(asyncpg.PostgresError.new({"C": "57P99", "M": "new"})) is Fault.UNAVAILABLE
     assert fault(asyncpg.PostgresError.new({"C": "22099", "M": "new"})) is Fault.UNSTORABLE
     assert fault(asyncpg.PostgresError.new({"C": "F0000", "M": "new"})) is Fault.BUG
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "expected"),
+    [
+        ("0A000", "cannot set transaction read-write mode during recovery", Fault.UNAVAILABLE),
+        ("0A000", "cannot use RETURNING type XMLSERIALIZE in recovery mode", Fault.BUG),
+        (
+            "XX000",
+            "MaxClientsInSessionMode: max clients reached - in Session mode",
+            Fault.UNAVAILABLE,
+        ),
+        ("XX000", "Max client connections reached", Fault.UNAVAILABLE),
+        ("XX000", "cache lookup failed for type 1", Fault.BUG),
+        ("42601", "max clients", Fault.BUG),
+    ],
+)
+def test_a_sqlstate_of_several_meanings_is_an_outage_by_its_message(
+    state: str, message: str, expected: Fault
+) -> None:
+    assert fault(by_psycopg(state, message)) is expected
+    raw = asyncpg.PostgresError.new({"C": state, "M": message})
+    assert fault(raw) is expected
+    assert fault(by_asyncpg(raw)) is expected
 
 
 @pytest.mark.parametrize(
@@ -99,6 +123,9 @@ def test_a_driver_that_gives_no_sqlstate_is_understood(error: Exception, expecte
         (PoolTimeout(), Fault.UNAVAILABLE),
         (DatabaseAway("unavailable"), Fault.UNAVAILABLE),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), Fault.UNSTORABLE),
+        (InvalidRequestError("This connection is closed"), Fault.UNAVAILABLE),
+        (InvalidRequestError("A transaction is already begun"), Fault.BUG),
+        (ResourceClosedError("This Connection is closed"), Fault.BUG),
         (KeyError("x"), Fault.BUG),
         (ValueError("x"), Fault.BUG),
     ],

@@ -11,10 +11,12 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from httpx2 import AsyncClient, Response
 from sqlalchemy import text
+from sqlalchemy.exc import DisconnectionError
 from starlette.types import Message, Scope
 
 from app.api.deps import SessionDep
 from app.api.problems import RequestTooLarge
+from app.core.breaker import Breaker
 from app.core.config import Settings
 from app.main import create_app
 from tests.integration.api.conftest import connect, is_ready, serving
@@ -462,6 +464,19 @@ async def test_without_a_database_it_is_unavailable(settings: Settings, clean: N
         response = await client.post("/api/v1/auth/login", data=form)
         check(response, 503, "unavailable")
         assert response.headers["retry-after"] == "1"
+
+
+async def test_a_connection_that_is_closed_again_at_once_is_unavailable(
+    anonymous: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object) -> None:
+        raise DisconnectionError
+
+    await is_ready(anonymous)
+    form = {"username": "a@example.com", "password": "b"}
+    # Called by the pool's listener, for each connection that is taken.
+    monkeypatch.setattr(Breaker, "taken", closed)
+    check(await anonymous.post("/api/v1/auth/login", data=form), 503, "unavailable")
 
 
 async def test_a_process_that_drains_says_so(app: FastAPI, anonymous: AsyncClient) -> None:
