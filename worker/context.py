@@ -51,7 +51,7 @@ MAX_MESSAGE = 500
 
 # A media type (RFC 9110, section 8.3.1), limited to characters and a length (our choice) that any
 # response header can carry.
-MEDIA_TYPE = re.compile(r"[\w.+!#$&^-]+/[\w.+!#$&^-]+(\s*;[\t\x20-\x7e]*)?", re.ASCII)
+MEDIA_TYPE = re.compile(r"[\w.+!#$&^-]+/[\w.+!#$&^-]+([\t\x20]*;[\t\x20-\x7e]*)?", re.ASCII)
 
 MAX_TYPE = 255
 

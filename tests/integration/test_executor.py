@@ -242,6 +242,9 @@ def test_a_message_is_a_short_text(
         (Path("a"), "text/plain", "output-name-invalid"),
         ("x" * 10_000_000, "text/plain", "output-name-invalid"),
         ("a.txt", "text/plain\r\nSet-Cookie: a=b", "output-type-invalid"),
+        ("a.txt", "text/plain\r\n;charset=x", "output-type-invalid"),
+        ("a.txt", "text/plain\v; charset=x", "output-type-invalid"),
+        ("a.txt", "text/plain; charset=x\n", "output-type-invalid"),
         ("a.txt", "text/plain; name=é", "output-type-invalid"),
         ("a.txt", "", "output-type-invalid"),
         ("a.txt", None, "output-type-invalid"),
@@ -269,7 +272,7 @@ def test_an_output_is_kept_under_its_name(execute: Callable[..., UUID], view: Vi
     def put(spec: Nothing, job: JobContext) -> Nothing:
         path = job.scratch / "made"
         path.write_text("made")
-        job.output(path, name="übung 1.csv", content_type='text/csv; charset="utf-8"')
+        job.output(path, name="übung 1.csv", content_type='text/csv ;\tcharset="utf-8"')
         return spec
 
     assert view.state(execute(put)) == "succeeded"
