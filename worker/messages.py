@@ -5,6 +5,7 @@ claimed, and the ledger decides the rest: nothing else in a message is used.
 """
 
 import json
+import re
 from base64 import b64encode
 from collections import Counter
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid4
 
 import structlog
-from pydantic import Base64Bytes, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Base64Bytes, BaseModel, Field, TypeAdapter, ValidationError
 
 from app.core.spaced import Spaced
 
@@ -22,6 +23,11 @@ TASK: Final = "heavylift.run"
 
 # The header with the span that sent the message, as W3C Trace Context writes it.
 HEADER: Final = "traceparent"
+
+# Its value (W3C Trace Context, sections 3.2.1 and 3.2.2): version ff and ids of zeros are invalid.
+TRACEPARENT: Final = re.compile(
+    "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
 
 # The prefix of every key in Redis that Celery makes; other applications may share the database.
 KEY_PREFIX: Final = "heavylift:"
@@ -52,10 +58,15 @@ def queue_key(queue: str) -> str:
     return f"{KEY_PREFIX}{queue}"
 
 
+def _valid(traceparent: str | None) -> str | None:
+    """Drop an invalid `traceparent`: the job runs all the same, in its own trace."""
+    return traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None
+
+
 class _Headers(BaseModel):
     task: Literal["heavylift.run"]
     id: str
-    traceparent: str | None = None
+    traceparent: Annotated[str | None, AfterValidator(_valid)] = None
 
 
 class _Properties(BaseModel):

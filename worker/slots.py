@@ -101,7 +101,8 @@ class Slots:
             timeout,
         )
         if trace is not None:
-            TRACE.pack_into(self._memory, self._at(slot, TRACE_AT), trace.encode())
+            encoded = trace.encode("ascii", "replace")
+            TRACE.pack_into(self._memory, self._at(slot, TRACE_AT), encoded)
         NUMBER.pack_into(self._memory, self._at(slot, NUMBER_AT), writing + 1)
         return writing + 1
 
@@ -181,10 +182,12 @@ class Slots:
     def _read(self, slot: int, place: int) -> Assignment | None:
         before: int = NUMBER.unpack_from(self._memory, place + NUMBER_AT)[0]
         pid, job, attempt, started, timeout = CHILD.unpack_from(self._memory, place + CHILD_AT)
-        trace = TRACE.unpack_from(self._memory, place + TRACE_AT)[0].rstrip(b"\0").decode()
+        encoded: bytes = TRACE.unpack_from(self._memory, place + TRACE_AT)[0]
         after: int = NUMBER.unpack_from(self._memory, place + NUMBER_AT)[0]
         if before % 2 or before != after or attempt == 0:
             return None
+        # Foreign text: the watch reads all slots, so one that can't be decoded must not raise.
+        trace = encoded.rstrip(b"\0").decode("ascii", "replace")
         return Assignment(
             slot, before, pid, UUID(bytes=job), attempt, started, timeout, trace or None
         )

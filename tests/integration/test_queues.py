@@ -23,7 +23,7 @@ from worker.celery import create_celery, queue
 from worker.controller.measure import PingRedis
 from worker.controller.metrics import LedgerMetrics
 from worker.controller.publisher import Publisher
-from worker.messages import MAX_BYTES, queue_key, read
+from worker.messages import MAX_BYTES, QueuedMessage, queue_key, read
 
 CPU = queue_key("cpu")
 
@@ -285,6 +285,31 @@ def test_a_message_of_this_version_is_read(client: redis.Redis, publisher: Publi
     assert (found.task_id, found.job_id, found.traceparent) == (sent.task_id, sent.job_id, None)
     # A transport hands on what it can read again.
     assert read(found.for_kombu("cpu")) == found
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        "é" * 28,
+        "x" * 55,
+        "00-" + "A" * 32 + "-" + "b" * 16 + "-01",
+        "ff-" + "a" * 32 + "-" + "b" * 16 + "-01",
+        "00-" + "0" * 32 + "-" + "b" * 16 + "-01",
+        "00-" + "a" * 32 + "-" + "0" * 16 + "-01",
+        "00-" + "a" * 32 + "-" + "b" * 16 + "-01\n",
+        "",
+    ],
+)
+def test_a_message_with_an_invalid_traceparent_is_read_without_it(traceparent: str) -> None:
+    job = uuid4()
+    found = read(QueuedMessage(f"{job}.1.1", job, traceparent).for_kombu("cpu"))
+    assert found == QueuedMessage(f"{job}.1.1", job, None)
+
+
+def test_a_valid_traceparent_is_kept() -> None:
+    job, traceparent = uuid4(), "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    sent = QueuedMessage(f"{job}.1.1", job, traceparent)
+    assert read(sent.for_kombu("cpu")) == sent
 
 
 def test_a_publisher_that_is_refused_says_so_once(

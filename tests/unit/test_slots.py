@@ -7,10 +7,11 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from app.core.telemetry import trace_of
 from tests.children import Child
 from worker.kill import kill
 from worker.processes import alive, own_memory
-from worker.slots import Order, Slots
+from worker.slots import TRACE_AT, Order, Slots
 
 
 def test_an_assignment_is_read_as_it_was_written() -> None:
@@ -127,3 +128,18 @@ def test_what_a_child_left_behind_is_there_once_another_has_its_place() -> None:
     slots.enter(1)
     assert [left.job_id for left in slots.left_behind()] == [later]
     assert slots.child(0) == 0
+
+
+@pytest.mark.parametrize("trace", ["é" * 28, "\ud800" * 60, "x" * 1000])
+def test_a_trace_that_cannot_be_decoded_hides_no_assignment(trace: str) -> None:
+    slots = Slots(2)
+    job, other = uuid4(), uuid4()
+    slots.take(0, job, 1, 60, trace)
+    slots.take(1, other, 1, 60)
+    assert [found.job_id for found in slots.assignments()] == [job, other]
+    # A foreign byte that was not written by `take`.
+    slots._memory[slots._at(0, TRACE_AT)] = 0xFF
+    assert [found.job_id for found in slots.assignments()] == [job, other]
+    slots.enter(0)
+    assert [found.job_id for found in slots.left_behind()] == [job]
+    assert all(len(trace_of(found.traceparent)) <= 32 for found in slots.left_behind())
