@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import threading
+from collections import deque
 
 from app.core.masking import loggable
 
@@ -34,12 +35,25 @@ class Lines:
         self._cut = False
         # Shared with forked processes.
         self._dropped = mmap.mmap(-1, CELLS * COUNT.size)
-        self._lock = threading.Lock()
+        # A signal's handler or a finalizer may write a line while its own thread writes one: it
+        # leaves the line here, and the interrupted call writes it next.
+        self._waiting: deque[bytes] = deque()
+        self._writing = False
+        self._lock = threading.RLock()
         os.register_at_fork(
-            before=self._lock.acquire,
-            after_in_parent=self._lock.release,
-            after_in_child=self._lock.release,
+            before=self._fork_begins,
+            after_in_parent=self._fork_ended,
+            after_in_child=self._new_lock,
         )
+
+    def _fork_begins(self) -> None:
+        self._lock.acquire()
+
+    def _fork_ended(self) -> None:
+        self._lock.release()
+
+    def _new_lock(self) -> None:
+        self._lock = threading.RLock()
 
     @property
     def dropped(self) -> int:
@@ -55,8 +69,14 @@ class Lines:
             self.drop()
             return
         with self._lock:
-            if not self._write(encoded):
-                self._count()
+            self._waiting.append(encoded)
+            while self._waiting and not self._writing:
+                self._writing = True
+                try:
+                    if not self._write(self._waiting.popleft()):
+                        self._count()
+                finally:
+                    self._writing = False
 
     def msg(self, message: str) -> None:
         self.write(f"{message}\n")
@@ -78,9 +98,10 @@ class Lines:
                 left = left[os.write(self._descriptor, left) :]
         except OSError:
             # Full (the disk, or a pipe that does not block), closed at its other end, or broken.
-            self._cut = self._cut or len(left) < len(whole)
             return False
-        self._cut = False
+        finally:
+            # Also after an exception that a signal's handler raised.
+            self._cut = bool(left) and (self._cut or len(left) < len(whole))
         return True
 
     def _count(self) -> None:
