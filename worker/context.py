@@ -159,9 +159,10 @@ class Attempt(JobContext):
         return self._threads
 
     def __enter__(self) -> Self:
-        self._surroundings.attempt_begins()
         self._scratch.mkdir(parents=True)
         self._writer.start()
+        # After its own thread: a thread that begins later is the job's.
+        self._surroundings.attempt_begins()
         return self
 
     def __exit__(

@@ -1,6 +1,7 @@
 """A child's work: claim, run, and a finish that is fenced by the attempt."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -35,6 +36,7 @@ from worker import tracing
 from worker.announce import Announcer
 from worker.context import Attempt
 from worker.identity import Identity
+from worker.interpreter import apart
 from worker.outcome import (
     INTERNAL,
     MAX_DETAIL,
@@ -62,11 +64,13 @@ class Executor:
         *,
         slot: int,
         scratch: Path,
+        memory_per_slot: int,
     ) -> None:
         self._settings = settings
         self._identity = identity
         self._slots = slots
         self._slot = slot
+        self._memory_per_slot = memory_per_slot
         self._keep = Retention.configured(settings)
         self._flush = Flush()
         self.attempts = 0
@@ -90,7 +94,7 @@ class Executor:
 
     @cached_property
     def _surroundings(self) -> Surroundings:
-        return Surroundings()
+        return Surroundings(memory_limit=self._memory_per_slot)
 
     @property
     def spoilt(self) -> bool:
@@ -141,13 +145,17 @@ class Executor:
             ):
                 self._announcer.room(kind.pool)
                 self._run(kind, claim, number, span)
-        finally:
-            self._slots.clear(self._slot)
-            if span.get_span_context().trace_flags.sampled:
-                self._flush.soon()
+        except BaseException as error:
+            # The slot stays taken: once this child has ended, the watch forfeits the lease.
+            self._surroundings.spoil("an attempt could not be ended", exc_info=error)
+            raise
+        self._slots.clear(self._slot)
+        if span.get_span_context().trace_flags.sampled:
+            self._flush.soon()
 
     def _run(self, kind: JobKind[Any, Any], claim: ledger.Claim, number: int, span: Span) -> None:
         started = time.monotonic()
+        surroundings = self._surroundings
         outcome: Outcome
         try:
             spec = kind.spec.model_validate_json(claim.spec)
@@ -155,21 +163,34 @@ class Executor:
             self._refuse(claim, error, span)
             return
         except BaseException as error:
+            surroundings.quiet()
             outcome = failure_of(error)
         else:
             self._announce_start(claim)
-            outcome = self._work(kind, spec, claim, number)
+            try:
+                outcome = self._work(kind, spec, claim, number)
+            except BaseException as error:
+                outcome = self._escaped(error)
         if outcome is Order.DROP:
             log.warning("lease lost, dropped")
             tracing.ended(span, "lost")
             return
-        change = self._end(kind, claim, outcome)
+        try:
+            change = self._end(kind, claim, outcome)
+        except BaseException as error:
+            change = self._end(kind, claim, self._escaped(error))
         if change is None:
             log.warning("lease lost, outcome refused")
             tracing.ended(span, "lost")
         else:
             tracing.ended(span, tracing.outcome(change))
             log.info("attempt ended", state=change.state, seconds=time.monotonic() - started)
+
+    def _escaped(self, error: BaseException) -> Outcome:
+        """The outcome of a job that has left something, such as a thread, that raised after it."""
+        self._surroundings.quiet()
+        self._surroundings.spoil("an exception was raised after the job", exc_info=error)
+        return failure_of(error)
 
     def _refuse(self, claim: ledger.Claim, error: ValidationError, span: Span) -> None:
         """Release a job that another version has accepted: it waits for such a version's worker."""
@@ -206,7 +227,16 @@ class Executor:
 
         def work() -> str:
             with context:
-                result = kind.run(spec, context)
+                try:
+                    result = apart(kind.run, spec, context)
+                finally:
+                    try:
+                        # Here: what the job has left may raise as soon as a function begins.
+                        sys.settrace(None)
+                        sys.setprofile(None)
+                    except BaseException:  # noqa: S110 - by this, a profiler has ended itself
+                        pass
+                    self._surroundings.quiet()
                 return stored_result(
                     kind.result, result, limit=self._settings.jobs.max_result_bytes
                 )

@@ -97,10 +97,11 @@ def retire(executor: Executor, *, after: int | None) -> None:
     would be lost with it. With Celery's own limit, of one task a child, a third of all messages
     were lost, and each waited for a redispatch.
     """
-    if executor.attempts != after and not executor.spoilt:
-        return
-    signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_RECYCLE)
-    with suppress(OSError, ValueError):
+    # Whatever is raised here, a spoilt child ends.
+    with suppress(BaseException):
+        if executor.attempts != after and not executor.spoilt:
+            return
+        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=EX_RECYCLE)
         sys.stdout.flush()
     os._exit(EX_RECYCLE)
 
@@ -214,7 +215,9 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
                 # Only the parent keeps it: the port is free as soon as the parent has ended.
                 listener.close()
             slot = current_process().index
-            executor = Executor(settings, identity, slots, slot=slot, scratch=scratch)
+            executor = Executor(
+                settings, identity, slots, slot=slot, scratch=scratch, memory_per_slot=memory
+            )
             head_a_family(main_process)
 
     def child_leaves(exitcode: int, **_: Any) -> None:
@@ -249,8 +252,8 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
                 raise
             # Nothing was claimed: the controller sends another message.
             log.warning("the ledger is unavailable, message dropped", error=reason(error))
-
-        retire(executor, after=settings.worker.jobs_per_child)
+        finally:
+            retire(executor, after=settings.worker.jobs_per_child)
 
     celery.task(run, name=TASK, bind=True)
     # As root it warns of pickled messages: ours are JSON, and nothing else is accepted.

@@ -1,7 +1,6 @@
 """Restores what a job has changed in its process, or has the process replaced: the next job may
 belong to another owner."""
 
-import faulthandler
 import os
 import resource
 import signal
@@ -13,7 +12,9 @@ from pathlib import Path
 import psutil
 import structlog
 
-from worker.processes import is_tracker
+from app.core.logging import SavedLogging
+from worker.interpreter import Hooks, SavedSettings
+from worker.processes import is_tracker, own_memory
 
 log = structlog.get_logger()
 
@@ -25,6 +26,9 @@ TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
 STREAMS = ("stdin", "stdout", "stderr")
+
+# A hook or a handler that a job has left may raise once in each try to remove it.
+TRIES = 100
 
 
 def _umask() -> int:
@@ -65,11 +69,20 @@ class Surroundings:
     Make it just before the child's first job: Celery sets signals up as it starts.
 
     `spoilt` says that a job has left something that can't be put back: a process or a thread that
-    ran on, or a limit that only root may raise. The child then takes no further job.
+    ran on, memory, or a limit that only root may raise. The child then takes no further job.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, memory_limit: int) -> None:
+        """`memory_limit`: bytes that this process and what a job starts may take."""
         self.spoilt = False
+        self._hooks = Hooks()
+        self._logging = SavedLogging()
+        self._settings = SavedSettings()
+        own = own_memory(os.getpid())
+        # Half of the room that the limit leaves: the other half is for the next job.
+        self._memory = own + max(memory_limit - own, 0) // 2
+        self._wakeup = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(self._wakeup)
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._limits = {limit: resource.getrlimit(limit) for limit in LIMITS}
@@ -86,25 +99,44 @@ class Surroundings:
         self._threads = set(threading.enumerate())
         self._processes = _own_processes()
 
+    def quiet(self) -> None:
+        """Remove what the job has left that may raise in later code or end this process.
+
+        Call it directly after foreign code. Raises nothing.
+        """
+        for _ in range(TRIES):
+            try:
+                self._hooks.put_back()
+                self._stop_timers()
+                self._silence_signals()
+                self._logging.put_back()
+            except BaseException:  # noqa: S112 - of a hook or a handler that is removed by now
+                continue
+            return
+        self.spoil("it keeps raising")
+
     def attempt_ended(self) -> None:
         """End what the job has left running and put back what it has changed. Raises nothing."""
+        self.quiet()
         for step in (
             self._end_processes,
             self._look_at_threads,
-            self._stop_timers,
             self._put_back_signals,
             self._put_back_limits,
             self._put_back_files,
             self._put_back_streams,
+            self._put_back_settings,
+            self._look_at_memory,
         ):
             try:
                 step()
-            except Exception as error:
-                self._spoil("could not be put back", error=repr(error))
+            except BaseException as error:
+                self.spoil("could not be put back", error=repr(error))
 
-    def _spoil(self, what: str, **details: object) -> None:
+    def spoil(self, reason: str, **details: object) -> None:
+        """Have this child replaced, and log why."""
         self.spoilt = True
-        log.warning("the job's process is replaced", reason=what, **details)
+        log.warning("the job's process is replaced", reason=reason, **details)
 
     def _end_processes(self) -> None:
         killed: set[psutil.Process] = set()
@@ -124,23 +156,33 @@ class Surroundings:
                 with suppress(ChildProcessError):
                     os.waitpid(process.pid, 0)
         if killed:
-            self._spoil("processes ran on", pids=sorted(process.pid for process in killed))
+            self.spoil("processes ran on", pids=sorted(process.pid for process in killed))
 
     def _look_at_threads(self) -> None:
         left = [
             thread.name
             for thread in set(threading.enumerate()) - self._threads
-            if not thread.daemon and thread.is_alive()
+            if thread.is_alive()
         ]
         if left:
-            self._spoil("threads ran on", threads=sorted(left))
+            self.spoil("threads ran on", threads=sorted(left))
 
     def _stop_timers(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
         for timer in TIMERS:
             signal.setitimer(timer, 0)
 
+    def _silence_signals(self) -> None:
+        """Ignore the signals that the job has handled: by default, most would end this process."""
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                lethal = handler is signal.SIG_DFL and number != signal.SIGCHLD
+                signal.signal(number, signal.SIG_IGN if lethal else handler)
+
     def _put_back_signals(self) -> None:
+        for number in signal.sigpending() - self._mask:
+            # This discards it. It would be delivered as soon as the mask is put back.
+            signal.signal(number, signal.SIG_IGN)
         for number, handler in self._handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
@@ -168,4 +210,13 @@ class Surroundings:
             if getattr(sys, name) is not stream:
                 setattr(sys, name, stream)
             if stream is not None and stream.closed:
-                self._spoil("a standard stream was closed", stream=name)
+                self.spoil("a standard stream was closed", stream=name)
+
+    def _put_back_settings(self) -> None:
+        if lasting := self._settings.put_back():
+            self.spoil("settings could not be put back", settings=lasting)
+
+    def _look_at_memory(self) -> None:
+        memory = own_memory(os.getpid())
+        if memory > self._memory:
+            self.spoil("memory was left", mebibytes=memory >> 20, most=self._memory >> 20)

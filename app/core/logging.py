@@ -229,6 +229,34 @@ def configure_logging(settings: Log) -> None:
     logging.captureWarnings(True)
 
 
+class SavedLogging:
+    """The configuration of structlog and of the standard library's root logger at one moment."""
+
+    def __init__(self) -> None:
+        self._configured = structlog.is_configured()
+        self._configuration = structlog.get_config()
+        self._processors = [*self._configuration["processors"]]
+        root = logging.getLogger()
+        self._level = root.level
+        self._handlers = [*root.handlers]
+        self._disabled = root.manager.disable
+
+    def put_back(self) -> None:
+        # In place, since loggers in use share the list.
+        self._configuration["processors"][:] = self._processors
+        if self._configured:
+            structlog.configure(**self._configuration)
+        else:
+            structlog.reset_defaults()
+        root = logging.getLogger()
+        root.handlers[:] = self._handlers
+        # Both empty a cache of each logger.
+        if root.manager.disable != self._disabled:
+            logging.disable(self._disabled)
+        if root.level != self._level:
+            root.setLevel(self._level)
+
+
 def log_crashes() -> None:
     """What nobody caught, in this process and its children, is a line like any other."""
     log = structlog.get_logger()

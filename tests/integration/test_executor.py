@@ -2,16 +2,22 @@
 
 import argparse
 import asyncio
+import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 import numpy
 import pytest
+import structlog
 from pydantic import BaseModel, model_validator
 from sqlalchemy import Engine
 
@@ -43,11 +49,22 @@ def view(engine: Engine, make_owner: Callable[..., UUID]) -> View:
 
 
 @pytest.fixture
-def execute(settings: Settings, view: View, tmp_path: Path) -> Iterator[Callable[..., UUID]]:
+def executors() -> Iterator[list[Executor]]:
+    executors: list[Executor] = []
+    yield executors
+    for executor in executors:
+        # As the child's end does.
+        executor._engine.dispose()
+        executor._announcer.close()
+
+
+@pytest.fixture
+def execute(
+    settings: Settings, view: View, tmp_path: Path, executors: list[Executor]
+) -> Callable[..., UUID]:
     """Run a job of the kind: its id."""
     # As a child's log is: what can't be rendered must not end it.
     configure_logging(settings.log)
-    executors = []
     jobs = settings.jobs.model_copy(update={"max_result_bytes": LIMIT})
     limited = settings.model_copy(update={"jobs": jobs})
 
@@ -58,17 +75,14 @@ def execute(settings: Settings, view: View, tmp_path: Path) -> Iterator[Callable
             Slots(1),
             slot=0,
             scratch=tmp_path / "scratch",
+            memory_per_slot=1 << 40,
         )
         executors.append(executor)
         job = view.submit(kind.name, max_tries=max_tries)
         executor.execute(job)
         return job
 
-    yield execute
-    for executor in executors:
-        # As the child's end does.
-        executor._engine.dispose()
-        executor._announcer.close()
+    return execute
 
 
 def kind_of(function: Callable[[], Any]) -> AnyKind:
@@ -96,8 +110,8 @@ def test_a_job_may_say_what_no_database_can_hold(execute: Callable[..., UUID], v
     assert view.count("jobs WHERE error_detail = 'what\ufffd is \ufffd?'") == 1
 
 
-def raising(error: BaseException) -> Callable[[], NoReturn]:
-    def run() -> NoReturn:
+def raising(error: BaseException) -> Callable[..., NoReturn]:
+    def run(*_: object, **__: object) -> NoReturn:
         raise error
 
     return run
@@ -294,6 +308,118 @@ def test_a_specification_whose_validation_raises_is_a_failed_try(
     ended = view.job(execute(picky, max_tries=1))
     assert (ended["state"], ended["tries"]) == ("failed", 1)
     assert ended["error_detail"] == "SystemExit: no specification is good enough"
+
+
+def raises_elsewhere(frame: FrameType, event: str, _: object) -> None:
+    """Raise in each function that begins, but for those of this file."""
+    if event == "call" and frame.f_code.co_filename != __file__:
+        raise TimeoutError
+
+
+def lower_the_recursion_limit() -> None:
+    """As far as the interpreter allows at this depth."""
+    for limit in range(1, 1000):
+        with suppress(RecursionError):
+            sys.setrecursionlimit(limit)
+            break
+
+
+LEFT: dict[str, Callable[[], object]] = {
+    "recursion limit": lower_the_recursion_limit,
+    "tracer": lambda: sys.settrace(raises_elsewhere),
+    "profiler": lambda: sys.setprofile(raises_elsewhere),
+    "threads' tracer": lambda: threading.settrace(raises_elsewhere),
+    "threads' profiler": lambda: threading.setprofile(raises_elsewhere),
+    "log processors": lambda: structlog.get_config()["processors"].insert(0, raising(SystemExit())),
+    "log configuration": lambda: structlog.configure(
+        processors=[structlog.stdlib.filter_by_level], cache_logger_on_first_use=False
+    ),
+    "log level": logging.disable,
+    "log handlers": lambda: logging.basicConfig(force=True, level="CRITICAL"),
+    "log variables": lambda: structlog.contextvars.bind_contextvars(customer="alice"),
+}
+
+
+def interpreter() -> list[object]:
+    root = logging.getLogger()
+    configuration = structlog.get_config()
+    return [
+        sys.gettrace(),
+        sys.getprofile(),
+        sys.getrecursionlimit(),
+        threading.gettrace(),
+        threading.getprofile(),
+        configuration,
+        [*configuration["processors"]],
+        structlog.contextvars.get_contextvars(),
+        (root.level, [*root.handlers], root.manager.disable),
+    ]
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_a_function_leaves_does_not_harm_its_result(
+    name: str, execute: Callable[..., UUID], view: View
+) -> None:
+    def leave() -> Measured:
+        LEFT[name]()
+        return result
+
+    result = Measured(value=1)
+    before = interpreter()
+    ended = view.job(execute(kind_of(leave)))
+    assert interpreter() == before
+    assert (ended["state"], ended["error_detail"]) == ("succeeded", None)
+
+
+@pytest.mark.parametrize("end", [Measured, raising(ValueError())])
+def test_a_timer_whose_handler_raises_costs_one_try_at_most(
+    end: Callable[[], object], execute: Callable[..., UUID], view: View
+) -> None:
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def leave() -> object:
+        try:
+            signal.signal(signal.SIGALRM, interrupt)
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            return threading.Event().wait()
+        except KeyboardInterrupt:
+            return end()
+
+    handler = signal.getsignal(signal.SIGALRM)
+    ended = view.job(execute(kind_of(leave), max_tries=1))
+    assert ended["state"] in ("succeeded", "failed")
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_an_exception_after_the_function_is_one_failed_try_of_a_spoilt_child(
+    execute: Callable[..., UUID],
+    executors: list[Executor],
+    view: View,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As `PyThreadState_SetAsyncExc` of a thread that the job has left.
+    monkeypatch.setattr("worker.executor.ledger.succeed", raising(KeyboardInterrupt()))
+    ended = view.job(execute(kind_of(Measured), max_tries=1))
+    assert (ended["state"], ended["tries"]) == ("failed", 1)
+    assert ended["error_detail"] == "KeyboardInterrupt"
+    assert executors[0].spoilt
+
+
+def test_a_child_that_cannot_end_an_attempt_keeps_its_slot_for_the_watch_and_is_spoilt(
+    execute: Callable[..., UUID],
+    executors: list[Executor],
+    view: View,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for statement in ("succeed", "fail"):
+        monkeypatch.setattr(f"worker.executor.ledger.{statement}", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        execute(kind_of(Measured))
+    (executor,) = executors
+    assert executor.spoilt
+    assert len(executor._slots.assignments()) == 1
 
 
 @pytest.mark.slow

@@ -234,6 +234,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGPIPE, si
     signal.signal(number, lambda *_: None)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+os.kill(os.getpid(), signal.SIGUSR2)
 signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
 signal.setitimer(signal.ITIMER_VIRTUAL, 0.3)
 faulthandler.dump_traceback_later(0.5, exit=True)

@@ -186,7 +186,14 @@ def execute(settings: Settings, view: View, tmp_path: Path) -> Iterator[Callable
 
     def execute(kind: AnyKind) -> UUID:
         identity = Identity(uuid4(), "cpu", "1", KindRegistry([kind]))
-        executor = Executor(settings, identity, Slots(1), slot=0, scratch=tmp_path / "scratch")
+        executor = Executor(
+            settings,
+            identity,
+            Slots(1),
+            slot=0,
+            scratch=tmp_path / "scratch",
+            memory_per_slot=1 << 40,
+        )
         executors.append(executor)
         job = view.submit(kind.name)
         executor.execute(job)

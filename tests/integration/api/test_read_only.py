@@ -168,7 +168,14 @@ def test_a_result_waits_for_a_server_that_takes_it(
         return Nothing(seconds=1.5)
 
     identity = Identity(uuid4(), "cpu", "1", KindRegistry([count]))
-    executor = Executor(server.settings, identity, Slots(1), slot=0, scratch=tmp_path / "scratch")
+    executor = Executor(
+        server.settings,
+        identity,
+        Slots(1),
+        slot=0,
+        scratch=tmp_path / "scratch",
+        memory_per_slot=1 << 40,
+    )
     view = View(server.engine, owner)
     job = view.submit("test.count")
     with ThreadPoolExecutor(1) as thread:
