@@ -7,7 +7,7 @@ cause.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -25,6 +25,10 @@ MAX_DETAIL = 2000
 
 # Levels of nested exception groups: an asyncio.TaskGroup adds one.
 MAX_NESTING = 100
+
+# Exceptions of a group, and groups in it, that are looked at: one a task, and a group may be
+# endless.
+MAX_MEMBERS = 10_000
 
 NOT_KEBAB = re.compile("[^a-z0-9]+")
 
@@ -64,8 +68,10 @@ def failure_of(error: BaseException, ordered: Callable[[], Order] = lambda: Orde
 
 
 def _failure(error: BaseException, order: Order) -> Outcome:
-    if isinstance(error, JobError):
-        return _said(error)
+    if said := _job_errors(error):
+        # The first one's words; no further try helps if one of them says so.
+        first, *others = [_said(each) for each in said]
+        return replace(first, retryable=first.retryable and all(o.retryable for o in others))
     if order is not Order.NONE:
         return order
     failed = Failed(INTERNAL, _described(error))
@@ -80,6 +86,23 @@ def _unwrapped(error: BaseException) -> BaseException:
             break
         error = error.exceptions[0]
     return error
+
+
+def _job_errors(error: BaseException) -> list[JobError]:
+    """The error itself, or all in a group that holds nothing else; empty for other exceptions."""
+    found: list[JobError] = []
+    waiting = [error]
+    for _ in range(MAX_MEMBERS):
+        if not waiting:
+            return found
+        each = waiting.pop()
+        if isinstance(each, JobError):
+            found.append(each)
+        elif isinstance(each, BaseExceptionGroup):
+            waiting += reversed(each.exceptions)
+        else:
+            break
+    return []
 
 
 def _described(error: BaseException) -> str:

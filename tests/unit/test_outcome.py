@@ -227,6 +227,38 @@ def test_a_retryable_error_is_tried_again() -> None:
     assert failed(RetryableJobError("busy", "later")) == Failed("busy", "later", retryable=True)
 
 
+RETRYABLE = RetryableJobError("busy", "later")
+FINAL = JobError("bad-input", "line 3")
+
+GROUPS: dict[str, tuple[BaseException, Failed]] = {
+    "final": (
+        ExceptionGroup("g", [FINAL, JobError("other", "o")]),
+        Failed("bad-input", "line 3", False),
+    ),
+    "retryable": (
+        ExceptionGroup("g", [RETRYABLE, RetryableJobError("b", "c")]),
+        Failed("busy", "later"),
+    ),
+    "mixed": (ExceptionGroup("g", [RETRYABLE, FINAL]), Failed("busy", "later", False)),
+    "nested": (
+        ExceptionGroup("g", [ExceptionGroup("h", [FINAL, RETRYABLE]), RETRYABLE]),
+        Failed("bad-input", "line 3", False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_of_job_errors_says_what_its_first_one_says(name: str) -> None:
+    error, expected = GROUPS[name]
+    assert failed(error) == expected
+    assert failed(error, Order.TIMEOUT) == expected
+
+
+def test_a_group_with_another_exception_is_an_internal_error() -> None:
+    found = failed(ExceptionGroup("g", [FINAL, ValueError("x")]))
+    assert (found.code, found.retryable) == ("internal-error", True)
+
+
 @pytest.mark.parametrize("order", [Order.CANCEL, Order.TIMEOUT, Order.DROP])
 @pytest.mark.parametrize(
     "error",
