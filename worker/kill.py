@@ -21,19 +21,32 @@ def kill(slots: Slots, assignment: Assignment) -> bool:
     try:
         child = psutil.Process(assignment.pid)
         child.suspend()
-        deadline = time.monotonic() + STOP_WITHIN
-        while (status := child.status()) != psutil.STATUS_STOPPED:
-            if status in GONE or time.monotonic() > deadline:
-                break
-            time.sleep(0.0005)
-        if status == psutil.STATUS_STOPPED and slots.read(assignment.slot) == assignment:
-            family = [child, *descendants(child.pid)]
-            for process in family:
-                with suppress(psutil.NoSuchProcess):
-                    if not is_tracker(process):
-                        process.kill()
-            return True
+    except psutil.Error:
+        return False
+    if _stops(child) and slots.read(assignment.slot) == assignment:
+        _kill_family(child)
+        return True
+    with suppress(psutil.Error):
         child.resume()
-    except psutil.NoSuchProcess:
-        pass
     return False
+
+
+def _stops(child: psutil.Process) -> bool:
+    deadline = time.monotonic() + STOP_WITHIN
+    with suppress(psutil.Error):
+        while (status := child.status()) not in GONE and time.monotonic() < deadline:
+            if status == psutil.STATUS_STOPPED:
+                return True
+            time.sleep(0.0005)
+    return False
+
+
+def _kill_family(child: psutil.Process) -> None:
+    family = [child]
+    # The child must not stay stopped. The reaper kills the descendants that are not found here.
+    with suppress(Exception):
+        family += descendants(child.pid)
+    for process in family:
+        with suppress(psutil.Error):
+            if not is_tracker(process):
+                process.kill()

@@ -16,6 +16,9 @@ PR_SET_CHILD_SUBREAPER = 36
 
 GONE = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
+# Of a process's files, where it has ended or belongs to another user.
+UNREADABLE = (FileNotFoundError, NotADirectoryError, PermissionError, ProcessLookupError)
+
 # The process that `multiprocessing` starts to free shared memory, which outlives processes, once
 # all users of it have ended. It then ends by itself.
 TRACKER = "multiprocessing.resource_tracker"
@@ -32,6 +35,9 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() not in GONE
     except psutil.NoSuchProcess:
         return False
+    except psutil.Error:
+        # It may not be looked at.
+        return True
 
 
 def is_tracker(process: psutil.Process) -> bool:
@@ -46,21 +52,28 @@ def children(pid: int) -> list[int]:
     try:
         # Unlike psutil, this does not read the files of every process of the machine.
         for task in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(ProcessLookupError):
+            with suppress(*UNREADABLE):
                 found += map(int, (task / "children").read_text().split())
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+    except UNREADABLE:
         # The process or one of its threads has ended, or the kernel has no such files.
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             return [child.pid for child in psutil.Process(pid).children()]
     return found
 
 
 def descendants(pid: int) -> list[psutil.Process]:
     found: list[psutil.Process] = []
-    for child in children(pid):
-        with suppress(psutil.NoSuchProcess):
+    # Without recursion: a chain of processes may be longer than Python's recursion limit.
+    looked_at = {pid}
+    waiting = children(pid)
+    while waiting:
+        child = waiting.pop()
+        if child in looked_at:
+            continue
+        looked_at.add(child)
+        with suppress(psutil.Error):
             found.append(psutil.Process(child))
-        found += descendants(child)
+        waiting += children(child)
     return found
 
 
@@ -68,7 +81,7 @@ def own_memory(pid: int) -> int:
     """Resident bytes of the process, without file-backed and other shared pages."""
     try:
         memory = psutil.Process(pid).memory_info()
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return 0
     resident: int = memory.rss
     return resident - getattr(memory, "shared", 0)

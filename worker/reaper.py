@@ -65,7 +65,7 @@ class Reaper:
         orphans = self._orphans()
         self._trackers = {known: at for known, at in self._trackers.items() if known in orphans}
         for orphan in orphans:
-            with suppress(psutil.NoSuchProcess, ChildProcessError):
+            with suppress(psutil.Error, ChildProcessError):
                 if orphan.status() in GONE:
                     os.waitpid(orphan.pid, os.WNOHANG)
                 elif not self._is_waited_for(orphan):
@@ -84,7 +84,7 @@ class Reaper:
         orphans = []
         # The group is checked first: a child enters its slot before it leaves the group.
         for pid in set(children(os.getpid())) - self._others:
-            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            with suppress(ProcessLookupError, psutil.Error):
                 if os.getpgid(pid) != group and not self._is_child(pid):
                     orphans.append(psutil.Process(pid))
         return orphans

@@ -119,10 +119,11 @@ class Surroundings:
         """End what the job has left running and put back what it has changed. Raises nothing."""
         self.quiet()
         for step in (
+            # First: with few descriptors, processes can't be found.
+            self._put_back_limits,
             self._end_processes,
             self._look_at_threads,
             self._put_back_signals,
-            self._put_back_limits,
             self._put_back_files,
             self._put_back_streams,
             self._put_back_settings,
@@ -147,12 +148,17 @@ class Surroundings:
                 # The tracker frees the job's shared memory once this process has ended.
                 break
             for process in to_kill:
-                with suppress(psutil.NoSuchProcess):
+                try:
                     if process not in killed and process.status() != psutil.STATUS_ZOMBIE:
-                        killed.add(process)
                         process.kill()
-            # Others are not children of this process: their parents reap them, or they come here.
-            for process in to_kill:
+                        killed.add(process)
+                except psutil.AccessDenied:
+                    # Of another user. It ends with the container, and is not waited for.
+                    self._processes.add(process)
+                    continue
+                except psutil.NoSuchProcess:
+                    pass
+                # If it is not a child of this process, its parent reaps it, or it comes here.
                 with suppress(ChildProcessError):
                     os.waitpid(process.pid, 0)
         if killed:

@@ -1,7 +1,9 @@
 """Slots in shared memory, written by one real process and read by another."""
 
+import errno
 import os
 import signal
+import sys
 from uuid import uuid4
 
 import psutil
@@ -10,7 +12,7 @@ import pytest
 from app.core.telemetry import trace_of
 from tests.children import Child
 from worker.kill import kill
-from worker.processes import alive, own_memory
+from worker.processes import alive, descendants, own_memory
 from worker.slots import TRACE_AT, Order, Slots
 
 
@@ -95,6 +97,51 @@ def test_a_child_that_has_gone_on_to_another_job_lives() -> None:
     assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
     child.go_on()
     assert child.exit_code() == 0
+
+
+def test_a_child_is_killed_even_if_its_descendants_cannot_be_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(pid: int) -> list[psutil.Process]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("worker.kill.descendants", broken)
+    slots = Slots(1)
+    job = uuid4()
+    child = Child(slots, [job])
+    assert kill(slots, child.does(job))
+    assert child.exit_code() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("call", ["suspend", "status"])
+def test_a_child_that_may_not_be_looked_at_is_not_left_stopped(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(process: psutil.Process) -> str:
+        raise psutil.AccessDenied(process.pid)
+
+    slots = Slots(1)
+    job = uuid4()
+    child = Child(slots, [job])
+    assignment = child.does(job)
+    with monkeypatch.context() as patched:
+        patched.setattr(psutil.Process, call, denied)
+        assert not kill(slots, assignment)
+    assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
+    child.go_on()
+    assert child.exit_code() == 0
+
+
+def test_a_chain_of_processes_longer_than_the_recursion_limit_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = os.getpid()
+    longer = own + sys.getrecursionlimit() + 100
+    monkeypatch.setattr(
+        "worker.processes.children", lambda pid: [pid + 1] if pid < longer else [own]
+    )
+    monkeypatch.setattr("worker.processes.psutil.Process", lambda pid: pid)
+    assert descendants(own) == list(range(own + 1, longer + 1))
 
 
 def test_a_new_child_is_known_before_its_first_job() -> None:
