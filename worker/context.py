@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -160,7 +161,7 @@ class Attempt(JobContext):
 
     def __enter__(self) -> Self:
         self._scratch.mkdir(parents=True)
-        self._writer.start()
+        self._start_writer()
         # After its own thread: a thread that begins later is the job's.
         self._surroundings.attempt_begins()
         return self
@@ -175,6 +176,14 @@ class Attempt(JobContext):
         # First, since a process may still write to the scratch folder.
         self._surroundings.attempt_ended()
         remove_folder(self._scratch)
+
+    def _start_writer(self) -> None:
+        """Start it with signals blocked: it would take those that the job blocks or waits for."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._writer.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def ordered(self) -> Order:
         """The order that ends the attempt, if there is one; once given, it is never withdrawn."""
