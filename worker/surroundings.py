@@ -81,8 +81,6 @@ class Surroundings:
         own = own_memory(os.getpid())
         # Half of the room that the limit leaves: the other half is for the next job.
         self._memory = own + max(memory_limit - own, 0) // 2
-        self._wakeup = signal.set_wakeup_fd(-1)
-        signal.set_wakeup_fd(self._wakeup)
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._limits = {limit: resource.getrlimit(limit) for limit in LIMITS}
@@ -179,7 +177,6 @@ class Surroundings:
 
     def _silence_signals(self) -> None:
         """Ignore the signals that the job has handled: by default, most would end this process."""
-        signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 lethal = handler is signal.SIG_DFL and number != signal.SIGCHLD
