@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from httptools import HttpParserInvalidURLError, parse_url
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -166,6 +167,8 @@ class ProblemProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         upgrade = self.parser.should_upgrade() and self._should_upgrade()
         fault = self._fault_of_head(upgrade)
+        if fault is None and self.url[:1] != b"/":
+            fault = self._fault_of_target()
         if fault is not None:
             self._fault = fault
             raise ValueError(fault.detail)
@@ -182,12 +185,20 @@ class ProblemProtocol(HttpToolsProtocol):
         headers = self.headers
         if len(headers) > MAX_HEADERS or (self._head_in_pieces and self._size_of_head() > MAX_HEAD):
             return self._head_too_large()
-        hosts = [value for name, value in headers if name == b"host"]
+        hosts, codings = [], []
+        for name, value in headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding":
+                codings.append(value)
         if len(hosts) != 1 and (hosts or self.parser.get_http_version() != "1.0"):
             # RFC 9112, section 3.2.
             return BadRequest("HTTP/1.1 needs exactly one Host header")
         if hosts and not _is_authority(hosts[0]):
             return BadRequest("the Host header is not a host and a port")
+        if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+            # RFC 9112, section 6.1. The parser only requires that it is the last one.
+            return BadRequest("the only known transfer coding is chunked")
         if len(self.pipeline) >= MAX_PIPELINED:
             return BadRequest(f"at most {MAX_PIPELINED} requests may wait for the one before them")
         return self._fault_of_handshake() if upgrade else None
@@ -196,8 +207,24 @@ class ProblemProtocol(HttpToolsProtocol):
         # "GET /path HTTP/1.1", and the empty line.
         return len(self.parser.get_method()) + len(self.url) + 14 + _size(self.headers)
 
+    def _fault_of_target(self) -> DomainError | None:
+        """Reduce a URL to its path and query: uvicorn cannot serve a URL without a path.
+
+        RFC 9112, section 3.2.2. CONNECT's host and port are neither.
+        """
+        try:
+            url = parse_url(self.url)
+        except HttpParserInvalidURLError:
+            return BadRequest("the request's target has to be a path or a URL")
+        self.url = (url.path or b"/") + (b"?" + url.query if url.query else b"")
+        return None
+
     def _fault_of_handshake(self) -> DomainError | None:
         """The WebSocket library never answers a handshake that it can't read."""
+        if self._answering or self.flow.write_paused:
+            # The WebSocket's protocol replaces this one, which then learns neither that the client
+            # reads again nor that it has left.
+            return BadRequest("a WebSocket's handshake has to wait for the answers before it")
         longest = max(len(self.url) + 14, *(_size([header]) for header in self.headers))
         if longest > MAX_LINE_LENGTH:
             return HeadTooLarge(

@@ -187,6 +187,93 @@ async def test_a_handshake_with_a_body_is_answered(api: Listening, body: bytes) 
     assert (answer.status, answer.problem) == (400, "bad-request")
 
 
+@pytest.mark.parametrize("before", [1, 3])
+async def test_a_handshake_behind_an_open_request_is_refused(api: Listening, before: int) -> None:
+    """The WebSocket would take over the connection that the answers still need."""
+    one = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
+    answers = await ask(api, one * before + SOCKET + HANDSHAKE + b"\r\n", answers=before + 1)
+    assert [answer.status for answer in answers] == [200] * before + [400]
+    assert answers[-1].problem == "bad-request"
+
+
+async def test_a_handshake_after_an_answer_is_accepted(api: Listening) -> None:
+    reader, writer = await asyncio.open_connection(api.host, api.port)
+    writer.write(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (await read_answer(reader)).status == 200
+    writer.write(SOCKET + HANDSHAKE + b"\r\n")
+    assert (await read_answer(reader)).status == 101
+    writer.close()
+
+
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"CONNECT test:80 HTTP/1.1\r\n",
+        b"CONNECT test HTTP/1.1\r\n",
+        b"CONNECT [::1]:80 HTTP/1.1\r\n",
+        b"GET http:// HTTP/1.1\r\n",
+        b"GET http://@/ HTTP/1.1\r\n",
+        b"GET http://a:b HTTP/1.1\r\n",
+    ],
+)
+async def test_an_invalid_target_is_refused_after_the_earlier_answers(
+    api: Listening, first: bytes, before: int
+) -> None:
+    one = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
+    answers = await ask(api, one * before + first + HOST + b"\r\n", answers=before + 1)
+    assert [answer.status for answer in answers] == [200] * before + [400]
+    assert answers[-1].problem == "bad-request"
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://test", b"/"),
+        (b"https://test:8000?", b"/"),
+        (b"http://test?a=b", b"/?a=b"),
+        (b"http://test/livez", b"/livez"),
+        (b"http://test/livez?a=b", b"/livez?a=b"),
+    ],
+)
+async def test_a_url_as_the_target_is_served_as_its_path(
+    api: Listening, target: bytes, path: bytes
+) -> None:
+    """RFC 9112, section 3.2.2."""
+    sent = b"".join(b"GET %s HTTP/1.1\r\n%s\r\n" % (each, HOST) for each in (target, path))
+    found, expected = await ask(api, sent, answers=2, closed=False)
+    assert found.status == expected.status
+    if b"livez" not in path:
+        assert json.loads(found.body)["detail"] == json.loads(expected.body)["detail"]
+
+
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize(
+    "coding",
+    [
+        b"gzip, chunked",
+        b"identity, chunked",
+        b"chunked, chunked",
+        b"gzip\r\nTransfer-Encoding: chunked",
+        b"chunked\r\nTransfer-Encoding: chunked",
+    ],
+)
+async def test_a_transfer_coding_other_than_chunked_is_refused(
+    api: Listening, coding: bytes, before: int
+) -> None:
+    one = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
+    sent = CHUNKED.replace(b": chunked", b": " + coding) + b"2\r\n{}\r\n0\r\n\r\n"
+    answers = await ask(api, one * before + sent, answers=before + 1)
+    assert [answer.status for answer in answers] == [200] * before + [400]
+    assert answers[-1].problem == "bad-request"
+
+
+async def test_chunked_is_known_in_any_case(api: Listening) -> None:
+    sent = CHUNKED.replace(b": chunked", b":\tChunked ") + b"2\r\n{}\r\n0\r\n\r\n"
+    [answer] = await ask(api, sent, closed=False)
+    assert answer.status == 422
+
+
 async def test_so_many_pipelined_requests_are_answered(api: Listening) -> None:
     """Then the connection ends: a client sends the others again."""
     one = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
