@@ -33,30 +33,38 @@ class Pace:
 
 
 class Outflow:
-    """Checks that a client reads its response fast enough."""
+    """Checks that a client reads its response fast enough.
 
-    __slots__ = ("_pace", "_transport", "_unsent")
+    `in_pieces` means that more is written only when the piece before it has been sent. Otherwise
+    `restart` has to be called then: what is written meanwhile, such as pings, is no progress.
+    """
 
-    def __init__(self, transport: Transport) -> None:
+    __slots__ = ("_in_pieces", "_pace", "_transport", "_unsent")
+
+    def __init__(self, transport: Transport, *, in_pieces: bool = True) -> None:
         self._transport = transport
+        self._in_pieces = in_pieces
         self._pace = Pace()
         self._unsent = 0
+
+    def restart(self) -> None:
+        """Give the client its full time again."""
+        self._unsent = 0
+        self._pace.reset()
 
     def keeps(self) -> bool:
         """Count a second; False if the client is too slow. Not for use while more is written."""
         waiting = self._transport.get_write_buffer_size()
         if not waiting:
-            self._unsent = 0
-            self._pace.reset()
+            self.restart()
             return True
-        unsent = waiting + self._in_kernel()
-        moved = self._unsent - unsent
-        self._unsent = unsent
-        if moved < 0:
+        before, self._unsent = self._unsent, waiting + self._in_kernel()
+        moved = before - self._unsent
+        if moved < 0 and (self._in_pieces or not before):
             # Another piece of the response was written, so the one before it has been sent.
             self._pace.reset()
             return True
-        return self._pace.keeps(moved)
+        return self._pace.keeps(max(moved, 0))
 
     def _in_kernel(self) -> int:
         """Bytes in the socket's buffer that the client's system has not acknowledged.

@@ -13,6 +13,7 @@ from uuid import uuid4
 import structlog
 from httptools import HttpParserInvalidURLError, parse_url
 from typing_extensions import override
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -425,7 +426,28 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     @override
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._outflow = Outflow(transport)
+        self._outflow = Outflow(transport, in_pieces=False)
+
+    @override
+    def pause_writing(self) -> None:
+        """Read nothing either: each ping of the client adds a pong to what it does not read."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._outflow.restart()
+        if not self.read_paused:
+            self.transport.resume_reading()
+
+    @override
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        if not self.writable.is_set():
+            # uvicorn resumes reading with each message.
+            self.transport.pause_reading()
+        return message
 
     def look(self) -> None:
         """As the other protocol's."""

@@ -23,6 +23,12 @@ pytestmark = pytest.mark.anyio
 
 HEAD = b"%s %s HTTP/1.1\r\nHost: test\r\n"
 GET = HEAD + b"\r\n"
+HANDSHAKE = HEAD % (b"GET", b"/silent") + (
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+# Of the largest size, masked with zeros.
+PING = b"\x89\xfd\0\0\0\0" + b"x" * 125
 POST = HEAD + b"Content-Length: %d\r\n\r\n"
 BIG = 64 * 1024 * 1024
 
@@ -33,14 +39,19 @@ class App:
     def __init__(self) -> None:
         self.state = SimpleNamespace(lifecycle=Lifecycle())
         self.go_on = asyncio.Event()
+        self.left = asyncio.Event()
         self.received = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.accept"})
-            while True:
+            while scope["path"] != "/silent":
                 await send({"type": "websocket.send", "bytes": b"x" * 65536})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+            self.left.set()
+            return
         if scope["path"] == "/wait":
             await self.go_on.wait()
         if scope["path"] in ("/read", "/wait"):
@@ -49,7 +60,7 @@ class App:
                 message = await receive()
                 self.received += len(message.get("body", b""))
                 more = message.get("more_body", False)
-        size = BIG if scope["path"] == "/big" else 2
+        size = BIG if scope["path"] in ("/big", "/at-once") else 2
         await send(
             {
                 "type": "http.response.start",
@@ -57,8 +68,9 @@ class App:
                 "headers": [(b"content-length", b"%d" % size)],
             }
         )
-        for start in range(0, size, 1 << 20):
-            part = b"x" * min(1 << 20, size - start)
+        most = size if scope["path"] == "/at-once" else 1 << 20
+        for start in range(0, size, most):
+            part = b"x" * min(most, size - start)
             end = start + len(part) == size
             await send({"type": "http.response.body", "body": part, "more_body": not end})
 
@@ -287,6 +299,99 @@ async def test_a_websocket_that_nobody_reads_is_given_up(front: Front) -> None:
         assert front.connections
         front.look(PATIENCE + 2)
         await eventually(lambda: not front.connections)
+
+
+async def fill(found: Any, client: socket.socket, sent: bytes = PING * 100) -> None:
+    """Send this until the server waits for its client to read."""
+    while found.writable.is_set():
+        await asyncio.get_running_loop().sock_sendall(client, sent)
+        # For the server to read it: a send that does not wait lets nothing else run.
+        await asyncio.sleep(0)
+
+
+async def silent(front: Front, client: socket.socket) -> Any:
+    """The server's side of a WebSocket, whose system holds little for the client."""
+    await asyncio.get_running_loop().sock_recv(client, 1000)
+    [found] = front.connections
+    found.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return found
+
+
+async def pinged(front: Front, client: socket.socket) -> Any:
+    """The server's side of a WebSocket whose client sends pings and reads no pong."""
+    found = await silent(front, client)
+    await fill(found, client)
+    return found
+
+
+async def test_pings_are_not_read_while_nobody_reads_the_pongs(front: Front) -> None:
+    async with small_window(front.port, HANDSHAKE) as client:
+        found = await pinged(front, client)
+        bound = found.transport.get_write_buffer_size()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                # More than the systems' buffers take.
+                await asyncio.get_running_loop().sock_sendall(client, PING * 100_000)
+        assert found.transport.get_write_buffer_size() == bound
+        front.look(PATIENCE)
+        assert front.connections
+        front.look(PATIENCE + 2)
+        await eventually(lambda: not front.connections)
+        async with asyncio.timeout(10):
+            await front.app.left.wait()
+
+
+async def test_pings_are_answered_when_the_pongs_before_them_are_read(front: Front) -> None:
+    async with small_window(front.port, HANDSHAKE) as client:
+        found = await pinged(front, client)
+        front.look(PATIENCE)
+        loop = asyncio.get_running_loop()
+        while not found.writable.is_set():
+            await loop.sock_recv(client, 1 << 16)
+        # The client has its full time again.
+        await fill(found, client)
+        front.look(PATIENCE)
+        assert front.connections
+
+
+async def test_a_websocket_that_sends_while_paused_is_not_read_on(front: Front) -> None:
+    """A message that the application has received does not resume reading by itself."""
+    async with small_window(front.port, HANDSHAKE) as client:
+        found = await silent(front, client)
+        await fill(found, client, PING * 100 + b"\x82\x81\0\0\0\0x")
+        await eventually(found.queue.empty)
+        assert not found.transport.is_reading()
+
+
+async def test_a_websocket_whose_client_leaves_while_paused_ends(front: Front) -> None:
+    async with small_window(front.port, HANDSHAKE) as client:
+        await pinged(front, client)
+    async with asyncio.timeout(10):
+        await front.app.left.wait()
+    await eventually(lambda: not front.connections)
+
+
+async def test_a_growing_buffer_is_no_progress_of_a_paused_websocket(front: Front) -> None:
+    """Such as the server's own pings."""
+    async with small_window(front.port, HANDSHAKE) as client:
+        found = await pinged(front, client)
+        for _ in range(PATIENCE + 2):
+            found.transport.write(b"\x89\0")
+            front.look(1)
+        await eventually(lambda: not front.connections)
+
+
+@pytest.mark.slow
+async def test_a_handshake_waits_for_an_answer_that_is_being_read(front: Front) -> None:
+    """Nothing is left to make of it, but its client has not read it."""
+    async with small_window(front.port, GET % (b"GET", b"/at-once")) as client:
+        await eventually(paused(front))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, HANDSHAKE)
+        said = b""
+        while more := await loop.sock_recv(client, 1 << 20):
+            said = said[-1000:] + more
+        assert b"HTTP/1.1 400 Bad Request" in said
 
 
 @pytest.mark.parametrize(
