@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol, Self, TypeVar
 
 from fastapi import Depends, Header, Response
+from pydantic import WithJsonSchema
 
 from app.api.openapi import Responses
 from app.core.errors import PreconditionFailed
@@ -19,6 +20,11 @@ _EACH = re.compile(_TAG)
 _VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
 
 
+# The lines of a header, which are one list (RFC 9110, section 5.3). In the document it is a string:
+# clients send one line.
+Lines = Annotated[list[str], WithJsonSchema({"type": "string"})]
+
+
 @dataclass(frozen=True, slots=True)
 class EntityTags:
     """What If-Match or If-None-Match lists.
@@ -30,7 +36,8 @@ class EntityTags:
     tags: frozenset[str]
 
     @classmethod
-    def parse(cls, header: str) -> Self:
+    def parse(cls, *lines: str) -> Self:
+        header = ", ".join(lines)
         if header.strip(" \t") == "*":
             return cls(True, frozenset())
         tags = _EACH.findall(header) if _LIST.fullmatch(header) else ()
@@ -54,18 +61,18 @@ class EntityTags:
 
 async def get_held(
     if_none_match: Annotated[
-        str | None, Header(description="ETags that the client holds: `304` if it is one of them.")
+        Lines | None, Header(description="ETags that the client holds: `304` if it is one of them.")
     ] = None,
 ) -> EntityTags | None:
-    return None if if_none_match is None else EntityTags.parse(if_none_match)
+    return None if if_none_match is None else EntityTags.parse(*if_none_match)
 
 
 async def get_expected(
     if_match: Annotated[
-        str | None, Header(description="Only while its ETag is one of these: `412` otherwise.")
+        Lines | None, Header(description="Only while its ETag is one of these: `412` otherwise.")
     ] = None,
 ) -> Collection[int] | None:
-    return None if if_match is None else EntityTags.parse(if_match).versions()
+    return None if if_match is None else EntityTags.parse(*if_match).versions()
 
 
 Held = Annotated[EntityTags | None, Depends(get_held)]

@@ -12,7 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from obstore.store import ObjectStore
 from pydantic import BaseModel
 
-from app.api.conditional import EntityTags
+from app.api.conditional import EntityTags, Lines
 from app.core.errors import Gone, PreconditionFailed, RangeNotSatisfiable, Unavailable
 from app.core.storage import STORE_ERRORS
 from app.services.content_type import INLINE, served
@@ -35,9 +35,9 @@ class ContentHeaders(BaseModel):
     range: Annotated[str | None, Header(description="One range: `bytes=0-1023`.")] = None
     if_range: str | None = None
     if_match: Annotated[
-        str | None, Header(description="Only while its ETag is one of these: `412` otherwise.")
+        Lines | None, Header(description="Only while its ETag is one of these: `412` otherwise.")
     ] = None
-    if_none_match: str | None = None
+    if_none_match: Lines | None = None
 
 
 def requested_range(header: str | None, size: int) -> tuple[int, int] | None:
@@ -91,9 +91,9 @@ async def content(
         "ETag": etag,
         "X-Content-Type-Options": "nosniff",
     }
-    if asked.if_match is not None and not EntityTags.parse(asked.if_match).strongly_match(etag):
+    if asked.if_match is not None and not EntityTags.parse(*asked.if_match).strongly_match(etag):
         raise PreconditionFailed(f"the content's ETag is {etag}")
-    if asked.if_none_match and EntityTags.parse(asked.if_none_match).weakly_match(etag):
+    if asked.if_none_match and EntityTags.parse(*asked.if_none_match).weakly_match(etag):
         return Response(status_code=304, headers=headers)
     # If-Range: the rest of the very same file, or all of the new one.
     # Range is defined for GET alone (section 14.2).

@@ -165,6 +165,26 @@ async def test_only_the_version_asked_for_is_replaced(
     assert last.status_code == (200 if method == "PATCH" else 404)
 
 
+async def test_the_lines_of_a_condition_are_one_list(client: AsyncClient, create: Create) -> None:
+    """RFC 9110, section 5.3."""
+    path = f"{ITEMS}/{(await create())['id']}"
+
+    async def status(name: str, *lines: str) -> int:
+        return (await client.get(path, headers=[(name, line) for line in lines])).status_code
+
+    assert await status("If-None-Match", '"7"', '"1"') == 304
+    assert await status("If-None-Match", "", 'W/"1"') == 304
+    assert await status("If-None-Match", '"7"', '"8"') == 200
+    assert await status("If-Match", '"7"', '"1"') == 200
+    assert await status("If-Match", '"7"', '"8"') == 412
+    # A list with one broken line is broken.
+    assert await status("If-Match", '"1"', "8") == 412
+    assert await status("If-None-Match", '"1"', "8") == 200
+    headers = [("If-Match", '"7"'), ("If-Match", '"1"')]
+    changed = await client.patch(path, headers=headers, json={"title": "A tram"})
+    assert changed.json()["version"] == 2
+
+
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 async def test_any_version_is_replaced(client: AsyncClient, create: Create, method: str) -> None:
     path = f"{ITEMS}/{(await create())['id']}"

@@ -184,6 +184,22 @@ async def test_if_match_on_content(
     assert await status(If_Unmodified_Since="Thu, 01 Jan 1970 00:00:00 GMT") == 200
 
 
+async def test_the_lines_of_a_condition_on_content_are_one_list(
+    client: AsyncClient, add: Callable[..., Awaitable[str]]
+) -> None:
+    """RFC 9110, section 5.3."""
+    path = f"/files/{await add()}/content"
+    etag = (await client.head(path)).headers["ETag"]
+
+    async def status(name: str, *lines: str) -> int:
+        return (await client.get(path, headers=[(name, line) for line in lines])).status_code
+
+    assert await status("If-Match", '"other"', etag) == 200
+    assert await status("If-Match", '"other"', '"another"') == 412
+    assert await status("If-None-Match", '"other"', f"W/{etag}") == 304
+    assert await status("If-None-Match", '"other"', '"another"') == 200
+
+
 async def test_no_connection_is_held_while_a_file_streams(
     api: Listening, client: AsyncClient, add: Callable[..., Awaitable[str]]
 ) -> None:
