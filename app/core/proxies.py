@@ -18,6 +18,9 @@ ENTRY = re.compile(
     re.ASCII,
 )
 
+# Bits of `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
+MAPPED_PREFIX = 96
+
 HOPS = re.compile(r"[0-9]{1,2}", re.ASCII)
 
 
@@ -30,6 +33,15 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    """Raises `ValueError`. Mapped IPv4 addresses are compared as IPv4: so are their networks."""
+    network = ip_network(text.strip())
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < MAPPED_PREFIX:
+        return network
+    return IPv4Network((mapped, network.prefixlen - MAPPED_PREFIX))
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class TrustedProxies:
             return cls(1)
         if HOPS.fullmatch(text.strip()):
             return cls(int(text))
-        return cls(None, tuple(ip_network(network.strip()) for network in text.split(",")))
+        return cls(None, tuple(map(_network, text.split(","))))
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the headers of a request from this peer are believed."""
@@ -60,13 +72,21 @@ class TrustedProxies:
         return any(ip in network for network in self.networks)
 
     def client(self, forwarded: str) -> str | None:
-        """The client's IP address in a trusted peer's header; None if it has no valid one."""
-        entries = forwarded.split(",")
+        """The client's IP address in a trusted peer's header; None if it has no valid one.
+
+        If a proxy names no address, the client is the proxy itself: the next entry. Empty entries
+        are skipped (RFC 9110, section 5.6.1.2).
+        """
+        entries = [entry for entry in forwarded.split(",") if entry.strip(" \t")]
+        client = None
         if self.hops is not None:
-            entries = entries[-self.hops :][:1]
-        ip = None
-        for entry in reversed(entries):
-            ip = _address(entry)
-            if ip is None or not self._contain(ip):
-                break
-        return None if ip is None else str(ip)
+            found = map(_address, entries[-self.hops :])
+            client = next((ip for ip in found if ip is not None), None)
+        else:
+            for ip in map(_address, reversed(entries)):
+                if ip is None:
+                    break
+                client = ip
+                if not self._contain(ip):
+                    break
+        return None if client is None else str(client)

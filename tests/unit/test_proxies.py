@@ -60,7 +60,7 @@ def test_an_address_is_known_in_each_of_its_spellings(trusted: str, entry: str, 
 @pytest.mark.parametrize(
     "entry",
     [
-        "", ",", " , ", "unknown", "_hidden", "localhost", "example.com:80", "1", "2130706433",
+        "unknown", "_hidden", "localhost", "example.com:80", "1", "2130706433",
         "0x7f.1", "203.0.113.256", "203.0.113", "203.0.113.9:port", "203.0.113.9:80:80",
         "203.0.113.09", "[2001:db8::1", "2001:db8::1]", "[2001:db8::1]x", "[]", "[203.0.113.9", "%",
         "fe80::1::2", '"203.0.113.9"', "for=203.0.113.9", "203.0.113.9/32", "x" * 5000,
@@ -70,6 +70,45 @@ def test_an_address_is_known_in_each_of_its_spellings(trusted: str, entry: str, 
 def test_anything_but_an_address_leaves_the_peer(trusted: str, entry: str) -> None:
     assert client(trusted, PROXY, entry) is None
     assert client(trusted, PROXY, f"{CLIENT}, {entry}") is None
+
+
+@pytest.mark.parametrize("trusted", ["10.0.0.0/8", "1", "*"])
+@pytest.mark.parametrize("entry", ["", ",", " , ", "\t,,"])
+def test_an_empty_entry_is_skipped(trusted: str, entry: str) -> None:
+    """RFC 9110, section 5.6.1.2."""
+    assert client(trusted, PROXY, entry) is None
+    assert client(trusted, PROXY, f"{CLIENT}, {entry}") == CLIENT
+    assert client(trusted, PROXY, f"192.0.2.1,{entry},{CLIENT},{entry}") == CLIENT
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "found"),
+    [
+        ("10.0.0.0/8", f"{CLIENT},,10.0.0.1", CLIENT),
+        ("10.0.0.0/8", "unknown, 10.0.0.1", "10.0.0.1"),
+        ("10.0.0.0/8", "192.0.2.1, unknown, 10.0.0.2, 10.0.0.1", "10.0.0.2"),
+        ("10.0.0.0/8", f"192.0.2.1, x, {CLIENT}, 10.0.0.1", CLIENT),
+        ("10.0.0.0/8", "10.0.0.2, unknown", None),
+        ("2", f"192.0.2.1,, {CLIENT},, {CDN},", CLIENT),
+        ("2", f"192.0.2.1, unknown, {CDN}", CDN),
+        ("3", f"192.0.2.1, unknown, x, {CDN}", CDN),
+        ("2", f"{CLIENT}, unknown", CLIENT),
+        ("2", "192.0.2.1, unknown, x", None),
+    ],
+)
+def test_a_proxy_that_names_no_address_hides_only_what_is_behind_it(
+    trusted: str, forwarded: str, found: str | None
+) -> None:
+    assert client(trusted, PROXY, forwarded) == found
+
+
+@pytest.mark.parametrize("trusted", ["::ffff:10.0.0.0/104", "::ffff:a00:7,::ffff:10.0.0.0/105"])
+def test_a_mapped_network_is_its_ipv4_network(trusted: str) -> None:
+    for peer in (PROXY, f"::ffff:{PROXY}"):
+        assert client(trusted, peer, f"192.0.2.1, {CLIENT}, 10.0.0.1") == CLIENT
+    assert client(trusted, "11.0.0.1", CLIENT) is None
+    # Wider than the mapped addresses: IPv6.
+    assert client("::/80", PROXY, CLIENT) is None
 
 
 @pytest.mark.parametrize(
