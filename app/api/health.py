@@ -46,19 +46,26 @@ async def require_reached(state: StateDep) -> None:
         raise Unavailable(f"postgresql was not reached yet: {why}")
 
 
+# Load balancers probe with HEAD. It has its own route, so that the document has each probe once.
 @router.get("/livez")
+@router.head("/livez", include_in_schema=False)
 async def live() -> Health:
     """The process is alive."""
     return Health()
 
 
-@router.get("/readyz", dependencies=[Depends(require_serving), Depends(require_reached)])
+READY = [Depends(require_serving), Depends(require_reached)]
+
+
+@router.get("/readyz", dependencies=READY)
+@router.head("/readyz", dependencies=READY, include_in_schema=False)
 async def ready(state: StateDep) -> Readiness:
     """This process may be sent requests."""
     return Readiness(dependencies=state.dependencies.health())
 
 
 @router.get("/startupz", dependencies=[Depends(require_started)])
+@router.head("/startupz", dependencies=[Depends(require_started)], include_in_schema=False)
 async def started() -> Health:
     """The process has started."""
     return Health()

@@ -57,6 +57,18 @@ async def watched(settings: Settings, own_database: config.Database) -> AsyncIte
         yield client
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/startupz"])
+async def test_a_probe_may_ask_for_the_head_alone(anonymous: AsyncClient, path: str) -> None:
+    """Load balancers do."""
+    await is_ready(anonymous)
+    whole, head = await anonymous.get(path), await anonymous.head(path)
+    assert head.status_code == whole.status_code == 200
+    for name in ("content-type", "content-length", "cache-control"):
+        assert head.headers[name] == whole.headers[name]
+    assert (await anonymous.head(path, params={"a": "b"})).status_code == 422
+    assert (await anonymous.post(path)).headers["allow"] == "GET, HEAD"
+
+
 async def says(client: AsyncClient, status: int, what: str) -> None:
     with anyio.fail_after(30):
         while True:
