@@ -13,6 +13,9 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 Path = tuple[str | int, ...]
 
+# Most of a large result: these have no parts, and are no iterators.
+PLAIN = (str, int, float, type(None))
+
 
 def bare(value: object) -> object:
     """The value that a `RootModel` stands for."""
@@ -38,7 +41,12 @@ def parts(value: object, *, computed: bool = False) -> dict[str | int, object] |
         held.update((name, getattr(value, name)) for name in names)
         return held
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name, None) for field in fields(value)}
+        declared = getattr(value, "__pydantic_fields__", {})
+        return {
+            field.name: getattr(value, field.name, None)
+            for field in fields(value)
+            if field.name not in declared or not declared[field.name].exclude
+        }
     if isinstance(value, Mapping):
         return dict(value)
     return dict(enumerate(value)) if isinstance(value, (list, tuple, deque, AbstractSet)) else None
@@ -46,6 +54,8 @@ def parts(value: object, *, computed: bool = False) -> dict[str | int, object] |
 
 def one_shot(value: object, path: Path = ()) -> Path | None:
     """The path of an iterator, which is empty once its JSON has been written."""
+    if isinstance(value, PLAIN):
+        return None
     if isinstance(value, Iterator):
         return path
     for name, part in (parts(value) or {}).items():
