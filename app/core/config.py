@@ -176,6 +176,16 @@ class Database(Group):
     pool_timeout: Timeout = Field(5, description="Seconds a request waits for a connection.")
     statement_timeout: Timeout = Field(10, description="Seconds, of one request's statement.")
 
+    def require_files(self) -> None:
+        """Raise `ConfigurationError` for a file of the URL's options that can't be read."""
+        for variable, url in (("URL", self.url), ("DIRECT_URL", self.direct_url)):
+            options = database_url.parse(url.get_secret_value()) if url else {}
+            for name, path in database_url.files(options).items():
+                if not os.access(path, os.R_OK):
+                    raise ConfigurationError(
+                        f"{PREFIX}DATABASE_{variable}: can't read {name}, {path}"
+                    )
+
 
 class Redis(Group):
     url: SecretStr = Field(
@@ -691,6 +701,8 @@ def load_settings(used: tuple[str, ...] = API) -> Settings:
             f"{variable}: {first['msg'].removeprefix('Value error, ')}"
         ) from None
     settings.require(used)
+    if "database" in used:
+        settings.database.require_files()
     if "redis" in used:
         settings.redis.require_files()
     return settings

@@ -70,6 +70,10 @@ TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 # The minimum of both drivers.
 MIN_TLS_VERSION = "TLSv1.2"
 
+# libpq's name for the system's certificate authorities, in the place of a file; it implies
+# sslmode=verify-full.
+SYSTEM = ("sslrootcert", "system")
+
 # The values of sslmode with which both drivers negotiate TLS directly.
 DIRECT = ("require", "verify-ca", "verify-full")
 
@@ -110,11 +114,14 @@ def _normalize(options: dict[str, str]) -> None:
             options[name] = accepted[options[name].lower()]
 
 
+def _sslmode(options: Options) -> str:
+    return options.get("sslmode", "verify-full" if SYSTEM in options.items() else "prefer")
+
+
 def _check_tls(options: Options) -> None:
     """Refuse TLS options that a driver refuses together. Raises `ValueError`."""
-    system = options.get("sslrootcert") == "system"
-    sslmode = options.get("sslmode", "verify-full" if system else "prefer")
-    if system and sslmode != "verify-full":
+    sslmode = _sslmode(options)
+    if SYSTEM in options.items() and sslmode != "verify-full":
         raise ValueError(f"sslrootcert=system needs sslmode=verify-full, not {sslmode}")
     if options.get("sslnegotiation") == "direct" and sslmode not in DIRECT:
         raise ValueError(f"sslnegotiation=direct needs sslmode={', '.join(DIRECT)}, not {sslmode}")
@@ -161,6 +168,16 @@ def hosts(options: Options) -> list[tuple[str | None, int]]:
     return [(name or None, int(port or 5432)) for name, port in zip(names, ports, strict=True)]
 
 
+def files(options: Options) -> dict[str, str]:
+    """The files that both drivers read for TLS, by option."""
+    sslmode = _sslmode(options)
+    names = ["sslcert", "sslkey"] if "sslcert" in options and sslmode != "disable" else []
+    if sslmode in DIRECT:
+        names += ["sslrootcert", "sslcrl"]
+    found = {name: options[name] for name in names if name in options}
+    return {name: file for name, file in found.items() if (name, file) != SYSTEM}
+
+
 def render(options: Options) -> str:
     """A URL that `parse`, libpq and SQLAlchemy read in the same way."""
     user, password = (quote(options.get(name, ""), safe="") for name in ("user", "password"))
@@ -176,8 +193,7 @@ def for_asyncpg(options: Options) -> dict[str, Any]:
     """`asyncpg.connect`'s arguments, without a host and a port."""
     tls: dict[str, Any] = {name: options[name] for name in TLS if name in options}
     trusted: dict[str, Any] = {}
-    if tls.get("sslrootcert") == "system":
-        # libpq's name for the system's certificate authorities; it implies verify-full.
+    if SYSTEM in tls.items():
         trusted["ssl"] = _system_context(tls)
         tls = {name: tls[name] for name in ("sslnegotiation",) if name in tls}
     return {

@@ -1,5 +1,6 @@
 """One URL for both drivers, with all that libpq lets stand in it."""
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.config import Database, Settings
+from app.core.config import ConfigurationError, Database, Settings, load_settings
 from app.core.database_url import for_asyncpg, parse, render
 from app.core.db import async_engine, sync_engine
 from app.core.outages import Fault, fault
@@ -237,6 +238,34 @@ async def test_a_value_in_any_case_is_passed_on_as_both_drivers_accept_it(
             async with api.begin():
                 pass
         await api.dispose()
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("sslmode=verify-full&sslrootcert=/nonexistent", "sslrootcert"),
+        ("sslmode=verify-ca&sslcrl=/nonexistent", "sslcrl"),
+        ("sslcert=/nonexistent", "sslcert"),
+        ("sslmode=require&sslcert=/dev/null&sslkey=/nonexistent", "sslkey"),
+    ],
+)
+def test_a_file_that_a_driver_can_not_read_is_named_at_the_start(
+    query: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in [name for name in os.environ if name.startswith("HEAVYLIFT_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HEAVYLIFT_DATABASE_URL", f"postgresql://u@h/db?{query}")
+    load_settings.cache_clear()
+    with pytest.raises(ConfigurationError, match=f"_DATABASE_URL: can't read {name}, /nonexist"):
+        load_settings(("database",))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["sslrootcert=system", "sslmode=disable&sslcert=/nonexistent", "sslrootcert=/nonexistent"],
+)
+def test_a_file_that_no_driver_reads_is_not_required(query: str) -> None:
+    Database.model_validate({"url": f"postgresql://u@h/db?{query}"}).require_files()
 
 
 def test_the_systems_authorities_leave_the_other_tls_options_in_force() -> None:
