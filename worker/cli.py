@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.core.config import load_settings
+from app.core.config import MOST_AT_ONCE, load_settings
 from app.core.descriptors import raise_limit
 from app.core.logging import configure_logging, log_crashes
 from app.core.stdio import keep_streams
@@ -17,7 +17,11 @@ def worker(
     pool: Annotated[str, typer.Option(help="The pool to serve: a queue of its own.")] = "cpu",
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Slots: jobs at once. Default: HEAVYLIFT_WORKER_CONCURRENCY."),
+        typer.Option(
+            min=1,
+            max=MOST_AT_ONCE,
+            help="Slots: jobs at once. Default: HEAVYLIFT_WORKER_CONCURRENCY.",
+        ),
     ] = None,
 ) -> None:
     """Run the jobs of one pool until told to stop.

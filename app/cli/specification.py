@@ -9,6 +9,9 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from app.client import ClientError
 from app.client.answers import JsonObject
 
+# Names in a path: Pydantic neither checks nor writes more than 255 levels.
+DEEPEST = 100
+
 OBJECT: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 VALUE: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 
@@ -22,7 +25,10 @@ def read_specification(given: str | None, settings: Sequence[str]) -> JsonObject
     for setting in settings:
         path, text = split(setting, "--set")
         put(spec, path, _value(text))
-    return spec
+    try:
+        return OBJECT.validate_python(spec)
+    except ValidationError:
+        raise ClientError("the specification is nested too deeply to be sent") from None
 
 
 def split(setting: str, option: str) -> tuple[str, str]:
@@ -64,12 +70,19 @@ def _value(text: str) -> JsonValue:
         return text
 
 
+def _is_place(name: str, count: int) -> bool:
+    # A longer number is larger as well, and Python reads no more than 4300 digits.
+    return name.isdecimal() and len(name) <= 9 and int(name) <= count
+
+
 def put(spec: JsonObject, path: str, value: JsonValue) -> None:
     """Put a value at `renditions.0.width`, making what is on the way there.
 
     Raises `ClientError`.
     """
     names = path.split(".")
+    if len(names) > DEEPEST:
+        raise ClientError(f"{names[0]}.…: a path has at most {DEEPEST} names")
     place: JsonValue = spec
     for depth, name in enumerate(names):
         last = depth == len(names) - 1
@@ -78,7 +91,7 @@ def put(spec: JsonObject, path: str, value: JsonValue) -> None:
             if last:
                 place[name] = below
             place = place.setdefault(name, below)
-        elif isinstance(place, list) and name.isdecimal() and int(name) <= len(place):
+        elif isinstance(place, list) and _is_place(name, len(place)):
             position = int(name)
             if position == len(place):
                 place.append(below)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from app.core.config import PREFIX, ConfigurationError, Settings, load_settings
+from app.core.config import MOST_AT_ONCE, PREFIX, ConfigurationError, Settings, load_settings
 from app.core.descriptors import raise_limit
 from app.core.scratch import make_folder
 from app.embedded.stack import (
@@ -135,6 +135,7 @@ def up(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_AT_ONCE,
             help="Jobs at once in the pool cpu. Default: HEAVYLIFT_WORKER_CONCURRENCY, the cores.",
         ),
     ] = None,

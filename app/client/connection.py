@@ -136,9 +136,14 @@ class Connection:
     def __init__(self, url: str, authentication: Authentication) -> None:
         self.url = base_url(url)
         self.authentication = authentication
-        self._http = httpx2.AsyncClient(
-            base_url=self.url + PREFIX, timeout=TIMEOUT, verify=_trusted()
-        )
+        try:
+            self._http = httpx2.AsyncClient(
+                base_url=self.url + PREFIX, timeout=TIMEOUT, verify=_trusted()
+            )
+        except OSError as error:  # ssl's own errors included
+            raise ClientError(f"can't load SSL_CERT_FILE or SSL_CERT_DIR: {error}") from None
+        except (ValueError, httpx2.InvalidURL) as error:
+            raise ClientError(f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: {error}") from None
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -228,7 +233,11 @@ class Connection:
         raise AssertionError("the last of the waits is none")
 
     async def _once(self, build: Build, *, whole: bool) -> httpx2.Response:
-        request = build(await self.authentication.headers())
+        proof = await self.authentication.headers()
+        try:
+            request = build(proof)
+        except httpx2.InvalidURL as error:
+            raise ClientError(f"no request can carry this: {error}; shorten it") from None
         try:
             response = await self._http.send(request, stream=True)
             if whole or not response.is_success:

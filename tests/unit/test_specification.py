@@ -36,6 +36,14 @@ def test_a_path_that_leads_nowhere(before: JsonObject, path: str) -> None:
         put(before, path, 1)
 
 
+def test_a_specification_that_can_not_be_sent_is_refused() -> None:
+    deep = ".".join("a" * 3000) + "=1"
+    deeper = ".".join("a" * 100) + "=" + "[" * 190 + "]" * 190
+    for setting in (deep, deeper, "a." + "9" * 6000 + "=1"):
+        with pytest.raises(ClientError):
+            read_specification('{"a": []}', [setting])
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -29,6 +29,8 @@ def test_lists_its_own_commands_and_those_of_other_packages(run: Run) -> None:
         ["up", "--port", "70000"],
         ["api", "--fd", "-1"],
         ["api", "--fd", "0"],
+        ["worker", "--concurrency", "9" * 20],
+        ["up", "--concurrency", "9" * 20],
         [],
     ],
 )

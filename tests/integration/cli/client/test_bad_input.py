@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.client import connection
 from tests.integration.cli.client.conftest import EMAIL, Heavylift
 from tests.integration.cli.client.scripted import Scripted, problem
 from tests.integration.cli.conftest import Outcome, Run, is_one_line
@@ -109,6 +110,32 @@ def test_a_kind_is_one_part_of_a_path(at_scripted: Heavylift, scripted: Scripted
         scripted.when(f"GET /jobs/kinds/{sent}/schema", unknown)
         assert_refused(at_scripted("jobs", "submit", kind), "No such kind")
         assert_refused(at_scripted("jobs", "kinds", kind), "No such kind")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("jobs", "kinds", "a" * 70_000), ("files", "put", "/etc/hostname", "--name", "é" * 30_000)],
+)
+def test_a_name_longer_than_a_url_is_one_line(
+    at_scripted: Heavylift, arguments: tuple[str, ...]
+) -> None:
+    assert_refused(at_scripted(*arguments), "no request can carry this: ")
+
+
+@pytest.mark.parametrize("proxy", ["foo://h", "http://\udcff"])
+def test_a_proxy_that_is_no_url_is_one_line(
+    at_scripted: Heavylift, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    assert_refused(at_scripted("jobs", "list"), "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: ")
+
+
+def test_a_certificate_file_that_is_missing_is_one_line(
+    at_scripted: Heavylift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection._trusted.cache_clear()
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
+    assert_refused(at_scripted("jobs", "list"), "can't load SSL_CERT_FILE")
 
 
 def test_a_specification_on_standard_input_that_is_not_utf_8_is_one_line(
