@@ -42,7 +42,8 @@ class Stream:
             self.events.append(event)
 
     async def reaches(self, seq: int) -> None:
-        await eventually(lambda: self.events and self.events[-1].seq >= seq)
+        # The ledger may have replaced that event already.
+        await eventually(lambda: any(event.seq >= seq for event in self.events))
 
     async def ended(self) -> list[JobEvent]:
         async with asyncio.timeout(10):
