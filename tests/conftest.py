@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import redis
+import structlog
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,6 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # tests' own clients, and migrations, which are run here and not in a process of their own.
     for name in ("httpx2", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Until a test has set up logging: Rich, the default, may take a minute to show the locals of
+    # a crash in the API.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.get_config()["processors"][-1] = plain
     # Only in the process that starts the others: they inherit the environment.
     if not hasattr(config, "workerinput") and not config.option.collectonly:
         _running.enter_context(postgres_server())
