@@ -79,8 +79,9 @@ class Surroundings:
         self._logging = SavedLogging()
         self._settings = SavedSettings()
         own = own_memory(os.getpid())
-        # Half of the room that the limit leaves: the other half is for the next job.
-        self._memory = own + max(memory_limit - own, 0) // 2
+        # Three quarters of the room that the limit leaves. Models stay loaded for the next job on
+        # purpose: those of `text.extract` take 440 MiB.
+        self._memory = own + max(memory_limit - own, 0) * 3 // 4
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._limits = {limit: resource.getrlimit(limit) for limit in LIMITS}
