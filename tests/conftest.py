@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,9 @@ _running = ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell started this run in the background. Programs under test would ignore it as well.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Once a test has set up logging, these would be heard on the stdout of what others test: the
     # tests' own clients, and migrations, which are run here and not in a process of their own.
     for name in ("httpx2", "alembic"):
