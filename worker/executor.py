@@ -234,7 +234,7 @@ class Executor:
                         # Here: what the job has left may raise as soon as a function begins.
                         sys.settrace(None)
                         sys.setprofile(None)
-                    except BaseException:  # noqa: S110 - by this, a profiler has ended itself
+                    except BaseException:  # noqa: S110 - a profiler that raises is removed
                         pass
                     self._surroundings.quiet()
                 return stored_result(

@@ -110,7 +110,7 @@ def _put_back(setting: Setting, saved: object) -> bool:
 
 
 class Hooks:
-    """What could raise in any code that runs after a job's function: tracers and the like."""
+    """Tracers, profilers and the recursion limit: they may raise in any later code."""
 
     def __init__(self) -> None:
         self._trace = sys.gettrace()

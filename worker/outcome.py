@@ -69,7 +69,7 @@ def failure_of(error: BaseException, ordered: Callable[[], Order] = lambda: Orde
 
 def _failure(error: BaseException, order: Order) -> Outcome:
     if said := _job_errors(error):
-        # The first one's words; no further try helps if one of them says so.
+        # Report the first error. Retry only if all of them may be retried.
         first, *others = [_said(each) for each in said]
         return replace(first, retryable=first.retryable and all(o.retryable for o in others))
     if order is not Order.NONE:

@@ -16,7 +16,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 GONE = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
-# Of a process's files, where it has ended or belongs to another user.
+# Errors of reading a process that has ended or belongs to another user.
 UNREADABLE = (FileNotFoundError, NotADirectoryError, PermissionError, ProcessLookupError)
 
 # The process that `multiprocessing` starts to free shared memory, which outlives processes, once

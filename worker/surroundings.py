@@ -109,7 +109,7 @@ class Surroundings:
                 self._stop_timers()
                 self._silence_signals()
                 self._logging.put_back()
-            except BaseException:  # noqa: S112 - of a hook or a handler that is removed by now
+            except BaseException:  # noqa: S112 - the hook that raised is removed
                 continue
             return
         self.spoil("it keeps raising")
@@ -152,7 +152,7 @@ class Surroundings:
                         process.kill()
                         killed.add(process)
                 except psutil.AccessDenied:
-                    # Of another user. It ends with the container, and is not waited for.
+                    # It belongs to another user, and ends with the container.
                     self._processes.add(process)
                     continue
                 except psutil.NoSuchProcess:

@@ -36,7 +36,7 @@ class Outflow:
     """Checks that a client reads its response fast enough.
 
     `in_pieces` means that more is written only when the piece before it has been sent. Otherwise
-    `restart` has to be called then: what is written meanwhile, such as pings, is no progress.
+    call `restart` then: other writes, such as pongs, do not count as progress.
     """
 
     __slots__ = ("_in_pieces", "_pace", "_transport", "_unsent")

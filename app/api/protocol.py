@@ -79,7 +79,7 @@ for _reason in (
 
 
 class ProblemProtocol(HttpToolsProtocol):
-    """What each request passes through is kept short: `bench/observability.py` measures it."""
+    """Enforces the limits. `bench/observability.py` measures what they cost each request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -6,7 +6,8 @@ import re
 UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")
 
 
-# What Python makes of bytes that are not UTF-8: arguments, variables, standard input (PEP 383).
+# Python decodes bytes that are not UTF-8 in arguments, variables and standard input to these
+# (PEP 383).
 SURROGATES = re.compile("[\\ud800-\\udfff]")
 
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 Path = tuple[str | int, ...]
 
-# Most of a large result: these have no parts, and are no iterators.
+# Types without parts, which most of a large result consists of.
 PLAIN = (str, int, float, type(None))
 
 

@@ -102,7 +102,7 @@ def _answer(model: type[BaseModel]) -> type[BaseModel]:
 
 
 # The API calls the base class's methods, even if a model overrides them, and so does this. A part
-# of a subclass is written whole, so that fields which the declared type would drop are noticed.
+# of a subclass is written whole, so that a field which the declared type would drop is noticed.
 def _dump(value: BaseModel) -> str:
     return BaseModel.model_dump_json(
         value, by_alias=False, round_trip=True, polymorphic_serialization=True, warnings=False

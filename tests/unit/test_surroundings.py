@@ -1,4 +1,4 @@
-"""What a job changes of its process: put back, or the process is spoilt."""
+"""Surroundings: a change that a job makes to its process is put back, or spoils it."""
 
 import gc
 import locale

@@ -196,7 +196,7 @@ def test_one_kind_needs_no_union(settings: Settings) -> None:
 
 
 class Problem(JobOptions):
-    """Its name is one of ours, and so are those of all models that it is made of."""
+    """Has a name of the API's own schemas, as do all models in it."""
 
     class FieldError(JobOptions):
         row: int

@@ -27,7 +27,7 @@ HANDSHAKE = HEAD % (b"GET", b"/silent") + (
     b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-# Of the largest size, masked with zeros.
+# A ping of the largest size, masked with zeros.
 PING = b"\x89\xfd\0\0\0\0" + b"x" * 125
 POST = HEAD + b"Content-Length: %d\r\n\r\n"
 BIG = 64 * 1024 * 1024
