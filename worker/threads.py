@@ -5,13 +5,12 @@ import sys
 
 # Each library reads its variable once, when it is loaded, and otherwise takes every core it sees.
 VARIABLES = (
-    "POLARS_MAX_THREADS",
     "VIPS_CONCURRENCY",
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
-HEAVY = ("polars", "pyvips", "onnxruntime", "cv2")
+HEAVY = ("duckdb", "pyvips", "onnxruntime", "cv2")
 
 
 def limit_threads(threads: int) -> None:

@@ -1,0 +1,193 @@
+"""What a column's values are to a query, whatever the file's format."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from app.jobs import JobError
+from worker.kinds.dataset.spec import (
+    Aggregate,
+    Between,
+    Bin,
+    Compare,
+    Count,
+    CountIf,
+    DatasetAggregate,
+    Filter,
+    Match,
+    Null,
+    OneOf,
+    Reduce,
+)
+
+Kind = Literal["text", "boolean", "integer", "decimal", "float", "date", "datetime", "nested"]
+# How a query reads a column: as a key (its values are shown or told apart), by its order, as numbers, as
+# numbers or truths (sum and mean), as truths, dates, texts, ordered texts, or only for its nulls.
+Use = Literal[
+    "key", "order", "number", "sum", "boolean", "moment", "text", "text order", "distinct", "null"
+]
+
+INTEGERS = {
+    "TINYINT": (-(2**7), 2**7 - 1),
+    "SMALLINT": (-(2**15), 2**15 - 1),
+    "INTEGER": (-(2**31), 2**31 - 1),
+    "BIGINT": (-(2**63), 2**63 - 1),
+    "HUGEINT": (-(2**127), 2**127 - 1),
+    "UTINYINT": (0, 2**8 - 1),
+    "USMALLINT": (0, 2**16 - 1),
+    "UINTEGER": (0, 2**32 - 1),
+    "UBIGINT": (0, 2**64 - 1),
+    "UHUGEINT": (0, 2**128 - 1),
+}
+DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An SQL expression and the type of its values.
+
+    `low` and `high` bound what an exact number can be, in units of its last place.
+    """
+
+    sql: str
+    kind: Kind
+    type: str
+    scale: int = 0
+    low: int = 0
+    high: int = 0
+
+
+def typed(sql: str, name: str) -> Value:
+    """The expression `sql`, which has DuckDB's type `name`."""
+    if name in INTEGERS:
+        low, high = INTEGERS[name]
+        return Value(sql, "integer", name, 0, low, high)
+    if decimal := DECIMAL.fullmatch(name):
+        most = 10 ** int(decimal[1]) - 1
+        return Value(sql, "decimal", name, int(decimal[2]), -most, most)
+    match name:
+        case "FLOAT" | "DOUBLE":
+            return Value(sql, "float", name)
+        case "BOOLEAN":
+            return Value(sql, "boolean", name)
+        case "DATE":
+            return Value(sql, "date", name)
+        case "TIMESTAMP WITH TIME ZONE":
+            return Value(f"({sql} AT TIME ZONE 'UTC')", "datetime", "TIMESTAMP")
+        case "TIMESTAMP_S" | "TIMESTAMP_MS":
+            return Value(f"CAST({sql} AS TIMESTAMP)", "datetime", "TIMESTAMP")
+        case "TIMESTAMP" | "TIMESTAMP_NS":
+            return Value(sql, "datetime", name)
+        case "VARCHAR":
+            return Value(sql, "text", name)
+        case "UUID" | "TIME" | "TIME WITH TIME ZONE" | "TIME_NS":
+            return Value(f"CAST({sql} AS VARCHAR)", "text", "VARCHAR")
+    if name.startswith("ENUM("):
+        return Value(f"CAST({sql} AS VARCHAR)", "text", "VARCHAR")
+    return Value(sql, "nested", name)
+
+
+class Table(Protocol):
+    """A table whose rows `source` yields; names are those of the file, case and all."""
+
+    rows: int
+    source: str
+
+    def value(self, name: str, use: Use) -> Value:
+        """The column as a query uses it."""
+        ...
+
+    def extreme(self, name: str, op: str) -> Value:
+        """The least (`min`) or greatest (`max`) value of the column, an aggregate."""
+        ...
+
+
+def uses(spec: DatasetAggregate) -> dict[str, set[Use]]:
+    """Every column that a specification names, with its uses."""
+    found: dict[str, set[Use]] = {}
+    for name, use, _ in _uses(spec):
+        found.setdefault(name, set()).add(use)
+    return found
+
+
+def check_known(spec: DatasetAggregate, columns: list[str]) -> None:
+    for name, _, where in _uses(spec):
+        if name not in columns:
+            raise unknown_column(name, columns, where)
+
+
+def _uses(spec: DatasetAggregate) -> Iterable[tuple[str, Use, str]]:
+    for key in spec.group_by:
+        if isinstance(key, str):
+            yield key, "key", "group_by"
+        else:
+            yield key.column, "number" if isinstance(key, Bin) else "moment", "group_by"
+    for condition in spec.filters:
+        yield condition.column, filter_use(condition), "filters"
+    for item in spec.aggregates:
+        if isinstance(item, CountIf):
+            yield item.filter.column, filter_use(item.filter), "aggregates"
+        elif item.column is not None:
+            yield item.column, aggregate_use(item), "aggregates"
+
+
+def aggregate_use(item: Aggregate) -> Use:
+    if isinstance(item, Count):
+        return "null"
+    if isinstance(item, Reduce):
+        found: dict[str, Use] = {
+            "sum": "sum",
+            "mean": "sum",
+            "min": "order",
+            "max": "order",
+            "first": "key",
+            "last": "key",
+            "n_unique": "distinct",
+        }
+        return found.get(item.op, "number")
+    return "number"
+
+
+def filter_use(item: Filter) -> Use:
+    match item:
+        case Null():
+            return "null"
+        case Match():
+            return "text"
+        case Compare():
+            values, equality = [item.value], item.op in ("eq", "ne")
+        case OneOf():
+            values, equality = item.values, True
+        case Between():
+            values, equality = [item.low, item.high], False
+    kinds = {
+        "boolean" if isinstance(v, bool) else "text" if isinstance(v, str) else "number"
+        for v in values
+    }
+    if len(kinds) > 1:
+        shown = ", ".join(repr(value)[:40] for value in values[:3])
+        raise JobError(
+            "column-type",
+            f"Column {item.column!r} is compared with values of several types ({shown}): give "
+            "values of one type.",
+        )
+    match kinds.pop():
+        case "boolean":
+            return "boolean"
+        case "number":
+            return "number"
+    return "text" if equality else "text order"
+
+
+def wrong_type(name: str, value: Value, fault: str) -> JobError:
+    return JobError("column-type", f"Column {name[:80]!r} ({value.type[:80]}) {fault}.")
+
+
+def unknown_column(name: str, columns: list[str], where: str) -> JobError:
+    known = ", ".join(columns[:50]) + (", ..." if len(columns) > 50 else "")
+    return JobError(
+        "column-unknown",
+        f"{where}: the file has no column {name!r}; it has {known[:1000]}. "
+        "(A CSV file without a header row needs csv.column_names.)",
+    )

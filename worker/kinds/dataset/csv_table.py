@@ -1,0 +1,433 @@
+"""CSV files as one table: texts, and what each use of a column makes of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.jobs import JobContext, JobError
+from worker.kinds.dataset import values
+from worker.kinds.dataset.columns import Use, Value, check_known, typed, unknown_column, uses
+from worker.kinds.dataset.csv_text import MAX_RECORD, CsvText, bad_quote, too_long
+from worker.kinds.dataset.engine import Engine
+from worker.kinds.dataset.result import SkippedRow
+from worker.kinds.dataset.spec import DatasetAggregate, MomentFormat
+
+# Skipped rows that the result shows.
+SKIPPED_SHOWN = 10
+SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What every text of a column must be for one use: an SQL condition over it."""
+
+    holds: str
+    wanted: str
+    remedy: str
+
+
+class CsvTable:
+    def __init__(
+        self,
+        texts: list[CsvText],
+        spec: DatasetAggregate,
+        engine: Engine,
+        job: JobContext,
+    ) -> None:
+        self._texts, self._options, self._uses = texts, spec.csv, uses(spec)
+        self._engine, self._job = engine, job
+        self._numbers = values.Numbers(spec.csv)
+        self.columns = texts[0].columns
+        for text in texts[1:]:
+            _same_columns(self.columns, text.columns)
+        for name in spec.csv.types:
+            if name not in self.columns:
+                raise unknown_column(name, self.columns, "csv.types")
+        check_known(spec, self.columns)
+        self.skipped = 0
+        self.skipped_rows: list[SkippedRow] = []
+        self._facts: dict[str, int] = {}
+        self._sql = {name: f"c{index}" for index, name in enumerate(self.columns)}
+        self.source = ""
+        self.rows = 0
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def read(self, start: float, end: float) -> None:
+        """Look through all rows once: their number, their faults, the form of their texts.
+
+        Raises `JobError`: `csv-ragged`, `csv-quote`, `csv-value`, `file-empty`.
+        """
+        scans = [self._scan(index, reject=True) for index in range(len(self._texts))]
+        self._look(" UNION ALL ".join(scans), start, end)
+        self._report_rejected()
+        source = " UNION ALL ".join(
+            self._scan(index, reject=False) for index in range(len(self._texts))
+        )
+        rules = self._rules()
+        broken = [name for name, rule in rules if self._broken(name, rule)]
+        if broken:
+            faults = [
+                f"coalesce(NOT {rule.holds}, false)" for name, rule in rules if name in broken
+            ]
+            self._report_values(source, [(n, r) for n, r in rules if n in broken])
+            source = f"SELECT * FROM ({source}) WHERE NOT ({' OR '.join(faults)})"
+            self._look(source, end, end)
+        if self.rows == 0 and not self.skipped:
+            raise JobError("file-empty", "The CSV file has a header and no rows.")
+        self.source = source
+
+    def _scan(self, index: int, *, reject: bool) -> str:
+        text = self._texts[index]
+        nulls = ["", *self._options.null_values] if len(text.columns) > 1 else [""]
+        columns = ", ".join(f"'f{n}': 'VARCHAR'" for n in range(len(text.columns)))
+        options = {
+            "columns": f"{{{columns}}}",
+            "auto_detect": "false",
+            "header": "false",
+            "skip": str(text.body - 1),
+            "delim": values.literal(text.separator),
+            "quote": values.literal(text.quote),
+            "escape": values.literal(text.quote),
+            "comment": "''",
+            "new_line": "'\\r\\n'" if text.line_end == "\r\n" else "'\\n'",
+            "nullstr": "[" + ", ".join(map(values.literal, nulls)) + "]",
+            "allow_quoted_nulls": "false",
+            "strict_mode": "true",
+            "max_line_size": str(MAX_RECORD),
+            "ignore_errors": "true",
+            "store_rejects": "true" if reject else "false",
+        }
+        listed = ", ".join(f"{name} = {value}" for name, value in options.items())
+        wanted = ", ".join(
+            f"f{text.columns.index(name)} AS {column}"
+            for name, column in self._sql.items()
+            if name in self._uses or len(text.columns) == 1
+        )
+        scan = f"SELECT {wanted or 'f0 AS c0'} FROM read_csv({values.literal(str(text.path))}, {listed})"
+        if len(text.columns) > 1:
+            return scan
+        # In a file of one column, a blank line looks like a null.
+        scan += " WHERE f0 IS NOT NULL"
+        if not self._options.null_values:
+            return scan
+        others = ", ".join(map(values.literal, self._options.null_values))
+        return f"SELECT CASE WHEN c0 IN ({others}) THEN NULL ELSE c0 END AS c0 FROM ({scan})"
+
+    def _look(self, source: str, start: float, end: float) -> None:
+        facts: dict[str, str] = {"rows": "count(*)"}
+        for name in self._uses:
+            for fact, condition in self._questions(name).items():
+                facts[f"{fact} {self._sql[name]}"] = f"count(*) FILTER (WHERE {condition})"
+        sql = f"SELECT {', '.join(facts.values())} FROM ({source})"
+        (row,) = self._engine.run(sql, start=start, end=end, message="checking the rows")
+        self._facts = dict(zip(facts, row, strict=True))
+        self.rows = self._facts["rows"]
+
+    def _questions(self, name: str) -> dict[str, str]:
+        """The conditions whose rows are counted."""
+        t, used = self._sql[name], self._uses[name]
+        asked = {"values": f"{t} IS NOT NULL"}
+        if declared := self._declared(name):
+            if used - {"null"}:
+                asked["valid"] = declared.holds
+            return asked
+        numbers = self._numbers
+        if used & {"key", "order", "sum"}:
+            asked["usual boolean"] = values.is_usual_boolean(t)
+        if used & {"key", "order"}:
+            asked["usual integer"] = values.is_usual_integer(t)
+            asked["usual small"] = values.is_usual_small_integer(t)
+            asked["usual float"] = values.is_usual_float(t)
+            asked["usual whole"] = f"{values.is_usual_float(t)} AND ends_with({t}, '.0')"
+        if used & {"order", "text order", "number", "sum"}:
+            asked["number"] = numbers.is_number(t)
+        if used & {"order", "number", "sum"}:
+            asked["integer"] = numbers.is_integer(t)
+            asked["long"] = numbers.is_long(t)
+        if "boolean" in used:
+            asked["truth"] = values.is_true_or_false(t)
+        if "moment" in used:
+            asked["moment"] = values.is_moment(t)
+            asked["date"] = values.is_date(t)
+        return asked
+
+    def _all(self, name: str, *facts: str) -> bool:
+        """Whether every text of the column is one of these."""
+        column = self._sql[name]
+        held = sum(self._facts[f"{fact} {column}"] for fact in facts)
+        return 0 < self._facts[f"values {column}"] == held
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def _rules(self) -> list[tuple[str, _Rule]]:
+        return [(name, rule) for name in self._uses for rule in self._rules_of(name)]
+
+    def _rules_of(self, name: str) -> Iterator[_Rule]:
+        t, used = self._sql[name], self._uses[name]
+        if declared := self._declared(name):
+            if used - {"null"}:
+                yield declared
+            return
+        if used & {"number", "sum"}:
+            truths = used & {"number", "sum"} == {"sum"} and self._all(name, "usual boolean")
+            if not truths:
+                yield _Rule(
+                    self._numbers.is_number(t),
+                    "a number",
+                    "add it to csv.null_values if it stands for no value, and check "
+                    "csv.decimal_separator and csv.thousands_separator",
+                )
+        if "boolean" in used:
+            yield _Rule(
+                values.is_true_or_false(t),
+                "true or false",
+                "compare the column with a text, or add the value to csv.null_values",
+            )
+        if "moment" in used:
+            yield _Rule(
+                values.is_moment(t),
+                "a date or time by ISO 8601 (2013-12-31T23:59:00Z)",
+                "give its format in csv.types, or add it to csv.null_values",
+            )
+
+    def _declared(self, name: str) -> _Rule | None:
+        """The rule of a column whose type the specification gives."""
+        t, declared = self._sql[name], self._options.types.get(name)
+        if declared is None or declared == "text":
+            return None if declared is None else _Rule("true", "a text", "")
+        remedy = "correct csv.types, or add the value to csv.null_values if it stands for no value"
+        if isinstance(declared, MomentFormat):
+            return _Rule(
+                f"({values.formatted(t, declared)} IS NOT NULL)",
+                f"a {declared.type} of the format {declared.format}",
+                remedy,
+            )
+        numbers = self._numbers
+        if declared.startswith("decimal"):
+            found = typed(t, declared.upper())
+            digits = len(str(found.high))
+            return _Rule(numbers.is_decimal(t, digits, found.scale), f"a {declared}", remedy)
+        holds, wanted = {
+            "integer": (numbers.is_integer(t), "an integer"),
+            "number": (numbers.is_number(t), "a number"),
+            "boolean": (values.is_true_or_false(t), "true or false"),
+            "date": (values.is_date(t), "a date by ISO 8601 (2013-12-31)"),
+            "datetime": (values.is_moment(t), "a time by ISO 8601 (2013-12-31T23:59:00Z)"),
+        }[declared]
+        if declared in ("date", "datetime"):
+            remedy = (
+                "give the column's format in csv.types, as {'type': 'date', 'format': '%d.%m.%Y'}"
+            )
+        return _Rule(holds, wanted, remedy)
+
+    def _broken(self, name: str, rule: _Rule) -> bool:
+        """Whether a text of the column breaks the rule, by what was counted."""
+        conditions = self._questions(name)
+        fact = next(fact for fact, condition in conditions.items() if condition == rule.holds)
+        column = self._sql[name]
+        return self._facts[f"{fact} {column}"] < self._facts[f"values {column}"]
+
+    def _report_rejected(self) -> None:
+        """Fail for the first row that is none, or note those that are skipped."""
+        (count,) = self._engine.run("SELECT count(*) FROM reject_errors")[0]
+        if not count:
+            return
+        rows = self._engine.run(
+            "SELECT error_type, line_byte_position, error_message, file_path FROM reject_errors "
+            "JOIN reject_scans USING (scan_id, file_id) ORDER BY error_type <> 'UNQUOTED VALUE', "
+            f"scan_id, file_id, line_byte_position LIMIT {SKIPPED_SHOWN}"
+        )
+        faults = [self._rejected(*row) for row in rows]
+        if self._options.on_error == "fail" or rows[0][0] == "UNQUOTED VALUE":
+            first = min((fault for fault in faults), key=lambda fault: (fault[0], fault[1]))
+            raise first[2]
+        self.skipped += count
+        self.skipped_rows += [
+            SkippedRow(source=source + 1, line=line, reason=error.detail[:500])
+            for source, line, error in faults
+        ]
+
+    def _rejected(
+        self, error_type: str, position: int | None, message: str, path: str
+    ) -> tuple[int, int, JobError]:
+        index = next(n for n, text in enumerate(self._texts) if str(text.path) == path)
+        text = self._texts[index]
+        line = text.line_at((position or 1) - 1)
+        return index, line, _bad_row(error_type, message, line, len(text.columns), text.separator)
+
+    def _report_values(self, source: str, rules: list[tuple[str, _Rule]]) -> None:
+        faults = " OR ".join(f"coalesce(NOT {rule.holds}, false)" for _, rule in rules)
+        shown = ", ".join(f"coalesce(NOT {rule.holds}, false), {self._sql[n]}" for n, rule in rules)
+        limit = SKIPPED_SHOWN if self._options.on_error == "skip" else 1
+        sql = (
+            f"SELECT row_number, {shown} FROM "
+            f"(SELECT row_number() OVER () AS row_number, * FROM ({source})) "
+            f"WHERE {faults} ORDER BY row_number LIMIT {limit}"
+        )
+        rows = self._engine.run(sql)
+        places = self._places([row[0] for row in rows])
+        for row, (index, line) in zip(rows, places, strict=True):
+            name, rule, value = next(
+                (name, rule, row[2 * n + 2])
+                for n, (name, rule) in enumerate(rules)
+                if row[2 * n + 1]
+            )
+            where = (
+                f"line {line:,}"
+                if len(self._texts) == 1
+                else f"line {line:,} of source {index + 1}"
+            )
+            if self._options.on_error == "fail":
+                raise JobError(
+                    "csv-value",
+                    f"Column {name!r} holds {value[:SHOWN_CHARACTERS]!r} in {where}, where {rule.wanted} is "
+                    f"expected: correct it, {rule.remedy}.",
+                )
+            self.skipped_rows.append(
+                SkippedRow(
+                    source=index + 1,
+                    line=line,
+                    column=name,
+                    reason=f"{value[:SHOWN_CHARACTERS]!r} is not {rule.wanted}.",
+                )
+            )
+        self.skipped_rows = sorted(self.skipped_rows, key=lambda row: (row.source, row.line))
+        self.skipped_rows = self.skipped_rows[:SKIPPED_SHOWN]
+        (bad,) = self._engine.run(f"SELECT count(*) FROM ({source}) WHERE {faults}")[0]
+        self.skipped += bad
+
+    def _places(self, numbers: list[int]) -> list[tuple[int, int]]:
+        """Source and line of rows, given by their numbers from 1 in ascending order."""
+        places: list[tuple[int, int]] = []
+        count = 0
+        for index, text in enumerate(self._texts):
+            width = len(text.columns)
+            for record in text.records():
+                # DuckDB takes an empty field behind the last one for none.
+                if len(record.fields) != width and not (
+                    len(record.fields) > width and not any(record.fields[width:])
+                ):
+                    continue
+                count += 1
+                if count % 10_000 == 0:
+                    self._job.check()
+                while len(places) < len(numbers) and numbers[len(places)] == count:
+                    places.append((index, record.first_line))
+                if len(places) == len(numbers):
+                    return places
+        return places
+
+    # --- what a query reads ----------------------------------------------------------------------
+
+    def value(self, name: str, use: Use) -> Value:
+        t, declared = self._sql[name], self._options.types.get(name)
+        if use == "null":
+            return Value(t, "text", "VARCHAR")
+        if declared is not None:
+            return self._typed(t, declared)
+        match use:
+            case "number" | "sum":
+                if use == "sum" and self._all(name, "usual boolean"):
+                    return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
+                return self._number(name)
+            case "boolean":
+                return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
+            case "moment":
+                if self._all(name, "date"):
+                    return typed(f"TRY_CAST({t} AS DATE)", "DATE")
+                return typed(values.as_moment(t), "TIMESTAMP")
+            case "text order" if self._all(name, "number"):
+                raise JobError(
+                    "column-type",
+                    f"Column {name!r} holds numbers: compare it with a number, or set csv.types of "
+                    "it to text.",
+                )
+            case "key":
+                return self._key(name)
+        return typed(t, "VARCHAR")
+
+    def extreme(self, name: str, op: str) -> Value:
+        t = self._sql[name]
+        key = self.value(name, "key") if name in self._options.types else self._key(name)
+        if key.type == "VARCHAR" and name not in self._options.types and self._all(name, "number"):
+            number = self._number(name)
+            return Value(f"arg_{op}({t}, {number.sql})", "text", "VARCHAR")
+        return Value(f"{op}({key.sql})", key.kind, key.type)
+
+    def _key(self, name: str) -> Value:
+        """The type whose values, written in their usual form, are the column's texts."""
+        t = self._sql[name]
+        if self._all(name, "usual boolean"):
+            return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
+        if self._all(name, "usual integer"):
+            return typed(f"TRY_CAST({t} AS BIGINT)", "BIGINT")
+        column = self._sql[name]
+        mixed = (
+            self._all(name, "usual small", "usual float")
+            and not self._facts[f"usual whole {column}"]
+        )
+        if mixed or self._all(name, "usual float"):
+            return typed(f"TRY_CAST({t} AS DOUBLE)", "DOUBLE")
+        return typed(t, "VARCHAR")
+
+    def _number(self, name: str) -> Value:
+        plain = self._numbers.plain(self._sql[name])
+        for fact, type_ in (("long", "BIGINT"), ("integer", "HUGEINT")):
+            if self._all(name, fact):
+                return typed(f"TRY_CAST({plain} AS {type_})", type_)
+        return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
+
+    def _typed(self, t: str, declared: str | MomentFormat) -> Value:
+        if isinstance(declared, MomentFormat):
+            return typed(
+                values.formatted(t, declared), "DATE" if declared.type == "date" else "TIMESTAMP"
+            )
+        plain = self._numbers.plain(t)
+        match declared:
+            case "integer":
+                return typed(f"TRY_CAST({plain} AS HUGEINT)", "HUGEINT")
+            case "number":
+                return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
+            case "boolean":
+                return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
+            case "date":
+                return typed(f"TRY_CAST({t} AS DATE)", "DATE")
+            case "datetime":
+                return typed(values.as_moment(t), "TIMESTAMP")
+            case "text":
+                return typed(t, "VARCHAR")
+        return typed(f"TRY_CAST({plain} AS {declared.upper()})", declared.upper())
+
+
+def _same_columns(columns: list[str], others: list[str]) -> None:
+    if missing := [name for name in columns if name not in others]:
+        raise JobError(
+            "sources-differ",
+            f"more_sources: a file has no column {missing[0]!r}, which the first one has: all "
+            "sources need the same columns.",
+        )
+    if extra := [name for name in others if name not in columns]:
+        raise JobError(
+            "sources-differ",
+            f"more_sources: a file has a column {extra[0]!r}, which the first one has not: all "
+            "sources need the same columns.",
+        )
+
+
+def _bad_row(error_type: str, message: str, line: int, width: int, separator: str) -> JobError:
+    match error_type:
+        case "UNQUOTED VALUE":
+            return bad_quote(line)
+        case "LINE SIZE OVER MAXIMUM":
+            return too_long(line)
+        case "MISSING COLUMNS" | "TOO MANY COLUMNS":
+            found = message.rpartition("Found: ")[2].strip()
+            return JobError(
+                "csv-ragged",
+                f"Line {line:,} has {found} fields where {width} are expected, as many as columns: "
+                f"quote fields that hold the separator {separator!r}, or check csv.separator.",
+            )
+    return JobError(
+        "csv-broken",
+        f"Line {line:,} can't be split into fields: check csv.quote and csv.separator.",
+    )

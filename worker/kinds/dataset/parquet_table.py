@@ -1,0 +1,144 @@
+"""Parquet files as one table."""
+
+from pathlib import Path
+
+from app.jobs import JobError
+from worker.kinds.dataset.columns import Use, Value, check_known, typed, uses
+from worker.kinds.dataset.engine import Engine, Row
+from worker.kinds.dataset.spec import DatasetAggregate
+from worker.kinds.dataset.values import literal
+
+# Of a text column whose writer did not say that it is text.
+BINARY = "BLOB"
+MAX_SCHEMA = 10_000
+
+Schema = list[tuple[str, str]]
+
+
+class ParquetTable:
+    def __init__(self, paths: list[Path], spec: DatasetAggregate, engine: Engine) -> None:
+        self._paths, self._spec, self._engine = paths, spec, engine
+        self._uses = uses(spec)
+        self.columns: list[str] = []
+        self._types: dict[str, str] = {}
+        self._sql: dict[str, str] = {}
+        self.rows = 0
+        self.source = ""
+
+    def read(self, start: float, end: float) -> None:
+        """Look at the schema, and count the rows by reading one column of each.
+
+        Raises `JobError`: `parquet-broken`, `parquet-encrypted`, `column-unknown`,
+        `sources-differ`.
+        """
+        schemas = [self._schema(path) for path in self._paths]
+        first = schemas[0]
+        self.columns = [name for name, _ in first]
+        check_known(self._spec, self.columns)
+        for name in self._uses:
+            if self.columns.count(name) > 1:
+                raise JobError(
+                    "parquet-broken", f"The Parquet file has two columns {name!r}: rename one."
+                )
+        used = list(self._uses) or [first[_smallest(first)][0]]
+        self._types = {name: type_ for name, type_ in first if name in used}
+        self._sql = {name: f"c{n}" for n, name in enumerate(used)}
+        self.source = " UNION ALL ".join(
+            self._scan(path, schema) for path, schema in zip(self._paths, schemas, strict=True)
+        )
+        binary = [name for name, type_ in self._types.items() if type_ == BINARY]
+        texts = "".join(
+            f", count(*) FILTER (WHERE {t} IS NOT NULL AND TRY(decode({t})) IS NULL)"
+            for t in (self._sql[name] for name in binary)
+        )
+        sql = f"SELECT count(*) FILTER (WHERE c0 IS NULL) + count(c0){texts} FROM ({self.source})"
+        (row,) = self._run(sql, start, end)
+        self.rows = row[0]
+        for name, undecodable in zip(binary, row[1:], strict=True):
+            if undecodable and self._uses[name] != {"null"}:
+                raise JobError(
+                    "column-type", f"Column {name!r} holds bytes that are not UTF-8 text."
+                )
+
+    def _scan(self, path: Path, schema: Schema) -> str:
+        """The used columns of one file, by their place: SQL does not tell `a` from `A`."""
+        names = [name for name, _ in schema]
+        wanted: list[str] = []
+        for name, column in self._sql.items():
+            found = dict(schema).get(name, "missing")
+            if found != self._types[name]:
+                raise JobError(
+                    "sources-differ",
+                    f"more_sources: column {name!r} is {self._types[name]} in the first file and "
+                    f"{found} in another: all sources need the same columns.",
+                )
+            wanted.append(f"f{names.index(name)} AS {column}")
+        return f"SELECT {', '.join(wanted)} FROM {_reader(path, len(names))}"
+
+    def _schema(self, path: Path) -> Schema:
+        with path.open("rb") as file:
+            if file.read(4) == b"PARE":
+                raise JobError(
+                    "parquet-encrypted", "The Parquet file is encrypted: send it decrypted."
+                )
+        where = literal(str(path))
+        elements = self._run(f"SELECT name, num_children FROM parquet_schema({where})")
+        names = list(_top_level(elements))
+        if len(names) > MAX_SCHEMA:
+            raise JobError(
+                "parquet-broken",
+                f"The Parquet file has {len(names):,} columns; at most {MAX_SCHEMA:,} are read.",
+            )
+        described = self._run(f"DESCRIBE SELECT * FROM {_reader(path, len(names))}")
+        return list(zip(names, (row[1] for row in described), strict=True))
+
+    def _run(self, sql: str, start: float = 0.0, end: float = 0.0) -> list[Row]:
+        return self._engine.run(
+            sql, start=start, end=end, message="reading the file" if end else ""
+        )
+
+    def value(self, name: str, use: Use) -> Value:
+        sql, type_ = self._sql[name], self._types[name]
+        if type_ == BINARY:
+            return Value(sql if use == "null" else f"decode({sql})", "text", "VARCHAR")
+        return typed(sql, type_)
+
+    def extreme(self, name: str, op: str) -> Value:
+        value = self.value(name, "order")
+        return Value(f"{op}({value.sql})", value.kind, value.type)
+
+
+def _reader(path: Path, width: int) -> str:
+    names = ", ".join(f"f{n}" for n in range(width))
+    return (
+        f"read_parquet({literal(str(path))}, binary_as_string = false, "
+        f"hive_partitioning = false, union_by_name = false) AS t({names})"
+    )
+
+
+def _smallest(schema: Schema) -> int:
+    """A column to count rows by: rather one that is quick to read."""
+    for wanted in ("integer", "boolean", "date", "float", "datetime", "decimal", "text"):
+        for n, (_, type_) in enumerate(schema):
+            if typed("", type_).kind == wanted:
+                return n
+    return 0
+
+
+def _top_level(elements: list[Row]) -> "list[str]":
+    """Names of the columns: the children of the schema's root."""
+    names: list[str] = []
+    # Elements whose children are still to come, of each level.
+    left: list[int] = []
+    for position, (name, children) in enumerate(elements):
+        if position == 0:
+            left = [children or 0]
+            continue
+        while len(left) > 1 and left[-1] == 0:
+            left.pop()
+        if len(left) == 1:
+            names.append(name)
+        left[-1] -= 1
+        if children:
+            left.append(children)
+    return names

@@ -1,0 +1,293 @@
+"""From a specification to SQL: identifiers are our own, values are parameters."""
+
+import math
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Literal
+
+from worker.kinds.dataset.columns import Table, Value, filter_use, typed, wrong_type
+from app.jobs import JobError
+from worker.kinds.dataset.spec import (
+    Aggregate,
+    Between,
+    Bin,
+    Compare,
+    Count,
+    CountIf,
+    DatasetAggregate,
+    DatePart,
+    DerivedKey,
+    Filter,
+    Match,
+    Null,
+    OneOf,
+    Quantile,
+    Truncate,
+)
+
+Op = Literal["eq", "ne", "lt", "le", "gt", "ge"]
+SQL: dict[str, str] = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+MATCH = {"contains": "contains", "starts_with": "starts_with", "ends_with": "ends_with"}
+# date_part's names where they are not ours.
+PART = {"weekday": "isodow"}
+# Digits that every JSON number keeps on its way through a double.
+SAFE_DIGITS = 15
+
+
+class Query:
+    """One statement: columns `k0`, ... are the groups, `a0`, ... the aggregates."""
+
+    def __init__(self, spec: DatasetAggregate, table: Table) -> None:
+        self.parameters: list[object] = []
+        self._table = table
+        keys = [self._key(key) for key in spec.group_by]
+        outputs = [self._aggregate(item) for item in spec.aggregates]
+        conditions = [self.condition(item) for item in spec.filters]
+        names = [f"k{n}" for n in range(len(keys))] + [f"a{n}" for n in range(len(outputs))]
+        self.columns = dict(zip(spec.output_names, names, strict=True))
+        ordered = any(item.op in ("first", "last") for item in spec.aggregates)
+        source = table.source
+        if ordered:
+            source = f"SELECT *, row_number() OVER () AS row_number FROM ({source})"
+        listed = [f"{sql} AS {name}" for sql, name in zip([*keys, *outputs], names, strict=True)]
+        self.sql = f"SELECT {', '.join(listed)} FROM ({source})"
+        if conditions:
+            self.sql += f" WHERE {' AND '.join(conditions)}"
+        if keys:
+            self.sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}"
+        self.order = self._order(spec)
+
+    def _order(self, spec: DatasetAggregate) -> str:
+        # The groups last: the same result from the same file, whatever ties.
+        keys = [
+            (self.columns[key.column], "DESC" if key.descending else "ASC") for key in spec.sort
+        ]
+        named = {name for name, _ in keys}
+        keys += [(f"k{n}", "ASC") for n in range(len(spec.group_by)) if f"k{n}" not in named]
+        return ", ".join(f"{name} {direction} NULLS LAST" for name, direction in keys)
+
+    def _parameter(self, value: object) -> str:
+        self.parameters.append(value)
+        return f"${len(self.parameters)}"
+
+    # --- groups ----------------------------------------------------------------------------------
+
+    def _key(self, key: str | DerivedKey) -> str:
+        if isinstance(key, str):
+            value = self._table.value(key, "key")
+            if value.kind == "nested":
+                raise wrong_type(key, value, "holds no single values, which group_by needs")
+            return value.sql
+        match key:
+            case Bin():
+                return self._bin(key)
+            case Truncate():
+                moment = self._moment(key.column)
+                whole = key.unit not in ("hour", "minute")
+                sql = f"date_trunc('{key.unit}', CAST({moment.sql} AS TIMESTAMP))"
+                return f"CAST({sql} AS DATE)" if moment.kind == "date" and whole else sql
+            case DatePart():
+                moment = self._moment(key.column)
+                part = PART.get(key.part, key.part)
+                return f"CAST(date_part('{part}', CAST({moment.sql} AS TIMESTAMP)) AS BIGINT)"
+
+    def _moment(self, name: str) -> Value:
+        value = self._table.value(name, "moment")
+        if value.kind not in ("date", "datetime"):
+            raise wrong_type(name, value, "holds no dates (see csv.types)")
+        return value
+
+    def _bin(self, key: Bin) -> str:
+        value = self._table.value(key.column, "number")
+        if value.kind not in ("integer", "decimal", "float"):
+            raise wrong_type(key.column, value, "holds no numbers, which bins need")
+        whole = float(key.width).is_integer() and float(key.origin).is_integer()
+        if value.kind == "integer" and whole:
+            x = f"(CAST({value.sql} AS HUGEINT) - {int(key.origin)}::HUGEINT)"
+            width = f"{int(key.width)}::HUGEINT"
+            rest = f"((({x} % {width}) + {width}) % {width})"
+            return f"({x} - {rest} + {int(key.origin)}::HUGEINT)"
+        width, origin = self._parameter(key.width), self._parameter(key.origin)
+        x = f"CAST({value.sql} AS DOUBLE)"
+        return f"(floor(({x} - {origin}::DOUBLE) / {width}::DOUBLE) * {width}::DOUBLE + {origin}::DOUBLE)"
+
+    # --- aggregates ------------------------------------------------------------------------------
+
+    def _aggregate(self, item: Aggregate) -> str:
+        match item:
+            case CountIf():
+                return f"count(*) FILTER (WHERE {self.condition(item.filter)})"
+            case Count():
+                if item.column is None:
+                    return "count(*)"
+                return f"count({self._table.value(item.column, 'null').sql})"
+            case Quantile():
+                number = self._number(item.column, item.op)
+                share = self._parameter(item.quantile)
+                if item.approximate:
+                    return f"approx_quantile(CAST({number.sql} AS DOUBLE), {share}::FLOAT)"
+                return f"quantile_cont(CAST({number.sql} AS DOUBLE), {share}::DOUBLE)"
+        name = item.column
+        match item.op:
+            case "sum":
+                return self._sum(self._number(name, item.op, "sum"))
+            case "mean":
+                number = self._number(name, item.op, "sum")
+                sql = number.sql
+                if number.kind == "boolean":
+                    sql = f"CAST({sql} AS BIGINT)"
+                elif number.type == "FLOAT":
+                    sql = f"CAST({sql} AS DOUBLE)"
+                return f"CAST(avg({sql}) AS DOUBLE)"
+            case "median":
+                return f"median(CAST({self._number(name, item.op).sql} AS DOUBLE))"
+            case "std":
+                return f"stddev_samp(CAST({self._number(name, item.op).sql} AS DOUBLE))"
+            case "n_unique":
+                return f"count(DISTINCT {self._single(name, item.op, 'distinct').sql})"
+            case "min" | "max":
+                self._single(name, item.op, "order")
+                return self._table.extreme(name, item.op).sql
+            case "first":
+                value = self._single(name, item.op, "key")
+                return f"arg_min_null({value.sql}, row_number)"
+            case "last":
+                value = self._single(name, item.op, "key")
+                return f"arg_max_null({value.sql}, row_number)"
+
+    def _sum(self, number: Value) -> str:
+        match number.kind:
+            case "boolean":
+                return f"sum(CAST({number.sql} AS BIGINT))"
+            case "integer":
+                return f"sum(CAST({number.sql} AS HUGEINT))"
+            case "decimal":
+                return f"sum({number.sql})"
+        return f"sum(CAST({number.sql} AS DOUBLE))"
+
+    def _number(self, name: str, op: str, use: Literal["number", "sum"] = "number") -> Value:
+        value = self._table.value(name, use)
+        if value.kind in ("integer", "decimal", "float"):
+            return value
+        if value.kind == "boolean" and use == "sum":
+            return value
+        raise wrong_type(name, value, f"can't be used with {op}, numbers can (see csv.types)")
+
+    def _single(self, name: str, op: str, use: Literal["key", "order", "distinct"]) -> Value:
+        value = self._table.value(name, use)
+        if value.kind == "nested":
+            raise wrong_type(name, value, f"holds no single values, which {op} needs")
+        return value
+
+    # --- filters ---------------------------------------------------------------------------------
+
+    def condition(self, item: Filter) -> str:
+        value = self._table.value(item.column, filter_use(item))
+        match item:
+            case Null():
+                return f"({value.sql} IS {'NOT ' * (item.op == 'is_not_null')}NULL)"
+            case Match():
+                if value.kind != "text":
+                    raise wrong_type(item.column, value, f"can't be used with {item.op}, text can")
+                return f"{MATCH[item.op]}({value.sql}, {self._parameter(item.value)}::VARCHAR)"
+            case OneOf():
+                same = [self._compared(item.column, value, "eq", each) for each in item.values]
+                return f"({' OR '.join(same)})"
+            case Between():
+                low = self._compared(item.column, value, "ge", item.low)
+                return f"({low} AND {self._compared(item.column, value, 'le', item.high)})"
+            case Compare():
+                return self._compared(item.column, value, item.op, item.value)
+
+    def _compared(self, name: str, column: Value, op: Op, value: bool | int | float | str) -> str:
+        match column.kind, value:
+            case "boolean", bool():
+                return f"({column.sql} {SQL[op]} {self._parameter(value)}::BOOLEAN)"
+            case _, bool():
+                pass
+            case "text", str():
+                return f"({column.sql} {SQL[op]} {self._parameter(value)}::VARCHAR)"
+            case "date", str():
+                return f"({column.sql} {SQL[op]} {self._parameter(_date(name, value))}::DATE)"
+            case "datetime", str():
+                return self._at(name, column, op, value)
+            case "float", int() | float():
+                return f"(CAST({column.sql} AS DOUBLE) {SQL[op]} {self._parameter(float(value))}::DOUBLE)"
+            case "integer" | "decimal", int() | float() | str():
+                return self._exact(column, op, _decimal(name, column, value))
+        raise wrong_type(
+            name, column, f"can't be compared with {str(value)[:80]!r}: give a value of its type"
+        )
+
+    def _exact(self, column: Value, op: Op, value: Decimal) -> str:
+        """Compare in units of the column's last place, so that nothing is rounded."""
+        with_places = value.scaleb(column.scale)
+        below = int(with_places.to_integral_value("ROUND_FLOOR"))
+        exact = below == with_places
+        present = f"({column.sql} IS NOT NULL)"
+        match op:
+            case "eq" | "ne" if not exact or not column.low <= below <= column.high:
+                return "false" if op == "eq" else present
+            # Between two neighbours, less than the value is at most the lower one.
+            case "lt" if not exact:
+                op = "le"
+            case "ge" if not exact:
+                op = "gt"
+        if below > column.high:
+            return present if op in ("lt", "le") else "false"
+        if below < column.low:
+            return present if op in ("gt", "ge") else "false"
+        bound = self._parameter(str(Decimal(below).scaleb(-column.scale)))
+        return f"({column.sql} {SQL[op]} CAST({bound} AS {column.type}))"
+
+    def _at(self, name: str, column: Value, op: Op, value: str) -> str:
+        moment = self._parameter(_moment(name, value))
+        return f"({column.sql} {SQL[op]} {moment}::TIMESTAMP)"
+
+
+def _decimal(name: str, column: Value, value: int | float | str) -> Decimal:
+    if isinstance(value, float):
+        number = Decimal(repr(value))
+        digits = len(number.normalize().as_tuple().digits)
+        if digits > SAFE_DIGITS and math.ulp(value) > 10.0**-column.scale / 2:
+            raise wrong_type(
+                name,
+                column,
+                f"can't be compared with {value!r}: a JSON number does not keep its digits. Send "
+                "it as text",
+            )
+        return number
+    try:
+        number = Decimal(value)
+    except InvalidOperation as error:
+        raise wrong_type(
+            name, column, f"can't be compared with {str(value)[:80]!r}: give a number"
+        ) from error
+    if not number.is_finite() or number.adjusted() > 1000:
+        raise wrong_type(name, column, f"can't be compared with {value!r}: give a number")
+    return number
+
+
+def _date(name: str, value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise _wrong_moment(name, value, "2013-12-31") from error
+
+
+def _moment(name: str, value: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except (ValueError, OverflowError) as error:
+        raise _wrong_moment(name, value, "2013-12-31T23:59:00Z") from error
+
+
+def _wrong_moment(name: str, value: str, example: str) -> JobError:
+    return JobError(
+        "column-type",
+        f"Column {name!r} can't be compared with {value[:80]!r}: write it as {example}.",
+    )
+
+
+__all__ = ["Query", "typed"]
