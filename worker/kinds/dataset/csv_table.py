@@ -20,6 +20,7 @@ SHOWN_CHARACTERS = 80
 class _Rule:
     """What every text of a column must be for one use: an SQL condition over it."""
 
+    question: str
     holds: str
     wanted: str
     remedy: str
@@ -45,7 +46,7 @@ class CsvTable:
         check_known(spec, self.columns)
         self.skipped = 0
         self.skipped_rows: list[SkippedRow] = []
-        self._facts: dict[str, int] = {}
+        self._counts: dict[str, dict[str, int]] = {}
         self._sql = {name: f"c{index}" for index, name in enumerate(self.columns)}
         self.source = ""
         self.rows = 0
@@ -114,48 +115,47 @@ class CsvTable:
         return f"SELECT CASE WHEN c0 IN ({others}) THEN NULL ELSE c0 END AS c0 FROM ({scan})"
 
     def _look(self, source: str, start: float, end: float) -> None:
-        facts: dict[str, str] = {"rows": "count(*)"}
-        for name in self._uses:
-            for fact, condition in self._questions(name).items():
-                facts[f"{fact} {self._sql[name]}"] = f"count(*) FILTER (WHERE {condition})"
-        sql = f"SELECT {', '.join(facts.values())} FROM ({source})"
+        """Count the rows, and the texts of each column by their form."""
+        forms = {
+            f"{question} {self._sql[name]}": form | {values.OTHER: f"{self._sql[name]} IS NOT NULL"}
+            for name in self._uses
+            for question, form in self._questions(name).items()
+        }
+        listed = ["count(*)"]
+        for n, form in enumerate(forms.values()):
+            listed += [f"count(*) FILTER (WHERE q{n} = {place})" for place in range(len(form))]
+        asked = ", ".join(
+            ["0", *(f"{values.place(form)} AS q{n}" for n, form in enumerate(forms.values()))]
+        )
+        sql = f"SELECT {', '.join(listed)} FROM (SELECT {asked} FROM ({source}))"
         (row,) = self._engine.run(sql, start=start, end=end, message="checking the rows")
-        self._facts = dict(zip(facts, row, strict=True))
-        self.rows = self._facts["rows"]
+        counts = iter(row)
+        self.rows = next(counts)
+        self._counts = {
+            question: {name: next(counts) for name in form} for question, form in forms.items()
+        }
 
-    def _questions(self, name: str) -> dict[str, str]:
-        """The conditions whose rows are counted."""
+    def _questions(self, name: str) -> dict[str, values.Forms]:
+        """The forms that the column's texts are counted by: each text has the first that fits."""
         t, used = self._sql[name], self._uses[name]
-        asked = {"values": f"{t} IS NOT NULL"}
         if declared := self._declared(name):
-            if used - {"null"}:
-                asked["valid"] = declared.holds
-            return asked
-        numbers = self._numbers
+            return {"declared": {"valid": declared.holds}} if used - {"null"} else {}
+        asked: dict[str, values.Forms] = {}
         if used & {"key", "order", "sum"}:
-            asked["usual boolean"] = values.is_usual_boolean(t)
-        if used & {"key", "order"}:
-            asked["usual integer"] = values.is_usual_integer(t)
-            asked["usual small"] = values.is_usual_small_integer(t)
-            asked["usual float"] = values.is_usual_float(t)
-            asked["usual whole"] = f"{values.is_usual_float(t)} AND ends_with({t}, '.0')"
+            asked["key"] = values.key_forms(t)
         if used & {"order", "text order", "number", "sum"}:
-            asked["number"] = numbers.is_number(t)
-        if used & {"order", "number", "sum"}:
-            asked["integer"] = numbers.is_integer(t)
-            asked["long"] = numbers.is_long(t)
+            asked["number"] = self._numbers.forms(t)
         if "boolean" in used:
-            asked["truth"] = values.is_true_or_false(t)
+            asked["truth"] = {"truth": values.is_true_or_false(t)}
         if "moment" in used:
-            asked["moment"] = values.is_moment(t)
-            asked["date"] = values.is_date(t)
+            asked["moment"] = {"date": values.is_date(t), "moment": values.is_moment(t)}
         return asked
 
-    def _all(self, name: str, *facts: str) -> bool:
-        """Whether every text of the column is one of these."""
-        column = self._sql[name]
-        held = sum(self._facts[f"{fact} {column}"] for fact in facts)
-        return 0 < self._facts[f"values {column}"] == held
+    def _all(self, name: str, question: str, *forms: str) -> bool:
+        """Whether the column has texts, and each is of one of these forms."""
+        counts = self._counts[f"{question} {self._sql[name]}"]
+        held = sum(counts[form] for form in forms)
+        return held > 0 and held == sum(counts.values())
 
     # --- faults ----------------------------------------------------------------------------------
 
@@ -169,9 +169,9 @@ class CsvTable:
                 yield declared
             return
         if used & {"number", "sum"}:
-            truths = used & {"number", "sum"} == {"sum"} and self._all(name, "usual boolean")
-            if not truths:
+            if not self._sums_booleans(name):
                 yield _Rule(
+                    "number",
                     self._numbers.is_number(t),
                     "a number",
                     "add it to csv.null_values if it stands for no value, and check "
@@ -179,12 +179,14 @@ class CsvTable:
                 )
         if "boolean" in used:
             yield _Rule(
+                "truth",
                 values.is_true_or_false(t),
                 "true or false",
                 "compare the column with a text, or add the value to csv.null_values",
             )
         if "moment" in used:
             yield _Rule(
+                "moment",
                 values.is_moment(t),
                 "a date or time by ISO 8601 (2013-12-31T23:59:00Z)",
                 "give its format in csv.types, or add it to csv.null_values",
@@ -194,10 +196,11 @@ class CsvTable:
         """The rule of a column whose type the specification gives."""
         t, declared = self._sql[name], self._options.types.get(name)
         if declared is None or declared == "text":
-            return None if declared is None else _Rule("true", "a text", "")
+            return None if declared is None else _Rule("declared", "true", "a text", "")
         remedy = "correct csv.types, or add the value to csv.null_values if it stands for no value"
         if isinstance(declared, MomentFormat):
             return _Rule(
+                "declared",
                 f"({values.formatted(t, declared)} IS NOT NULL)",
                 f"a {declared.type} of the format {declared.format}",
                 remedy,
@@ -206,7 +209,9 @@ class CsvTable:
         if declared.startswith("decimal"):
             found = typed(t, declared.upper())
             digits = len(str(found.high))
-            return _Rule(numbers.is_decimal(t, digits, found.scale), f"a {declared}", remedy)
+            return _Rule(
+                "declared", numbers.is_decimal(t, digits, found.scale), f"a {declared}", remedy
+            )
         holds, wanted = {
             "integer": (numbers.is_integer(t), "an integer"),
             "number": (numbers.is_number(t), "a number"),
@@ -218,14 +223,11 @@ class CsvTable:
             remedy = (
                 "give the column's format in csv.types, as {'type': 'date', 'format': '%d.%m.%Y'}"
             )
-        return _Rule(holds, wanted, remedy)
+        return _Rule("declared", holds, wanted, remedy)
 
     def _broken(self, name: str, rule: _Rule) -> bool:
         """Whether a text of the column breaks the rule, by what was counted."""
-        conditions = self._questions(name)
-        fact = next(fact for fact, condition in conditions.items() if condition == rule.holds)
-        column = self._sql[name]
-        return self._facts[f"{fact} {column}"] < self._facts[f"values {column}"]
+        return self._counts[f"{rule.question} {self._sql[name]}"][values.OTHER] > 0
 
     def _report_rejected(self) -> None:
         """Fail for the first row that is none, or note those that are skipped."""
@@ -327,16 +329,16 @@ class CsvTable:
             return self._typed(t, declared)
         match use:
             case "number" | "sum":
-                if use == "sum" and self._all(name, "usual boolean"):
+                if use == "sum" and self._sums_booleans(name):
                     return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
                 return self._number(name)
             case "boolean":
                 return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
             case "moment":
-                if self._all(name, "date"):
+                if self._all(name, "moment", "date"):
                     return typed(f"TRY_CAST({t} AS DATE)", "DATE")
                 return typed(values.as_moment(t), "TIMESTAMP")
-            case "text order" if self._all(name, "number"):
+            case "text order" if self._all(name, "number", "long", "integer", "number"):
                 raise JobError(
                     "column-type",
                     f"Column {name!r} holds numbers: compare it with a number, or set csv.types of "
@@ -349,32 +351,38 @@ class CsvTable:
     def extreme(self, name: str, op: str) -> Value:
         t = self._sql[name]
         key = self.value(name, "key") if name in self._options.types else self._key(name)
-        if key.type == "VARCHAR" and name not in self._options.types and self._all(name, "number"):
+        if (
+            key.type == "VARCHAR"
+            and name not in self._options.types
+            and self._all(name, "number", "long", "integer", "number")
+        ):
             number = self._number(name)
             return Value(f"arg_{op}({t}, {number.sql})", "text", "VARCHAR")
         return Value(f"{op}({key.sql})", key.kind, key.type)
 
+    def _sums_booleans(self, name: str) -> bool:
+        used = self._uses[name] & {"number", "sum"}
+        return used == {"sum"} and self._all(name, "key", "boolean")
+
     def _key(self, name: str) -> Value:
         """The type whose values, written in their usual form, are the column's texts."""
         t = self._sql[name]
-        if self._all(name, "usual boolean"):
+        if self._all(name, "key", "boolean"):
             return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
-        if self._all(name, "usual integer"):
+        if self._all(name, "key", "small", "integer"):
             return typed(f"TRY_CAST({t} AS BIGINT)", "BIGINT")
-        column = self._sql[name]
-        mixed = (
-            self._all(name, "usual small", "usual float")
-            and not self._facts[f"usual whole {column}"]
-        )
-        if mixed or self._all(name, "usual float"):
+        if self._all(name, "key", "small", "fraction") or self._all(
+            name, "key", "whole", "fraction"
+        ):
             return typed(f"TRY_CAST({t} AS DOUBLE)", "DOUBLE")
         return typed(t, "VARCHAR")
 
     def _number(self, name: str) -> Value:
         plain = self._numbers.plain(self._sql[name])
-        for fact, type_ in (("long", "BIGINT"), ("integer", "HUGEINT")):
-            if self._all(name, fact):
-                return typed(f"TRY_CAST({plain} AS {type_})", type_)
+        if self._all(name, "number", "long"):
+            return typed(f"TRY_CAST({plain} AS BIGINT)", "BIGINT")
+        if self._all(name, "number", "long", "integer"):
+            return typed(f"TRY_CAST({plain} AS HUGEINT)", "HUGEINT")
         return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
 
     def _typed(self, t: str, declared: str | MomentFormat) -> Value:

@@ -164,7 +164,7 @@ def _decoded(
     ends: Counter[str] = Counter()
     decoder = codecs.getincrementaldecoder(encoding)()
     plain = compression == "none" and encoding == "utf-8"
-    line, size, last = 1, 0, ""
+    size, last = 0, ""
     with _opened(path, compression) as file, io.BytesIO() if plain else copy.open("wb") as target:
         while True:
             try:
@@ -180,6 +180,7 @@ def _decoded(
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
+                line = _line_after(path, compression, encoding, size)
                 raise _undecodable(error, encoding, line) from error
             size += len(block)
             watch(size)
@@ -191,7 +192,6 @@ def _decoded(
                 )
             # A CR at the end of the last block is the first half of a CRLF, perhaps.
             _count_ends("\r" * last.endswith("\r") + text, ends, final=not block)
-            line += _lines(text)
             last = text
             if not plain:
                 target.write(text.encode())
@@ -217,6 +217,19 @@ def _count_ends(text: str, ends: "Counter[str]", *, final: bool) -> None:
         ends["\n"] += 1
     if returns - pairs - pending > 0:
         ends["\r"] += 1
+
+
+def _line_after(path: Path, compression: Compression, encoding: str, size: int) -> int:
+    """The line at a number of bytes of the uncompressed file, which can be decoded so far."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line, last = 1, ""
+    with _opened(path, compression) as file:
+        while size > 0 and (block := file.read(min(BLOCK, size))):
+            text = decoder.decode(block)
+            line += _lines(text) - (last.endswith("\r") and text.startswith("\n"))
+            size -= len(block)
+            last = text
+    return line
 
 
 def _lines(text: str) -> int:

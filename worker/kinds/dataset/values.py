@@ -12,6 +12,12 @@ TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,6}0*)?)?"
 ZONE = r"(Z|[+-]\d{2}(:?\d{2})?)?"
 
 
+# Names of forms with the SQL condition of each.
+Forms = dict[str, str]
+# The form of the texts that fit no other.
+OTHER = "other"
+
+
 def literal(text: str) -> str:
     """A text as an SQL literal. Only for texts of our own and for single characters."""
     return "'" + text.replace("'", "''") + "'"
@@ -47,9 +53,15 @@ class Numbers:
         matches = _matches(t, self._integer)
         return f"({matches} AND TRY_CAST({self.plain(t)} AS HUGEINT) IS NOT NULL)"
 
-    def is_long(self, t: str) -> str:
-        """Whether it is an integer of at most 64 bits."""
-        return f"({_matches(t, self._integer)} AND TRY_CAST({self.plain(t)} AS BIGINT) IS NOT NULL)"
+    def forms(self, t: str) -> Forms:
+        matches = _matches(t, self._integer)
+        long = f"({matches} AND TRY_CAST({self.plain(t)} AS BIGINT) IS NOT NULL)"
+        return {
+            # Most are: this is told without a pattern.
+            "long": f"({_is_usual_integer(t)} OR {long})",
+            "integer": self.is_integer(t),
+            "number": self.is_number(t),
+        }
 
     def is_decimal(self, t: str, digits: int, scale: int) -> str:
         point = f"[{self._point}]"
@@ -91,24 +103,30 @@ def formatted(t: str, moment: MomentFormat) -> str:
     )
 
 
-# --- the usual form of a value, from which its text can be told ---------------------------------
+def place(forms: Forms) -> str:
+    """The place of the first form that a text fits, null for no text."""
+    cases = " ".join(f"WHEN {holds} THEN {n}" for n, holds in enumerate(forms.values()))
+    return f"CASE {cases} END"
 
 
-def is_usual_integer(t: str) -> str:
+def _is_usual_integer(t: str) -> str:
     return f"(CAST(TRY_CAST({t} AS BIGINT) AS VARCHAR) = {t})"
 
 
-def is_usual_small_integer(t: str) -> str:
-    """Whether it is an integer that a double holds exactly (RFC 8259, section 6)."""
-    return f"({is_usual_integer(t)} AND abs(TRY_CAST({t} AS BIGINT)) < {2**53})"
-
-
-def is_usual_float(t: str) -> str:
-    return (
+def key_forms(t: str) -> Forms:
+    """The forms in which a value is usually written, from which its text can be told."""
+    # RFC 8259, section 6: a double holds these integers exactly.
+    small = f"({_is_usual_integer(t)} AND abs(TRY_CAST({t} AS BIGINT)) < {2**53})"
+    usual_float = (
         f"(CAST(TRY_CAST({t} AS DOUBLE) AS VARCHAR) = {t} AND isfinite(TRY_CAST({t} AS DOUBLE)) "
         f"AND {t} <> '-0.0' AND NOT contains({t}, 'e'))"
     )
-
-
-def is_usual_boolean(t: str) -> str:
-    return f"({t} IN ('true', 'false'))"
+    return {
+        "boolean": f"({t} IN ('true', 'false'))",
+        # Letters come after digits.
+        "word": f"({t} >= ':')",
+        "small": small,
+        "integer": _is_usual_integer(t),
+        "whole": f"({usual_float} AND ends_with({t}, '.0'))",
+        "fraction": usual_float,
+    }
