@@ -90,6 +90,7 @@ def delays(flights: UUID) -> Order:
     """Who came late, and from where: of the flights that arrived, by airline and airport."""
     spec = {
         "source": str(flights),
+        "csv": {"null_values": ["NA"]},
         "filters": [{"op": "is_not_null", "column": "arr_delay"}],
         "group_by": ["carrier", "origin"],
         "aggregates": [
@@ -107,7 +108,9 @@ def delays(flights: UUID) -> Order:
 async def show_delays(console: Console, client: Client, output: Output) -> None:
     table = Table(box=None, pad_edge=False)
     for column in output["columns"]:
-        table.add_column(column["name"], justify="left" if column["dtype"] == "String" else "right")
+        table.add_column(
+            column["name"], justify="left" if column["dtype"] == "VARCHAR" else "right"
+        )
     for row in output["preview"][:PREVIEW_ROWS]:
         table.add_row(*(escape(cell(value)) for value in row))
     console.print(table)

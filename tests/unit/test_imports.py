@@ -14,7 +14,7 @@ PARENT = (
 
 SHOW = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 
-HEAVY = ["pyvips", "onnxruntime", "rapidocr", "polars", "numpy", "cv2"]
+HEAVY = ["pyvips", "onnxruntime", "rapidocr", "duckdb", "numpy", "cv2"]
 WORKERS_OWN = [
     "celery.worker",
     "celery.apps.worker",

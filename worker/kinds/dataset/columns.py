@@ -8,7 +8,6 @@ from typing import Literal, Protocol
 from app.jobs import JobError
 from worker.kinds.dataset.spec import (
     Aggregate,
-    Between,
     Bin,
     Compare,
     Count,
@@ -22,8 +21,9 @@ from worker.kinds.dataset.spec import (
 )
 
 Kind = Literal["text", "boolean", "integer", "decimal", "float", "date", "datetime", "nested"]
-# How a query reads a column: as a key (its values are shown or told apart), by its order, as numbers, as
-# numbers or truths (sum and mean), as truths, dates, texts, ordered texts, or only for its nulls.
+# How a query reads a column: its values are shown (key), ordered (min and max), counted (distinct)
+# or calculated with (number, and sum, which takes booleans too); they are compared with truths,
+# with texts, or with texts by their order; or only its nulls matter.
 Use = Literal[
     "key", "order", "number", "sum", "boolean", "moment", "text", "text order", "distinct", "null"
 ]
@@ -39,6 +39,25 @@ INTEGERS = {
     "UINTEGER": (0, 2**32 - 1),
     "UBIGINT": (0, 2**64 - 1),
     "UHUGEINT": (0, 2**128 - 1),
+}
+KINDS: dict[str, Kind] = {
+    "FLOAT": "float",
+    "DOUBLE": "float",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP": "datetime",
+    "TIMESTAMP_NS": "datetime",
+    "VARCHAR": "text",
+}
+# Types that queries read as another one.
+CONVERTED = {
+    "TIMESTAMP WITH TIME ZONE": ("({} AT TIME ZONE 'UTC')", "TIMESTAMP"),
+    "TIMESTAMP_S": ("CAST({} AS TIMESTAMP)", "TIMESTAMP"),
+    "TIMESTAMP_MS": ("CAST({} AS TIMESTAMP)", "TIMESTAMP"),
+    "UUID": ("CAST({} AS VARCHAR)", "VARCHAR"),
+    "TIME": ("CAST({} AS VARCHAR)", "VARCHAR"),
+    "TIME_NS": ("CAST({} AS VARCHAR)", "VARCHAR"),
+    "TIME WITH TIME ZONE": ("CAST({} AS VARCHAR)", "VARCHAR"),
 }
 DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
@@ -58,6 +77,9 @@ class Value:
     high: int = 0
 
 
+VALUE_KINDS: dict[type, Use] = {bool: "boolean", int: "number", float: "number", str: "text"}
+
+
 def typed(sql: str, name: str) -> Value:
     """The expression `sql`, which has DuckDB's type `name`."""
     if name in INTEGERS:
@@ -66,23 +88,11 @@ def typed(sql: str, name: str) -> Value:
     if decimal := DECIMAL.fullmatch(name):
         most = 10 ** int(decimal[1]) - 1
         return Value(sql, "decimal", name, int(decimal[2]), -most, most)
-    match name:
-        case "FLOAT" | "DOUBLE":
-            return Value(sql, "float", name)
-        case "BOOLEAN":
-            return Value(sql, "boolean", name)
-        case "DATE":
-            return Value(sql, "date", name)
-        case "TIMESTAMP WITH TIME ZONE":
-            return Value(f"({sql} AT TIME ZONE 'UTC')", "datetime", "TIMESTAMP")
-        case "TIMESTAMP_S" | "TIMESTAMP_MS":
-            return Value(f"CAST({sql} AS TIMESTAMP)", "datetime", "TIMESTAMP")
-        case "TIMESTAMP" | "TIMESTAMP_NS":
-            return Value(sql, "datetime", name)
-        case "VARCHAR":
-            return Value(sql, "text", name)
-        case "UUID" | "TIME" | "TIME WITH TIME ZONE" | "TIME_NS":
-            return Value(f"CAST({sql} AS VARCHAR)", "text", "VARCHAR")
+    if name in KINDS:
+        return Value(sql, KINDS[name], name)
+    if name in CONVERTED:
+        conversion, type_ = CONVERTED[name]
+        return Value(conversion.format(sql), KINDS[type_], type_)
     if name.startswith("ENUM("):
         return Value(f"CAST({sql} AS VARCHAR)", "text", "VARCHAR")
     return Value(sql, "nested", name)
@@ -159,12 +169,9 @@ def filter_use(item: Filter) -> Use:
             values, equality = [item.value], item.op in ("eq", "ne")
         case OneOf():
             values, equality = item.values, True
-        case Between():
+        case _:
             values, equality = [item.low, item.high], False
-    kinds = {
-        "boolean" if isinstance(v, bool) else "text" if isinstance(v, str) else "number"
-        for v in values
-    }
+    kinds = {VALUE_KINDS[type(value)] for value in values}
     if len(kinds) > 1:
         shown = ", ".join(repr(value)[:40] for value in values[:3])
         raise JobError(
@@ -172,12 +179,8 @@ def filter_use(item: Filter) -> Use:
             f"Column {item.column!r} is compared with values of several types ({shown}): give "
             "values of one type.",
         )
-    match kinds.pop():
-        case "boolean":
-            return "boolean"
-        case "number":
-            return "number"
-    return "text" if equality else "text order"
+    kind = kinds.pop()
+    return "text order" if kind == "text" and not equality else kind
 
 
 def wrong_type(name: str, value: Value, fault: str) -> JobError:

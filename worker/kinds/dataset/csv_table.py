@@ -104,7 +104,8 @@ class CsvTable:
             for name, column in self._sql.items()
             if name in self._uses or len(text.columns) == 1
         )
-        scan = f"SELECT {wanted or 'f0 AS c0'} FROM read_csv({values.literal(str(text.path))}, {listed})"
+        path = values.literal(str(text.path))
+        scan = f"SELECT {wanted or 'f0 AS c0'} FROM read_csv({path}, {listed})"
         if len(text.columns) > 1:
             return scan
         # In a file of one column, a blank line looks like a null.
@@ -168,15 +169,14 @@ class CsvTable:
             if used - {"null"}:
                 yield declared
             return
-        if used & {"number", "sum"}:
-            if not self._sums_booleans(name):
-                yield _Rule(
-                    "number",
-                    self._numbers.is_number(t),
-                    "a number",
-                    "add it to csv.null_values if it stands for no value, and check "
-                    "csv.decimal_separator and csv.thousands_separator",
-                )
+        if used & {"number", "sum"} and not self._sums_booleans(name):
+            yield _Rule(
+                "number",
+                self._numbers.is_number(t),
+                "a number",
+                "add it to csv.null_values if it stands for no value, and check "
+                "csv.decimal_separator and csv.thousands_separator",
+            )
         if "boolean" in used:
             yield _Rule(
                 "truth",
@@ -262,7 +262,7 @@ class CsvTable:
         shown = ", ".join(f"coalesce(NOT {rule.holds}, false), {self._sql[n]}" for n, rule in rules)
         limit = SKIPPED_SHOWN if self._options.on_error == "skip" else 1
         sql = (
-            f"SELECT row_number, {shown} FROM "
+            f"SELECT row_number, {asked} FROM "
             f"(SELECT row_number() OVER () AS row_number, * FROM ({source})) "
             f"WHERE {faults} ORDER BY row_number LIMIT {limit}"
         )
@@ -274,23 +274,20 @@ class CsvTable:
                 for n, (name, rule) in enumerate(rules)
                 if row[2 * n + 1]
             )
-            where = (
-                f"line {line:,}"
-                if len(self._texts) == 1
-                else f"line {line:,} of source {index + 1}"
-            )
+            where = f"line {line:,}" + f" of source {index + 1}" * (len(self._texts) > 1)
+            shown = value[:SHOWN_CHARACTERS]
             if self._options.on_error == "fail":
                 raise JobError(
                     "csv-value",
-                    f"Column {name!r} holds {value[:SHOWN_CHARACTERS]!r} in {where}, where {rule.wanted} is "
-                    f"expected: correct it, {rule.remedy}.",
+                    f"Column {name!r} holds {shown!r} in {where}, where {rule.wanted} is expected: "
+                    f"correct it, {rule.remedy}.",
                 )
             self.skipped_rows.append(
                 SkippedRow(
                     source=index + 1,
                     line=line,
                     column=name,
-                    reason=f"{value[:SHOWN_CHARACTERS]!r} is not {rule.wanted}.",
+                    reason=f"{shown!r} is not {rule.wanted}.",
                 )
             )
         self.skipped_rows = sorted(self.skipped_rows, key=lambda row: (row.source, row.line))

@@ -6,12 +6,11 @@ import gzip
 import io
 import re
 import sys
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from app.jobs import JobError
 from worker.kinds.dataset.spec import MAX_COLUMNS, Compression, CsvOptions
@@ -105,11 +104,8 @@ def read_csv_text(
     head_lines = _Head(sample, quote, options)
     separator = options.separator or head_lines.separator()
     columns, body, simple = head_lines.header(separator)
-    if ends <= {"\n"} or ends == {"\r\n"}:
-        rewrite = bool(options.comment) or not simple
-    else:
-        rewrite = True
-    if rewrite:
+    uniform_ends = ends <= {"\n"} or ends == {"\r\n"}
+    if options.comment or not (simple and uniform_ends):
         uniform = scratch / f"{path.name}.lines"
         blank = 0 if simple else body - 1
         _uniform(plain, uniform, _tokens(separator, quote, options.comment), blank)
@@ -142,13 +138,13 @@ def _reject_markup(sample: str) -> None:
 def _opened(path: Path, compression: Compression) -> IO[bytes]:
     match compression:
         case "gzip":
-            return gzip.open(path, "rb")
+            return cast("IO[bytes]", gzip.open(path, "rb"))
         case "zstd":
             if sys.version_info >= (3, 14):
                 from compression import zstd
             else:
                 from backports import zstd
-            return zstd.open(path, "rb")
+            return cast("IO[bytes]", zstd.open(path, "rb"))
         case "none":
             return path.open("rb")
 
@@ -165,18 +161,8 @@ def _decoded(
     decoder = codecs.getincrementaldecoder(encoding)()
     plain = compression == "none" and encoding == "utf-8"
     size, last = 0, ""
-    with _opened(path, compression) as file, io.BytesIO() if plain else copy.open("wb") as target:
-        while True:
-            try:
-                block = file.read(BLOCK)
-            except (OSError, EOFError, zlib.error) as error:
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise
-                raise _damaged(compression) from error
-            except Exception as error:
-                if type(error).__name__ != "ZstdError":
-                    raise
-                raise _damaged(compression) from error
+    with io.BytesIO() if plain else copy.open("wb") as target:
+        for block in _blocks(path, compression):
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
@@ -195,11 +181,27 @@ def _decoded(
             last = text
             if not plain:
                 target.write(text.encode())
-            if not block:
-                break
     if encoding == "utf-8" and size == 0:
         raise JobError("file-empty", "The file is empty: a CSV file has a header and rows.")
     return set(ends)
+
+
+def _blocks(path: Path, compression: Compression) -> Iterator[bytes]:
+    """The uncompressed file, an empty block last."""
+    with _opened(path, compression) as file:
+        block = b"begin"
+        while block:
+            try:
+                block = file.read(BLOCK)
+            except Exception as error:
+                # The system's errors have a number: those are no fault of the file.
+                if compression == "none" or getattr(error, "errno", None) is not None:
+                    raise
+                raise JobError(
+                    "csv-compression",
+                    f"The file's {compression} data is damaged or cut short: upload it again.",
+                ) from error
+            yield block
 
 
 def _count_ends(text: str, ends: "Counter[str]", *, final: bool) -> None:
@@ -234,13 +236,6 @@ def _line_after(path: Path, compression: Compression, encoding: str, size: int) 
 
 def _lines(text: str) -> int:
     return text.count("\n") + text.count("\r") - text.count("\r\n")
-
-
-def _damaged(compression: str) -> JobError:
-    return JobError(
-        "csv-compression",
-        f"The file's {compression} data is damaged or cut short: upload it again.",
-    )
 
 
 def _undecodable(error: UnicodeDecodeError, encoding: str, line: int) -> JobError:

@@ -52,7 +52,7 @@ def parquet_errors() -> Iterator[None]:
             raise JobError(
                 "parquet-broken",
                 "The file can't be read as Parquet: it is damaged, cut short, or uses a feature "
-                "that is not supported. Upload it again, or write it anew with another library.",
+                "that is not supported. Upload it again, or write it again with another library.",
             ) from error
 
 
@@ -65,5 +65,6 @@ def _common() -> Iterator[None]:
     except duckdb.OutOfRangeException as error:
         raise JobError(
             "integer-overflow",
-            "A sum exceeds 38 digits: set csv.types of its column to number, or sum smaller groups.",
+            "A sum exceeds 38 digits: set csv.types of its column to number, or sum smaller "
+            "groups.",
         ) from error

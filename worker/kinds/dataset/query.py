@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
-from worker.kinds.dataset.columns import Table, Value, filter_use, typed, wrong_type
 from app.jobs import JobError
+from worker.kinds.dataset.columns import Table, Value, filter_use, wrong_type
 from worker.kinds.dataset.spec import (
     Aggregate,
     Between,
@@ -22,12 +22,12 @@ from worker.kinds.dataset.spec import (
     Null,
     OneOf,
     Quantile,
+    Reduce,
     Truncate,
 )
 
 Op = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 SQL: dict[str, str] = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-MATCH = {"contains": "contains", "starts_with": "starts_with", "ends_with": "ends_with"}
 # date_part's names where they are not ours.
 PART = {"weekday": "isodow"}
 # Digits that every JSON number keeps on its way through a double.
@@ -108,8 +108,8 @@ class Query:
             rest = f"((({x} % {width}) + {width}) % {width})"
             return f"({x} - {rest} + {int(key.origin)}::HUGEINT)"
         width, origin = self._parameter(key.width), self._parameter(key.origin)
-        x = f"CAST({value.sql} AS DOUBLE)"
-        return f"(floor(({x} - {origin}::DOUBLE) / {width}::DOUBLE) * {width}::DOUBLE + {origin}::DOUBLE)"
+        x = f"(CAST({value.sql} AS DOUBLE) - {origin}::DOUBLE)"
+        return f"(floor({x} / {width}::DOUBLE) * {width}::DOUBLE + {origin}::DOUBLE)"
 
     # --- aggregates ------------------------------------------------------------------------------
 
@@ -127,33 +127,30 @@ class Query:
                 if item.approximate:
                     return f"approx_quantile(CAST({number.sql} AS DOUBLE), {share}::FLOAT)"
                 return f"quantile_cont(CAST({number.sql} AS DOUBLE), {share}::DOUBLE)"
-        name = item.column
-        match item.op:
+        return self._reduced(item)
+
+    def _reduced(self, item: Reduce) -> str:
+        name, op = item.column, item.op
+        match op:
             case "sum":
-                return self._sum(self._number(name, item.op, "sum"))
+                return self._sum(self._number(name, op, "sum"))
             case "mean":
-                number = self._number(name, item.op, "sum")
-                sql = number.sql
-                if number.kind == "boolean":
-                    sql = f"CAST({sql} AS BIGINT)"
-                elif number.type == "FLOAT":
-                    sql = f"CAST({sql} AS DOUBLE)"
-                return f"CAST(avg({sql}) AS DOUBLE)"
-            case "median":
-                return f"median(CAST({self._number(name, item.op).sql} AS DOUBLE))"
-            case "std":
-                return f"stddev_samp(CAST({self._number(name, item.op).sql} AS DOUBLE))"
+                number = self._number(name, op, "sum")
+                exact = number.kind in ("integer", "decimal")
+                type_ = "BIGINT" if number.kind == "boolean" else "DOUBLE"
+                values = number.sql if exact else f"CAST({number.sql} AS {type_})"
+                return f"CAST(avg({values}) AS DOUBLE)"
+            case "median" | "std":
+                function = {"median": "median", "std": "stddev_samp"}[op]
+                return f"{function}(CAST({self._number(name, op).sql} AS DOUBLE))"
             case "n_unique":
-                return f"count(DISTINCT {self._single(name, item.op, 'distinct').sql})"
+                return f"count(DISTINCT {self._single(name, op, 'distinct').sql})"
             case "min" | "max":
-                self._single(name, item.op, "order")
-                return self._table.extreme(name, item.op).sql
-            case "first":
-                value = self._single(name, item.op, "key")
-                return f"arg_min_null({value.sql}, row_number)"
-            case "last":
-                value = self._single(name, item.op, "key")
-                return f"arg_max_null({value.sql}, row_number)"
+                self._single(name, op, "order")
+                return self._table.extreme(name, op).sql
+            case "first" | "last":
+                function = {"first": "arg_min_null", "last": "arg_max_null"}[op]
+                return f"{function}({self._single(name, op, 'key').sql}, row_number)"
 
     def _sum(self, number: Value) -> str:
         match number.kind:
@@ -189,7 +186,7 @@ class Query:
             case Match():
                 if value.kind != "text":
                     raise wrong_type(item.column, value, f"can't be used with {item.op}, text can")
-                return f"{MATCH[item.op]}({value.sql}, {self._parameter(item.value)}::VARCHAR)"
+                return f"{item.op}({value.sql}, {self._parameter(item.value)}::VARCHAR)"
             case OneOf():
                 same = [self._compared(item.column, value, "eq", each) for each in item.values]
                 return f"({' OR '.join(same)})"
@@ -199,7 +196,7 @@ class Query:
             case Compare():
                 return self._compared(item.column, value, item.op, item.value)
 
-    def _compared(self, name: str, column: Value, op: Op, value: bool | int | float | str) -> str:
+    def _compared(self, name: str, column: Value, op: Op, value: bool | float | str) -> str:
         match column.kind, value:
             case "boolean", bool():
                 return f"({column.sql} {SQL[op]} {self._parameter(value)}::BOOLEAN)"
@@ -212,7 +209,8 @@ class Query:
             case "datetime", str():
                 return self._at(name, column, op, value)
             case "float", int() | float():
-                return f"(CAST({column.sql} AS DOUBLE) {SQL[op]} {self._parameter(float(value))}::DOUBLE)"
+                number = f"{self._parameter(float(value))}::DOUBLE"
+                return f"(CAST({column.sql} AS DOUBLE) {SQL[op]} {number})"
             case "integer" | "decimal", int() | float() | str():
                 return self._exact(column, op, _decimal(name, column, value))
         raise wrong_type(
@@ -245,7 +243,7 @@ class Query:
         return f"({column.sql} {SQL[op]} {moment}::TIMESTAMP)"
 
 
-def _decimal(name: str, column: Value, value: int | float | str) -> Decimal:
+def _decimal(name: str, column: Value, value: float | str) -> Decimal:
     if isinstance(value, float):
         number = Decimal(repr(value))
         digits = len(number.normalize().as_tuple().digits)
@@ -288,6 +286,3 @@ def _wrong_moment(name: str, value: str, example: str) -> JobError:
         "column-type",
         f"Column {name!r} can't be compared with {value[:80]!r}: write it as {example}.",
     )
-
-
-__all__ = ["Query", "typed"]

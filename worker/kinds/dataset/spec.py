@@ -322,6 +322,7 @@ class DatasetAggregate(JobOptions):
                 },
                 {
                     "source": EXAMPLE_FILE,
+                    "csv": {"null_values": ["NA"]},
                     "filters": [{"op": "gt", "column": "dep_delay", "value": 0}],
                     "group_by": ["carrier"],
                     "aggregates": [{"op": "mean", "column": "dep_delay", "name": "mean_delay"}],

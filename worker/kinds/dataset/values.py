@@ -38,8 +38,8 @@ class Numbers:
         self._number = rf"{self._decimal}([eE][+-]?\d+)?{BLANKS}"
 
     def plain(self, t: str) -> str:
-        """The text without blanks and group separators, with a point."""
-        text = f"trim({t}, ' \t')"
+        """The text without group separators, with a point. Casts pass over blanks themselves."""
+        text = t
         if self._group:
             text = f"replace({text}, {literal(self._group)}, '')"
         return text if self._point == "." else f"replace({text}, {literal(self._point)}, '.')"
