@@ -1,8 +1,6 @@
 import csv
-import io
 import math
 import statistics
-import string
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,7 +8,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import polars
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,17 +19,14 @@ from pydantic_core import to_json
 
 from app.jobs import JobCancelled, JobError
 from tests.kinds_builtin.conftest import FolderContext
-from worker.kinds.csvcheck import check_csv
-from worker.kinds.dataset import (
-    CELL_BYTES,
-    PREVIEW_BYTES,
-    DatasetAggregate,
-    DatasetAggregated,
-    aggregate,
-)
+from worker.kinds.dataset import DatasetAggregate, DatasetAggregated, aggregate
+from worker.kinds.dataset.csv_text import read_csv_text
+from worker.kinds.dataset.result import CELL_BYTES, PREVIEW_BYTES
+from worker.kinds.dataset.spec import CsvOptions
 
 Run = Callable[..., DatasetAggregated]
 COUNT = [{"op": "count", "name": "n"}]
+NA = {"null_values": ["NA"]}
 
 
 @pytest.fixture
@@ -43,6 +40,11 @@ def run(job: FolderContext, tmp_path: Path) -> Run:
         return aggregate(DatasetAggregate.model_validate(spec), job)
 
     return run
+
+
+def write(path: Path, **columns: Any) -> Path:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return path
 
 
 def refused(run: Run, source: Path | str | bytes, **spec: Any) -> JobError:
@@ -104,6 +106,7 @@ def test_equal_to_the_same_by_hand(
 ) -> None:
     result = run(
         flights,
+        csv=NA,
         filters=[
             {"op": "gt", "column": "distance", "value": 500},
             {"op": "ne", "column": "dest", "value": "BOS"},
@@ -119,26 +122,29 @@ def test_equal_to_the_same_by_hand(
     assert result.rows_out == len(expected)
     path = job.path(result.file)
     assert result.bytes == path.stat().st_size
-    frame = polars.read_parquet(path) if output == "parquet" else polars.read_csv(path)
-    assert [c.name for c in result.columns] == frame.columns
-    for origin, carrier, *values in frame.rows():
+    frame = pyarrow.parquet.read_table(path) if output == "parquet" else pyarrow.csv.read_csv(path)
+    assert [c.name for c in result.columns] == frame.column_names
+    rows = [list(row.values()) for row in frame.to_pylist()]
+    for origin, carrier, *values in rows:
         for value, wanted in zip(values, expected.pop((origin, carrier)), strict=True):
             assert value == (pytest.approx(wanted) if isinstance(wanted, float) else wanted)
     assert not expected
-    counts = frame["flights"].to_list()
+    counts = frame["flights"].to_pylist()
     assert counts == sorted(counts, reverse=True)
     assert len(result.preview) == 10
-    assert result.preview[0][:3] == list(frame.row(0)[:3])
-    assert any(message.endswith("of 336,776 rows") for _, message in job.told)
+    assert result.preview[0][:3] == rows[0][:3]
+    assert any(message.endswith("336,776 rows") for _, message in job.told)
     job.assert_monotone()
 
 
 @pytest.mark.slow
 def test_parquet_in_gives_what_csv_gives(run: Run, flights: Path, tmp_path: Path) -> None:
     path = tmp_path / "flights.parquet"
-    polars.scan_csv(flights, null_values="NA").sink_parquet(path)
+    options = pyarrow.csv.ConvertOptions(null_values=["NA"], strings_can_be_null=True)
+    table = pyarrow.csv.read_csv(flights, convert_options=options)
+    pyarrow.parquet.write_table(table, path)
     spec = {"group_by": ["month"], "aggregates": AGGREGATES}
-    from_csv, from_parquet = run(flights, **spec), run(path, **spec)
+    from_csv, from_parquet = run(flights, csv=NA, **spec), run(path, **spec)
     assert from_parquet.preview == from_csv.preview
     assert from_parquet.rows_in == from_csv.rows_in == 336_776
 
@@ -153,8 +159,8 @@ def test_without_groups_one_row(run: Run) -> None:
     result = run("a,b\n1,2\n3,\n", aggregates=[{"op": "sum", "column": "b", "name": "s"}, *COUNT])
     assert result.preview == [[2, 2]]
     assert [c.model_dump() for c in result.columns] == [
-        {"name": "s", "dtype": "Int64"},
-        {"name": "n", "dtype": "Int64"},
+        {"name": "s", "dtype": "BIGINT"},
+        {"name": "n", "dtype": "BIGINT"},
     ]
 
 
@@ -163,7 +169,7 @@ def test_only_the_first_row_wanted_still_counts_all(run: Run, flights: Path) -> 
     assert (result.rows_in, result.preview) == (336_776, [["UA"]])
 
 
-TABLE = "word,number,real,flag\napple,1,0.5,true\nBanana,2,1.5,false\n,3,,\ncherry,NA,2.5,true\n"
+TABLE = "word,number,real,flag\napple,1,0.5,true\nBanana,2,1.5,false\n,3,,\ncherry,,2.5,true\n"
 
 
 @pytest.mark.parametrize(
@@ -196,9 +202,12 @@ def test_filters(run: Run, wanted: dict[str, Any], rows: int) -> None:
 @pytest.mark.parametrize("zone", [None, "Europe/Vienna"])
 def test_moments_are_compared_in_utc(run: Run, tmp_path: Path, zone: str | None) -> None:
     path = tmp_path / "moments.parquet"
-    moments = polars.Series([datetime(2013, 1, 1, hour, tzinfo=UTC) for hour in range(24)])
-    moments = moments.dt.convert_time_zone(zone) if zone else moments.dt.replace_time_zone(None)
-    polars.DataFrame({"at": moments, "on": [date(2013, 1, 1)] * 24}).write_parquet(path)
+    moments = [datetime(2013, 1, 1, hour, tzinfo=UTC) for hour in range(24)]
+    table = {
+        "at": pyarrow.array(moments, pyarrow.timestamp("us", zone)),
+        "on": [date(2013, 1, 1)] * 24,
+    }
+    pyarrow.parquet.write_table(pyarrow.table(table), path)
     for value in ("2013-01-01T12:00:00Z", "2013-01-01T13:00:00+01:00", "2013-01-01 12:00"):
         result = run(
             path,
@@ -246,18 +255,18 @@ def test_a_file_without_a_header(run: Run) -> None:
     assert "csv.column_names" in error.detail
 
 
-def test_null_values_are_an_option(run: Run) -> None:
+def test_only_an_empty_field_is_null_unless_null_values_says_more(run: Run) -> None:
     spec = {"aggregates": [{"op": "count", "column": "word", "name": "n"}]}
     source = "word,x\nNA,1\n,2\nnil,3\n"
-    assert run(source, **spec).preview == [[1]]
-    assert run(source, csv={"null_values": ["nil"]}, **spec).preview == [[2]]
-    assert run(source, csv={"null_values": []}, **spec).preview == [[3]]
+    assert run(source, **spec).preview == [[2]]
+    assert run(source, csv={"null_values": ["nil"]}, **spec).preview == [[1]]
+    assert run(source, csv={"null_values": ["nil", "NA"]}, **spec).preview == [[0]]
 
 
 @pytest.mark.parametrize("character", ["a", "é", "\u4e00", "\x01", '"'])
 def test_a_preview_is_cut_by_its_bytes(run: Run, tmp_path: Path, character: str) -> None:
     path = tmp_path / "long.parquet"
-    polars.DataFrame({"key": [character * 2_000_000, "short"]}).write_parquet(path)
+    write(path, key=[character * 2_000_000, "short"])
     result = run(path, group_by=["key"], sort=[{"column": "key"}])
     ((long, _),) = [row for row in result.preview if row[0] != "short"]
     assert isinstance(long, str)
@@ -269,7 +278,7 @@ def test_a_preview_is_cut_by_its_bytes(run: Run, tmp_path: Path, character: str)
 def test_a_preview_of_wide_rows_has_fewer_of_them(run: Run, tmp_path: Path) -> None:
     columns = {f"c{n}": [f"{row}" + "\x02" * 1000 for row in range(10)] for n in range(99)}
     path = tmp_path / "wide.parquet"
-    polars.DataFrame({"key": list(range(10)), **columns}).write_parquet(path)
+    write(path, key=list(range(10)), **columns)
     firsts = [{"op": "first", "column": name, "name": name} for name in columns]
     result = run(path, group_by=["key"], aggregates=firsts)
     assert result.rows_out == 10
@@ -277,22 +286,14 @@ def test_a_preview_of_wide_rows_has_fewer_of_them(run: Run, tmp_path: Path) -> N
     assert len(to_json(result.preview)) <= PREVIEW_BYTES
 
 
-def test_the_type_of_a_column_of_many_values_is_cut(run: Run, tmp_path: Path) -> None:
-    values = [str(number) for number in range(10_000)]
-    path = tmp_path / "enum.parquet"
-    polars.DataFrame({"key": ["1"]}, schema={"key": polars.Enum(values)}).write_parquet(path)
-    result = run(path, group_by=["key"])
-    assert len(result.model_dump_json()) < PREVIEW_BYTES
-
-
 LIES = {
     "": ("file-empty", "empty"),
     "a,b\n": ("file-empty", "no rows"),
-    "\n\n": ("csv-header", "blank"),
+    "\n\n": ("file-empty", "blank"),
     "a,b,a\n1,2,3\n": ("csv-header", "'a'"),
     "a,b\n1,2\n3,4,5\n": ("csv-ragged", "Line 3 has 3 fields where 2"),
     "a,b,c\n1,2,3\n4,5\n": ("csv-ragged", "Line 3 has 2 fields where 3"),
-    "a,b\n1,2\n\n3,4\n": ("csv-ragged", "Line 3 is blank"),
+    "a,b\n1,2\n\n3\n": ("csv-ragged", "Line 4 has 1 fields"),
     'a,b\n1,"x\ny"\n2\n': ("csv-ragged", "Line 4 has 1"),
     'a,b\n1,"x\n2,3\n': ("csv-quote", "never closed"),
     'a,b\n1,"x"y\n': ("csv-quote", "Line 2"),
@@ -331,7 +332,8 @@ def test_a_field_of_many_lines_takes_as_long_as_it_is(tmp_path: Path) -> None:
         path = tmp_path / "source"
         path.write_bytes(b'a\n"' + b"\n" * lines + b'"\n')
         begun = time.thread_time()
-        check_csv(path, ",", None, lambda read: None)
+        for _ in read_csv_text(path, CsvOptions(), tmp_path, lambda read: None).records():
+            pass
         return time.thread_time() - begun
 
     few, many = (min(cpu(lines) for _ in range(3)) for lines in (30_000, 120_000))
@@ -344,7 +346,7 @@ def test_a_short_row_far_down(run: Run) -> None:
     source = "a,b,c\n" + "1,2,3\n" * 400_000 + "1,2\n" + "1,2,3\n" * 1000
     error = refused(run, source)
     assert error.code == "csv-ragged"
-    assert "Line 400002 has 2 fields" in error.detail
+    assert "Line 400,002 has 2 fields" in error.detail
 
 
 @pytest.mark.parametrize(
@@ -353,8 +355,7 @@ def test_a_short_row_far_down(run: Run) -> None:
         (b"a,b\n1,2\n1,caf\xe9\n", "Line 3 holds the byte 0xe9"),
         (b"a,caf\xe9\n1,2\n", "Line 1"),
         ("a,b\n1,2\n".encode("utf-16"), "Line 1"),
-        (b"\x1f\x8b\x08\x00" + bytes(40), "uncompressed"),
-        (b"a,b\n" + b"1,2\n" * 600_000 + b"1,\xff\n", "Line 600002 "),
+        (b"a,b\n" + b"1,2\n" * 600_000 + b"1,\xff\n", "Line 600,002 "),
     ],
 )
 def test_what_is_not_utf8(run: Run, content: bytes, said: str) -> None:
@@ -367,49 +368,74 @@ def test_a_byte_order_mark_is_no_part_of_a_name(run: Run) -> None:
     assert run(b"\xef\xbb\xbfa,b\n1,2\n", group_by=["a"]).preview == [[1, 1]]
 
 
-@pytest.mark.parametrize("value", ["many", "1.5"])
 @pytest.mark.slow
-def test_a_column_that_turns(run: Run, value: str) -> None:
+def test_a_column_that_turns(run: Run) -> None:
+    value = "many"
     source = "name,delay\n" + "x,3\n" * 300_000 + f"x,{value}\n" + "x,3\n" * 10
     spec = {"aggregates": [{"op": "sum", "column": "delay", "name": "delay"}]}
     error = refused(run, source, **spec)
     assert error.code == "csv-value"
-    assert f"'delay' holds '{value}' in row 300,001 (line 300,002" in error.detail
-    assert "csv.types" in error.detail
+    assert f"'delay' holds '{value}' in line 300,002" in error.detail
+    assert "csv.null_values" in error.detail
     # It is told only of columns that are asked for, and each of its ways out leads out.
     assert run(source).preview == [[300_011]]
     assert run(source, csv={"null_values": [value]}, **spec).preview == [[900_030]]
-    if value == "1.5":
-        assert run(source, csv={"types": {"delay": "number"}}, **spec).preview == [[900_031.5]]
+    skipped = run(source, csv={"on_error": "skip"}, **spec)
+    assert (skipped.preview, skipped.rows_skipped) == ([[900_030]], 1)
+    assert skipped.skipped[0].line == 300_002
 
 
 @pytest.mark.parametrize("kind", ["date", "datetime", "boolean"])
 def test_a_declared_type_that_does_not_hold(run: Run, kind: str) -> None:
     error = refused(run, "a,b\nlater,1\n", csv={"types": {"a": kind}}, group_by=["a"])
-    assert error.code == "csv-broken"
-    assert "later" in error.detail
+    assert error.code == "csv-value"
+    assert "holds 'later' in line 2" in error.detail
     assert "'a'" in error.detail
 
 
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"filters": [{"op": "gt", "column": "word", "value": 3}]}, "'word' (String)"),
-        ({"filters": [{"op": "eq", "column": "number", "value": "3"}]}, "'number' (Int64)"),
-        ({"filters": [{"op": "eq", "column": "number", "value": True}]}, "'number' (Int64)"),
-        ({"filters": [{"op": "in", "column": "word", "values": ["a", 1]}]}, "'word'"),
-        ({"filters": [{"op": "contains", "column": "number", "value": "3"}]}, "'number'"),
-        ({"aggregates": [{"op": "mean", "column": "word", "name": "x"}]}, "'word' (String)"),
+        ({"filters": [{"op": "gt", "column": "word", "value": 3}]}, "'apple' in line 2"),
+        ({"filters": [{"op": "eq", "column": "number", "value": True}]}, "'1' in line 2"),
+        ({"aggregates": [{"op": "mean", "column": "word", "name": "x"}]}, "'apple' in line 2"),
         (
-            {"aggregates": [{"op": "quantile", "column": "word", "quantile": 1, "name": "x"}]},
-            "word",
+            {"aggregates": [{"op": "quantile", "column": "flag", "quantile": 1, "name": "x"}]},
+            "'true' in line 2",
+        ),
+    ],
+)
+def test_values_that_do_not_fit(run: Run, spec: dict[str, Any], said: str) -> None:
+    error = refused(run, TABLE, **spec)
+    assert error.code == "csv-value"
+    assert said in error.detail
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"filters": [{"op": "lt", "column": "number", "value": "3"}]}, "'number' holds numbers"),
+        ({"filters": [{"op": "in", "column": "word", "values": ["a", 1]}]}, "'word'"),
+        (
+            {
+                "csv": {"types": {"number": "integer"}},
+                "filters": [{"op": "contains", "column": "number", "value": "3"}],
+            },
+            "'number' (HUGEINT)",
         ),
         (
             {
                 "csv": {"types": {"word": "text"}},
                 "filters": [{"op": "lt", "column": "word", "value": False}],
             },
-            "'word'",
+            "'word' (VARCHAR)",
+        ),
+        (
+            {
+                "csv": {"types": {"word": "text"}},
+                "aggregates": [{"op": "sum", "column": "word", "name": "x"}],
+            },
+            "'word' (VARCHAR)",
         ),
     ],
 )
@@ -435,10 +461,15 @@ def test_unknown_columns(run: Run, spec: dict[str, Any]) -> None:
     assert "word, number, real, flag" in error.detail
 
 
-def test_a_sum_never_wraps_round(run: Run) -> None:
+def test_a_sum_never_wraps_round(run: Run, job: FolderContext) -> None:
     spec = {"aggregates": [{"op": "sum", "column": "a", "name": "total"}]}
     source = f"a,b\n{2**63 - 1},1\n{2**63 - 1},1\n"
-    assert refused(run, source, **spec).code == "integer-overflow"
+    result = run(source, **spec)
+    assert result.preview == [["18446744073709551614"]]
+    assert pyarrow.parquet.read_table(job.path(result.file)).to_pylist() == [{"total": 2**64 - 2}]
+    most = 2**127 - 1
+    assert run(f"a\n{most}\n", **spec).preview == [[str(most)]]
+    assert refused(run, f"a\n{most}\n{most}\n", **spec).code == "integer-overflow"
     wide = run(source, csv={"types": {"a": "number"}}, **spec)
     assert wide.preview == [[pytest.approx(2.0**64)]]
 
@@ -456,8 +487,7 @@ def broken_parquets(whole: bytes) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("how", broken_parquets(bytes(600)))
 def test_a_broken_parquet(run: Run, tmp_path: Path, how: str) -> None:
-    path = tmp_path / "whole.parquet"
-    polars.DataFrame({"a": range(10_000)}).write_parquet(path)
+    path = write(tmp_path / "whole.parquet", a=range(10_000))
     spec = {"aggregates": [{"op": "sum", "column": "a", "name": "s"}]}
     assert run(path, **spec).preview == [[49_995_000]]
     error = refused(run, broken_parquets(path.read_bytes())[how], **spec)
@@ -470,7 +500,7 @@ def test_a_csv_called_parquet(run: Run) -> None:
 
 def test_nested_columns_are_refused(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "nested.parquet"
-    polars.DataFrame({"a": [[1], [2]], "b": [1, 2]}).write_parquet(path)
+    write(path, a=[[1], [2]], b=[1, 2])
     error = refused(run, path, group_by=["a"])
     assert error.code == "column-type"
     assert run(path, group_by=["b"]).rows_out == 2
@@ -493,7 +523,7 @@ def test_cancelled_midway(run: Run, job: FolderContext, tmp_path: Path, at: str)
         nonlocal cancelled
         begun = message.endswith("rows") and not message.startswith("0 of")
         cancelled = time.process_time()
-        return begun if at == "rows" else message.startswith("checking")
+        return begun if at == "rows" else message.startswith("checking the rows")
 
     job.cancel_when = midway
     with pytest.raises(JobCancelled):
@@ -524,33 +554,14 @@ def test_refused_before_it_is_queued(run: Run, spec: dict[str, Any]) -> None:
         run(TABLE, **spec)
 
 
-FIELD = st.text(st.sampled_from(string.ascii_letters + ' ,"\n;é漢0'), max_size=8)
-
-
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(rows=st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=20))
-@pytest.mark.slow
-def test_any_csv_that_python_writes(run: Run, rows: list[tuple[str, str]]) -> None:
-    """Whatever fields hold, both readers (our check and polars) see the rows that were written."""
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerows([("first", "second"), *rows])
-    options = {"null_values": [], "types": {"first": "text", "second": "text"}}
-    result = run(file.getvalue(), csv=options, group_by=["first", "second"])
-    assert result.rows_in == len(rows)
-    assert result.rows_out == len(set(rows))
-    assert {(row[0], row[1]) for row in result.preview} <= set(rows)
-
-
 @given(content=st.binary(max_size=400))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_check_survives_any_bytes(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "any"
     path.write_bytes(content or b"a")
     try:
-        columns, refusal = check_csv(path, ",", None, lambda read: None).columns, ""
+        text = read_csv_text(path, CsvOptions(), tmp_path, lambda read: None)
+        columns, refusal = text.columns, ""
     except JobError as error:
         columns, refusal = [], error.code
-    assert columns or refusal.startswith(("csv-", "file-"))
+    assert columns or refusal.startswith(("csv-", "file-", "not-a-table"))

@@ -259,7 +259,7 @@ class CsvTable:
 
     def _report_values(self, source: str, rules: list[tuple[str, _Rule]]) -> None:
         faults = " OR ".join(f"coalesce(NOT {rule.holds}, false)" for _, rule in rules)
-        shown = ", ".join(f"coalesce(NOT {rule.holds}, false), {self._sql[n]}" for n, rule in rules)
+        asked = ", ".join(f"coalesce(NOT {rule.holds}, false), {self._sql[n]}" for n, rule in rules)
         limit = SKIPPED_SHOWN if self._options.on_error == "skip" else 1
         sql = (
             f"SELECT row_number, {asked} FROM "

@@ -64,12 +64,15 @@ class CsvText:
             yield from _records(file, self.body, self.separator, self.quote)
 
     def line_at(self, offset: int) -> int:
-        """The line of a byte."""
+        """The line of the record at a byte."""
         line, left = 1, offset
         with self.path.open("rb") as file:
             while left > 0 and (block := file.read(min(BLOCK, left))):
                 line += block.count(b"\n")
                 left -= len(block)
+            # DuckDB counts blank lines to the record that they precede.
+            while file.readline(3) in (b"\n", b"\r\n"):
+                line += 1
         return line
 
 
@@ -242,7 +245,7 @@ def _undecodable(error: UnicodeDecodeError, encoding: str, line: int) -> JobErro
     line += _lines(error.object[: error.start].decode(encoding, "replace"))
     return JobError(
         "csv-encoding",
-        f"Line {line} holds the byte 0x{error.object[error.start]:02x}, which is not {encoding} "
+        f"Line {line:,} holds the byte 0x{error.object[error.start]:02x}, which is not {encoding} "
         "text: set csv.encoding to the file's own, or save the file as UTF-8.",
     )
 

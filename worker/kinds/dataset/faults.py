@@ -3,68 +3,65 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.jobs import JobError
+from app.jobs import JobError, RetryableJobError
 
-# Of the machine, not of the file.
-OWN = ("No space left", "Disk quota", "Too many open files", "Input/output error")
+NO_ROOM = ("No space left", "Disk quota")
 
 
 @contextmanager
 def csv_errors() -> Iterator[None]:
-    import duckdb
-
-    with _common():
-        try:
-            yield
-        except (duckdb.InvalidInputException, duckdb.InternalException) as error:
-            raise JobError(
-                "csv-broken",
-                "The CSV file can't be split into rows: check csv.separator, csv.quote and that "
-                "all lines end in the same way.",
-            ) from error
+    with _translated(
+        JobError(
+            "csv-broken",
+            "The CSV file can't be split into rows: check csv.separator, csv.quote and that all "
+            "lines end in the same way.",
+        )
+    ):
+        yield
 
 
 @contextmanager
 def parquet_errors() -> Iterator[None]:
-    import duckdb
-
-    with _common():
-        try:
-            yield
-        except (
-            duckdb.InvalidInputException,
-            duckdb.IOException,
-            duckdb.SerializationException,
-            duckdb.NotImplementedException,
-            duckdb.ConversionException,
-            duckdb.InternalException,
-            duckdb.NotSupportedError,
-            # It looks into the file to learn the types of its columns.
-            duckdb.BinderException,
-        ) as error:
-            said = str(error)
-            if any(own in said for own in OWN):
-                raise
-            if "encrypt" in said:
-                raise JobError(
-                    "parquet-encrypted", "The Parquet file is encrypted: send it decrypted."
-                ) from error
-            raise JobError(
-                "parquet-broken",
-                "The file can't be read as Parquet: it is damaged, cut short, or uses a feature "
-                "that is not supported. Upload it again, or write it again with another library.",
-            ) from error
+    with _translated(
+        JobError(
+            "parquet-broken",
+            "The file can't be read as Parquet: it is damaged, cut short, or uses a feature that "
+            "is not supported. Upload it again, write it again with another library, or set format "
+            "to csv if that is what it is.",
+        )
+    ):
+        yield
 
 
 @contextmanager
-def _common() -> Iterator[None]:
+def _translated(broken: JobError) -> Iterator[None]:
     import duckdb
 
+    # Faults of a statement, or of its environment, and not of the data that it reads.
+    own = (
+        duckdb.PermissionException,
+        duckdb.ParserException,
+        duckdb.CatalogException,
+        duckdb.InterruptException,
+    )
     try:
         yield
+    except own:
+        raise
     except duckdb.OutOfRangeException as error:
         raise JobError(
             "integer-overflow",
             "A sum exceeds 38 digits: set csv.types of its column to number, or sum smaller "
             "groups.",
         ) from error
+    except duckdb.Error as error:
+        said = str(error)
+        if any(words in said for words in NO_ROOM):
+            raise RetryableJobError(
+                "scratch-full", "The worker has no room left for temporary files."
+            ) from None
+        if "encrypt" in said:
+            raise JobError(
+                "parquet-encrypted", "The Parquet file is encrypted: send it decrypted."
+            ) from error
+        raise broken from error

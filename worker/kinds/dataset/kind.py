@@ -123,11 +123,12 @@ def _answer(
     target = _output(spec, job)
     job.progress(QUERIED, f"writing {rows:,} rows")
     shown = f"SELECT {', '.join(sql for sql, _ in columns.values())} FROM answer"
+    place = f"{literal(str(target))} (USE_TMP_FILE false, FORMAT"
     if spec.output_format == "parquet":
         listed = ", ".join(f"{sql} AS {quoted(name)}" for name, (sql, _) in columns.items())
-        engine.run(f"COPY (SELECT {listed} FROM answer) TO {literal(str(target))} (FORMAT parquet)")
+        engine.run(f"COPY (SELECT {listed} FROM answer) TO {place} parquet)")
     else:
-        engine.run(f"COPY ({shown}) TO {literal(str(target))} (FORMAT csv, HEADER false)")
+        engine.run(f"COPY ({shown}) TO {place} csv, HEADER false)")
         _put_header(target, list(columns))
     first = engine.run(f"{shown} LIMIT {PREVIEW_ROWS}")
     file = job.output(target, name=target.name, content_type=CONTENT_TYPE[spec.output_format])
