@@ -58,7 +58,7 @@ def aggregate(spec: DatasetAggregate, job: JobContext) -> DatasetAggregated:
         )
     if formats == {"parquet"}:
         with Engine(job, [*paths, _output(spec, job)]) as engine, parquet_errors():
-            parquet = ParquetTable(paths, spec, engine)
+            parquet = ParquetTable(paths, spec, engine, job)
             parquet.read(CHECKED, READ)
             return _answer(spec, parquet, engine, job)
     texts = _csv_texts(paths, spec, job)

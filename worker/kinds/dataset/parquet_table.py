@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from app.jobs import JobError
+from app.jobs import JobContext, JobError
 from worker.kinds.dataset.columns import Use, Value, check_known, typed, uses
 from worker.kinds.dataset.engine import Engine, Row
+from worker.kinds.dataset.parquet_pages import Chunk, check_pages
 from worker.kinds.dataset.spec import DatasetAggregate
 from worker.kinds.dataset.values import literal
 
@@ -16,8 +17,10 @@ Schema = list[tuple[str, str]]
 
 
 class ParquetTable:
-    def __init__(self, paths: list[Path], spec: DatasetAggregate, engine: Engine) -> None:
-        self._paths, self._spec, self._engine = paths, spec, engine
+    def __init__(
+        self, paths: list[Path], spec: DatasetAggregate, engine: Engine, job: JobContext
+    ) -> None:
+        self._paths, self._spec, self._engine, self._job = paths, spec, engine, job
         self._uses = uses(spec)
         self.columns: list[str] = []
         self._types: dict[str, str] = {}
@@ -43,6 +46,8 @@ class ParquetTable:
         used = list(self._uses) or [first[_smallest(first)][0]]
         self._types = {name: type_ for name, type_ in first if name in used}
         self._sql = {name: f"c{n}" for n, name in enumerate(used)}
+        for path in self._paths:
+            self._check(path, used)
         self.source = " UNION ALL ".join(
             self._scan(path, schema) for path, schema in zip(self._paths, schemas, strict=True)
         )
@@ -59,6 +64,31 @@ class ParquetTable:
                 raise JobError(
                     "column-type", f"Column {name!r} holds bytes that are not UTF-8 text."
                 )
+
+    def _check(self, path: Path, used: list[str]) -> None:
+        """Compare what the footer says of the used columns with their pages."""
+        where = literal(str(path))
+        chunks = [
+            Chunk(name, dictionary if 0 < (dictionary or 0) < data else data, size, values)
+            for name, rows, values, dictionary, data, size in self._run(
+                "SELECT path_in_schema, row_group_num_rows, num_values, dictionary_page_offset, "
+                f"data_page_offset, total_compressed_size FROM parquet_metadata({where})"
+            )
+            if name in used and self._flat(name, rows, values)
+        ]
+        for _ in check_pages(path, chunks):
+            self._job.check()
+
+    def _flat(self, name: str, rows: int, values: int) -> bool:
+        if typed("", self._types[name]).kind == "nested" and self._types[name] != BINARY:
+            return False
+        if rows != values:
+            raise JobError(
+                "parquet-broken",
+                f"Column {name!r} has {values:,} values in a group of {rows:,} rows by the file's "
+                "footer: upload the file again.",
+            )
+        return True
 
     def _scan(self, path: Path, schema: Schema) -> str:
         """The used columns of one file, by their place: SQL does not tell `a` from `A`."""
