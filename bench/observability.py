@@ -197,7 +197,7 @@ def receive() -> None:
     """The other process: it takes spans for as long as it has a stdin."""
     server = HTTPServer(("127.0.0.1", 0), _Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, flush=True)  # noqa: T201
+    print(server.server_port, flush=True)
     while os.read(0, 1 << 16):
         pass
 
@@ -237,7 +237,7 @@ def main() -> int:
         ("the bounds on top", f"{bounds:6.1%}"),
         ("at most", f"{BOUNDS_LIMIT:6.0%}"),
     ):
-        print(f"{what:<36}{took}")  # noqa: T201
+        print(f"{what:<36}{took}")
     return int(share > LIMIT or bounds > BOUNDS_LIMIT)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from app.jobs import JobContext, JobError
 from worker.kinds.dataset import values
 from worker.kinds.dataset.columns import Use, Value, check_known, typed, unknown_column, uses
-from worker.kinds.dataset.csv_text import MAX_RECORD, CsvText, bad_quote, too_long
+from worker.kinds.dataset.csv_lines import MAX_RECORD, bad_quote, too_long
+from worker.kinds.dataset.csv_text import CsvText
 from worker.kinds.dataset.engine import Engine
 from worker.kinds.dataset.result import SkippedRow
 from worker.kinds.dataset.spec import DatasetAggregate, MomentFormat
@@ -67,9 +68,7 @@ class CsvTable:
         rules = self._rules()
         broken = [name for name, rule in rules if self._broken(name, rule)]
         if broken:
-            faults = [
-                f"coalesce(NOT {rule.holds}, false)" for name, rule in rules if name in broken
-            ]
+            faults = [self._fault(name, rule) for name, rule in rules if name in broken]
             self._report_values(source, [(n, r) for n, r in rules if n in broken])
             source = f"SELECT * FROM ({source}) WHERE NOT ({' OR '.join(faults)})"
             self._look(source, end, end)
@@ -79,8 +78,8 @@ class CsvTable:
 
     def _scan(self, index: int, *, reject: bool) -> str:
         text = self._texts[index]
-        nulls = ["", *self._options.null_values] if len(text.columns) > 1 else [""]
-        columns = ", ".join(f"'f{n}': 'VARCHAR'" for n in range(len(text.columns)))
+        nulls = ["", *self._options.null_values]
+        columns = ", ".join(f"'f{n}': 'VARCHAR'" for n in range(text.width))
         options = {
             "columns": f"{{{columns}}}",
             "auto_detect": "false",
@@ -90,7 +89,7 @@ class CsvTable:
             "quote": values.literal(text.quote),
             "escape": values.literal(text.quote),
             "comment": "''",
-            "new_line": "'\\r\\n'" if text.line_end == "\r\n" else "'\\n'",
+            "new_line": "'\\n'",
             "nullstr": "[" + ", ".join(map(values.literal, nulls)) + "]",
             "allow_quoted_nulls": "false",
             "strict_mode": "true",
@@ -102,18 +101,10 @@ class CsvTable:
         wanted = ", ".join(
             f"f{text.columns.index(name)} AS {column}"
             for name, column in self._sql.items()
-            if name in self._uses or len(text.columns) == 1
+            if name in self._uses
         )
         path = values.literal(str(text.path))
-        scan = f"SELECT {wanted or 'f0 AS c0'} FROM read_csv({path}, {listed})"
-        if len(text.columns) > 1:
-            return scan
-        # In a file of one column, a blank line looks like a null.
-        scan += " WHERE f0 IS NOT NULL"
-        if not self._options.null_values:
-            return scan
-        others = ", ".join(map(values.literal, self._options.null_values))
-        return f"SELECT CASE WHEN c0 IN ({others}) THEN NULL ELSE c0 END AS c0 FROM ({scan})"
+        return f"SELECT {wanted or 'f0'} FROM read_csv({path}, {listed})"
 
     def _look(self, source: str, start: float, end: float) -> None:
         """Count the rows, and the texts of each column by their form."""
@@ -140,7 +131,7 @@ class CsvTable:
         """The forms that the column's texts are counted by: each text has the first that fits."""
         t, used = self._sql[name], self._uses[name]
         if declared := self._declared(name):
-            return {"declared": {"valid": declared.holds}} if used - {"null"} else {}
+            return {"declared": {"valid": declared.holds}}
         asked: dict[str, values.Forms] = {}
         if used & {"key", "order", "sum"}:
             asked["key"] = values.key_forms(t)
@@ -166,8 +157,7 @@ class CsvTable:
     def _rules_of(self, name: str) -> Iterator[_Rule]:
         t, used = self._sql[name], self._uses[name]
         if declared := self._declared(name):
-            if used - {"null"}:
-                yield declared
+            yield declared
             return
         if used & {"number", "sum"} and not self._sums_booleans(name):
             yield _Rule(
@@ -225,6 +215,10 @@ class CsvTable:
             )
         return _Rule("declared", holds, wanted, remedy)
 
+    def _fault(self, name: str, rule: _Rule) -> str:
+        """Whether a text breaks the rule, in SQL."""
+        return f"({self._sql[name]} IS NOT NULL AND NOT coalesce({rule.holds}, false))"
+
     def _broken(self, name: str, rule: _Rule) -> bool:
         """Whether a text of the column breaks the rule, by what was counted."""
         return self._counts[f"{rule.question} {self._sql[name]}"][values.OTHER] > 0
@@ -255,11 +249,11 @@ class CsvTable:
         index = next(n for n, text in enumerate(self._texts) if str(text.path) == path)
         text = self._texts[index]
         line = text.line_at((position or 1) - 1)
-        return index, line, _bad_row(error_type, message, line, len(text.columns), text.separator)
+        return index, line, _bad_row(error_type, message, line, text)
 
     def _report_values(self, source: str, rules: list[tuple[str, _Rule]]) -> None:
-        faults = " OR ".join(f"coalesce(NOT {rule.holds}, false)" for _, rule in rules)
-        asked = ", ".join(f"coalesce(NOT {rule.holds}, false), {self._sql[n]}" for n, rule in rules)
+        faults = " OR ".join(self._fault(name, rule) for name, rule in rules)
+        asked = ", ".join(f"{self._fault(name, rule)}, {self._sql[name]}" for name, rule in rules)
         limit = SKIPPED_SHOWN if self._options.on_error == "skip" else 1
         sql = (
             f"SELECT row_number, {asked} FROM "
@@ -300,7 +294,7 @@ class CsvTable:
         places: list[tuple[int, int]] = []
         count = 0
         for index, text in enumerate(self._texts):
-            width = len(text.columns)
+            width = text.width
             for record in text.records():
                 # DuckDB takes an empty field behind the last one for none.
                 if len(record.fields) != width and not (
@@ -419,18 +413,20 @@ def _same_columns(columns: list[str], others: list[str]) -> None:
         )
 
 
-def _bad_row(error_type: str, message: str, line: int, width: int, separator: str) -> JobError:
+def _bad_row(error_type: str, message: str, line: int, text: CsvText) -> JobError:
     match error_type:
         case "UNQUOTED VALUE":
             return bad_quote(line)
         case "LINE SIZE OVER MAXIMUM":
             return too_long(line)
         case "MISSING COLUMNS" | "TOO MANY COLUMNS":
-            found = message.rpartition("Found: ")[2].strip()
+            width = len(text.columns)
+            found = int(message.rpartition("Found: ")[2]) - (text.width - width)
             return JobError(
                 "csv-ragged",
                 f"Line {line:,} has {found} fields where {width} are expected, as many as columns: "
-                f"quote fields that hold the separator {separator!r}, or check csv.separator.",
+                f"quote fields that hold the separator {text.separator!r}, or check "
+                "csv.separator.",
             )
     return JobError(
         "csv-broken",

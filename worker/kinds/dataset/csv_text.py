@@ -1,23 +1,21 @@
 """Makes a CSV file readable as it stands: uncompressed UTF-8 with one kind of line end."""
 
 import codecs
-import csv
 import gzip
 import io
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, cast
 
 from app.jobs import JobError
+from worker.kinds.dataset.csv_lines import Record, Rewriter, line_ends, records
 from worker.kinds.dataset.spec import MAX_COLUMNS, Compression, CsvOptions
 
 BLOCK = 1 << 20
-# Bytes of a record; DuckDB keeps 16 of them in memory.
-MAX_RECORD = 2_000_000
 # Bytes of a file's text once it is uncompressed: gzip shrinks zeros to a thousandth.
 MAX_TEXT = 3 << 30
 # Characters in which the separator and the header are looked for.
@@ -41,9 +39,6 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
 MARKUP = re.compile(r"\s*<(!doctype|html|\?xml|head|body|table|svg|!--)", re.IGNORECASE)
 JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{])')
 
-# A field may be as long as its record; csv's own bound is 128 KiB.
-csv.field_size_limit(2**31 - 1)
-
 
 @dataclass(frozen=True, slots=True)
 class CsvText:
@@ -54,14 +49,21 @@ class CsvText:
     body: int
     separator: str
     quote: str
-    line_end: str
     compression: Compression
+
+    @property
+    def width(self) -> int:
+        """Fields of a row. The rows of one column have a second one, `FILLER`.
+
+        Otherwise DuckDB would take a blank line for a row.
+        """
+        return max(2, len(self.columns))
 
     def records(self) -> "Iterator[Record]":
         with self.path.open(encoding="utf-8-sig", newline="\n") as file:
             for _ in range(self.body - 1):
                 file.readline()
-            yield from _records(file, self.body, self.separator, self.quote)
+            yield from records(file, self.body, self.separator, self.quote)
 
     def line_at(self, offset: int) -> int:
         """The line of the record at a byte."""
@@ -74,12 +76,6 @@ class CsvText:
             while file.readline(3) in (b"\n", b"\r\n"):
                 line += 1
         return line
-
-
-class Record(NamedTuple):
-    first_line: int
-    last_line: int
-    fields: list[str]
 
 
 def read_csv_text(
@@ -107,16 +103,14 @@ def read_csv_text(
     head_lines = _Head(sample, quote, options)
     separator = options.separator or head_lines.separator()
     columns, body, simple = head_lines.header(separator)
-    uniform_ends = ends <= {"\n"} or ends == {"\r\n"}
-    if options.comment or not (simple and uniform_ends):
+    rewritten = Rewriter(separator, quote, options.comment, one_column=len(columns) == 1)
+    if ends - {"\n"} or options.comment or not simple or len(columns) == 1:
         uniform = scratch / f"{path.name}.lines"
-        blank = 0 if simple else body - 1
-        _uniform(plain, uniform, _tokens(separator, quote, options.comment), blank)
+        rewritten.write(plain, uniform, 0 if simple else body - 1)
         copy.unlink(missing_ok=True)
-        plain, ends = uniform, {"\n"}
+        plain = uniform
         body = body if simple else 1
-    line_end = "\r\n" if "\r\n" in ends else "\n"
-    return CsvText(plain, columns, body, separator, quote, line_end, compression)
+    return CsvText(plain, columns, body, separator, quote, compression)
 
 
 def _compression(head: bytes) -> Compression:
@@ -231,60 +225,19 @@ def _line_after(path: Path, compression: Compression, encoding: str, size: int) 
     with _opened(path, compression) as file:
         while size > 0 and (block := file.read(min(BLOCK, size))):
             text = decoder.decode(block)
-            line += _lines(text) - (last.endswith("\r") and text.startswith("\n"))
+            line += line_ends(text) - (last.endswith("\r") and text.startswith("\n"))
             size -= len(block)
             last = text
     return line
 
 
-def _lines(text: str) -> int:
-    return text.count("\n") + text.count("\r") - text.count("\r\n")
-
-
 def _undecodable(error: UnicodeDecodeError, encoding: str, line: int) -> JobError:
-    line += _lines(error.object[: error.start].decode(encoding, "replace"))
+    line += line_ends(error.object[: error.start].decode(encoding, "replace"))
     return JobError(
         "csv-encoding",
         f"Line {line:,} holds the byte 0x{error.object[error.start]:02x}, which is not {encoding} "
         "text: set csv.encoding to the file's own, or save the file as UTF-8.",
     )
-
-
-def _records(
-    lines: Iterable[str], first: int, separator: str, quote: str, comment: str | None = None
-) -> Iterator[Record]:
-    """Records, each with its lines; blank lines and comments between them are left out.
-
-    Raises `JobError` (`csv-quote`).
-    """
-    line, begun, between = first - 1, first, True
-
-    def wanted() -> Iterator[str]:
-        nonlocal line, begun, between
-        for text in lines:
-            line += 1
-            if between:
-                if not text.rstrip("\r\n") or (comment and text.startswith(comment)):
-                    continue
-                begun, between = line, False
-            yield text
-
-    reader = csv.reader(
-        wanted(),
-        delimiter=separator,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-        strict=True,
-    )
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise bad_quote(begun) from error
-        yield Record(begun, line, fields)
-        between = True
 
 
 class _Head:
@@ -320,7 +273,7 @@ class _Head:
         skipped = self._options.skip_rows
         for _ in range(skipped):
             lines.readline()
-        return _records(lines, skipped + 1, separator, self._quote, self._options.comment)
+        return records(lines, skipped + 1, separator, self._quote, self._options.comment)
 
     def header(self, separator: str) -> tuple[list[str], int, bool]:
         """The columns, the first line after the header, and whether DuckDB can count up to it."""
@@ -358,78 +311,3 @@ def _check_names(names: list[str]) -> None:
             f"The header names the column {twice[0][:80]!r} more than once: give each its own "
             "name, or list csv.column_names if the file has no header row.",
         )
-
-
-def _tokens(separator: str, quote: str, comment: str | None) -> re.Pattern[str]:
-    """A pattern of what is not copied as it stands: quoted fields, comments, line ends."""
-    patterns = [r"(?P<end>\r\n|\r|\n)"]
-    if comment:
-        patterns.insert(0, rf"(?P<comment>(?<![^\r\n]){re.escape(comment)}[^\r\n]*)")
-    if quote:
-        patterns.insert(
-            0,
-            rf"(?P<field>(?<![^{re.escape(separator)}\r\n]){quote}[^{quote}]*"
-            rf"(?:{quote}{quote}[^{quote}]*)*(?:{quote}|\Z))",
-        )
-    return re.compile("|".join(patterns))
-
-
-def _uniform(source: Path, target: Path, tokens: re.Pattern[str], blank: int) -> None:
-    """Write the text with LF at the ends of lines, and comments and `blank` first lines empty.
-
-    Line ends inside of quoted fields stay.
-    """
-
-    def rewritten(token: re.Match[str]) -> str:
-        match token.lastgroup:
-            case "end":
-                return "\n"
-            case "comment":
-                return ""
-        return token[0]
-
-    with (
-        source.open(encoding="utf-8-sig", newline="") as text,
-        target.open("w", encoding="utf-8", newline="") as copy,
-    ):
-        for _ in range(blank):
-            text.readline()
-        copy.write("\n" * blank)
-        rest, line = "", blank + 1
-        while True:
-            block = text.read(BLOCK)
-            rest += block
-            cut = len(rest) if not block else _last_end(rest, tokens)
-            copy.write(tokens.sub(rewritten, rest[:cut]))
-            line += _lines(rest[:cut])
-            rest = rest[cut:]
-            if not block:
-                return
-            if len(rest) > MAX_RECORD:
-                raise too_long(line)
-
-
-def _last_end(text: str, tokens: re.Pattern[str]) -> int:
-    """Where the last whole line ends."""
-    last = 0
-    for token in tokens.finditer(text):
-        # A CR at the end may be the first half of a CRLF.
-        if token.lastgroup == "end" and token.end() < len(text):
-            last = token.end()
-    return last
-
-
-def bad_quote(line: int) -> JobError:
-    return JobError(
-        "csv-quote",
-        f"Line {line:,} holds a quote that is never closed, or text behind a quoted field: put "
-        "fields that hold a quote between quotes and double each quote inside, or set csv.quote.",
-    )
-
-
-def too_long(line: int) -> JobError:
-    return JobError(
-        "csv-ragged",
-        f"The record in line {line:,} has more than {MAX_RECORD:,} bytes: check csv.separator and "
-        "csv.quote, and whether the file is CSV.",
-    )

@@ -130,7 +130,11 @@ def _answer(
     else:
         engine.run(f"COPY ({shown}) TO {place} csv, HEADER false)")
         _put_header(target, list(columns))
-    first = engine.run(f"{shown} LIMIT {PREVIEW_ROWS}")
+    texts = [
+        f"CAST({sql} AS VARCHAR)" if type_.startswith(("DATE", "TIME")) else sql
+        for sql, type_ in columns.values()
+    ]
+    first = engine.run(f"SELECT {', '.join(texts)} FROM answer LIMIT {PREVIEW_ROWS}")
     file = job.output(target, name=target.name, content_type=CONTENT_TYPE[spec.output_format])
     job.progress(1, "done")
     return DatasetAggregated(
