@@ -90,7 +90,7 @@ def _cell(value: object) -> Cell:
         return value if abs(value) < float("inf") else None
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int) and abs(value) < 2**63:
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
         return value
     return cut(f"{value:f}" if isinstance(value, Decimal) else text_of(value, CELL_BYTES))
 

@@ -198,8 +198,8 @@ ColumnType = Annotated[
     ),
 ]
 
-# strftime's directives that read a whole date or time with nothing left to guess.
-DIRECTIVES = frozenset("YymdHMSfpIjbBz%")
+# strptime's directives that leave nothing to guess (values.py has their patterns).
+DIRECTIVES = frozenset("YymdHMSfpIjbBz")
 
 
 class MomentFormat(JobOptions):

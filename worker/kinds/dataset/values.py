@@ -4,6 +4,8 @@ DuckDB's own casts guess: they read `0x10`, `1_000` and `nan` as numbers, round 
 and `2.345` to two places. Each function here returns an expression over a text `t`.
 """
 
+import re
+
 from worker.kinds.dataset.spec import CsvOptions, MomentFormat
 
 BLANKS = "[ \\t]*"
@@ -11,6 +13,24 @@ DATE = r"\d{4}-\d{2}-\d{2}"
 TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,6}0*)?)?"
 ZONE = r"(Z|[+-]\d{2}(:?\d{2})?)?"
 
+
+# The digits and letters of strptime's directives.
+DIRECTIVES = {
+    "Y": r"\d{4}",
+    "y": r"\d{2}",
+    "m": r"\d{1,2}",
+    "d": r"\d{1,2}",
+    "j": r"\d{1,3}",
+    "H": r"\d{1,2}",
+    "I": r"\d{1,2}",
+    "M": r"\d{1,2}",
+    "S": r"\d{1,2}",
+    "f": r"\d{1,6}",
+    "p": "[AaPp][Mm]",
+    "b": "[A-Za-z]{3}",
+    "B": "[A-Za-z]{3,9}",
+    "z": r"(Z|[+-]\d{2}(:?\d{2})?)",
+}
 
 # Names of forms with the SQL condition of each.
 Forms = dict[str, str]
@@ -98,8 +118,16 @@ def as_moment(t: str) -> str:
 def formatted(t: str, moment: MomentFormat) -> str:
     """The date or time in UTC, null where the text is of another format."""
     parsed = f"CAST(try_strptime({t}, {literal(moment.format)}) AS TIMESTAMPTZ)"
-    return (
-        f"CAST(({parsed} AT TIME ZONE 'UTC') AS {'DATE' if moment.type == 'date' else 'TIMESTAMP'})"
+    type_ = "DATE" if moment.type == "date" else "TIMESTAMP"
+    # Its strptime takes one digit for a year, and blanks at the end.
+    of_format = _matches(t, _format_pattern(moment.format))
+    return f"CASE WHEN {of_format} THEN CAST(({parsed} AT TIME ZONE 'UTC') AS {type_}) END"
+
+
+def _format_pattern(format_: str) -> str:
+    parts = re.split("(%.)", format_)
+    return "".join(
+        DIRECTIVES.get(part[1:], "%") if part.startswith("%") else re.escape(part) for part in parts
     )
 
 
@@ -116,7 +144,9 @@ def _is_usual_integer(t: str) -> str:
 def key_forms(t: str) -> Forms:
     """The forms in which a value is usually written, from which its text can be told."""
     # RFC 8259, section 6: a double holds these integers exactly.
-    small = f"({_is_usual_integer(t)} AND abs(TRY_CAST({t} AS BIGINT)) < {2**53})"
+    small = (
+        f"({_is_usual_integer(t)} AND TRY_CAST({t} AS BIGINT) BETWEEN {1 - 2**53} AND {2**53 - 1})"
+    )
     usual_float = (
         f"(CAST(TRY_CAST({t} AS DOUBLE) AS VARCHAR) = {t} AND isfinite(TRY_CAST({t} AS DOUBLE)) "
         f"AND {t} <> '-0.0' AND NOT contains({t}, 'e'))"
