@@ -67,24 +67,29 @@ def records(
 
 
 class Rewriter:
-    """Writes a text with LF at the ends of lines, and comments as blank lines."""
+    """Rewrites a text so that DuckDB reads what it holds.
 
-    def __init__(
-        self, separator: str, quote: str, comment: str | None, *, one_column: bool
-    ) -> None:
-        self._plain = not comment and not one_column
-        self._quote = quote
-        self._end = f"{separator}{FILLER}\n" if one_column else "\n"
+    Lines end in LF, comments are blank lines. Where DuckDB forgives a fault or changes a value, it
+    gets a fault that it reports, or the value between quotes: a separator too many at the end of a
+    row, blanks before and behind a quoted field.
+    """
+
+    def __init__(self, separator: str, quote: str, comment: str | None, width: int) -> None:
+        self._separator, self._quote, self._width = separator, quote, width
+        self._comment = comment
+        self._filler = f"{separator}{FILLER}" if width == 1 else ""
         mark = re.escape(separator)
-        # What is not copied as it stands, and quoted fields, inside of which nothing is.
+        self._field = re.compile(f"{quote}[^{quote}]*{quote}" if quote else r"\Z")
+        # All that is not copied as it stands, and quoted fields, inside of which nothing changes.
         patterns = [r"(?P<end>\r\n|\r|\n)"]
         if comment:
-            patterns.insert(0, rf"(?P<comment>(?<![^\r\n]){re.escape(comment)}[^\r\n]*)")
+            patterns.append(rf"(?P<comment>(?<![^\r\n]){re.escape(comment)}[^\r\n]*)")
         if quote:
-            patterns.insert(
-                0,
-                rf"(?P<field>(?<![^{mark}\r\n]){quote}[^{quote}]*(?:{quote}{quote}[^{quote}]*)*"
-                rf"(?:{quote}|\Z))",
+            begin = rf"(?<![^{mark}\r\n])"
+            patterns.append(rf"(?P<blank>{begin} +{quote}[^{mark}\r\n]*)")
+            patterns.append(
+                rf"(?P<field>{begin}{quote}[^{quote}]*(?:{quote}{quote}[^{quote}]*)*(?:{quote}|\Z))"
+                rf"(?P<behind> +(?=[{mark}\r\n]|\Z))?"
             )
         self._tokens = re.compile("|".join(patterns))
 
@@ -105,7 +110,7 @@ class Rewriter:
                 block = text.read(BLOCK)
                 rest += block
                 cut = self._last_end(rest) if block else len(rest)
-                copy.write(self._rewritten(rest[:cut], last=not block))
+                copy.write(self._rewritten(rest[:cut]))
                 line += line_ends(rest[:cut])
                 rest = rest[cut:]
                 if not block:
@@ -114,7 +119,15 @@ class Rewriter:
                     raise too_long(line)
 
     def _simple(self, text: str) -> bool:
-        return self._plain and not (self._quote and self._quote in text)
+        """Whether only the ends of lines are to be changed."""
+        return not (
+            self._filler
+            or self._comment
+            or (self._quote and self._quote in text)
+            or f"{self._separator}\n" in text
+            or f"{self._separator}\r" in text
+            or text.endswith(self._separator)
+        )
 
     def _last_end(self, text: str) -> int:
         """Where the last whole line ends."""
@@ -127,27 +140,60 @@ class Rewriter:
                 last = token.end()
         return last
 
-    def _rewritten(self, text: str, *, last: bool) -> str:
+    def _rewritten(self, text: str) -> str:
+        """The text of whole lines."""
         if self._simple(text):
             return text.replace("\r\n", "\n").replace("\r", "\n")
-        begun = 0
-        blank = True
-
-        def rewritten(token: re.Match[str]) -> str:
-            nonlocal begun, blank
-            blank = blank and begun == token.start()
-            begun = token.end()
+        parts: list[str] = []
+        begun = copied = 0
+        for token in self._tokens.finditer(text):
+            parts.append(text[copied : token.start()])
+            copied = token.end()
             match token.lastgroup:
-                case "comment":
-                    return ""
                 case "end":
-                    end, blank = "\n" if blank else self._end, True
-                    return end
-            blank = False
-            return token[0]
+                    parts += [self._behind(text[begun : token.start()]), "\n"]
+                    begun = copied
+                case "comment":
+                    begun = copied
+                case "blank":
+                    doubled = token[0].replace(self._quote, self._quote * 2)
+                    parts.append(f"{self._quote}{doubled}{self._quote}")
+                case _:
+                    # A tab behind a quoted field is a fault, a blank is not.
+                    parts += [token["field"], "\t" if token["behind"] else ""]
+        parts += [text[copied:], self._behind(text[begun:])]
+        return "".join(parts)
 
-        done = self._tokens.sub(rewritten, text)
-        return done + self._end if last and not (blank and begun == len(text)) else done
+    def _behind(self, record: str) -> str:
+        """What to put at the end of a record."""
+        if not record:
+            return ""
+        forgiven = ""
+        if record.endswith(self._separator):
+            plain = self._field.sub("", record)
+            forgiven = FILLER if plain.count(self._separator) >= self._width else ""
+        return forgiven + self._filler
+
+
+def is_misread(path: Path, separator: str, quote: str, width: int) -> bool:
+    """Whether DuckDB might forgive a fault or change a value, in lines that end in LF."""
+    mark, around = separator.encode(), quote.encode()
+    rest = b""
+    with path.open("rb") as file:
+        while True:
+            block = file.read(BLOCK)
+            rest += block
+            cut = rest.rfind(b"\n") + 1 if block else len(rest)
+            lines, rest = rest[:cut], rest[cut:]
+            quotes = quote and around in lines
+            if quotes and (b" " + around in lines or around + b" " in lines):
+                return True
+            if (mark + b"\n" in lines or lines.endswith(mark)) and any(
+                line.endswith(mark) and line.count(mark) >= width for line in lines.split(b"\n")
+            ):
+                return True
+            if not block:
+                return False
 
 
 def bad_quote(line: int) -> JobError:

@@ -10,7 +10,7 @@ from worker.kinds.dataset.csv_lines import MAX_RECORD, bad_quote, too_long
 from worker.kinds.dataset.csv_text import CsvText
 from worker.kinds.dataset.engine import Engine
 from worker.kinds.dataset.result import SkippedRow
-from worker.kinds.dataset.spec import DatasetAggregate, MomentFormat
+from worker.kinds.dataset.spec import MAX_COLUMNS, DatasetAggregate, MomentFormat
 
 # Skipped rows that the result shows.
 SKIPPED_SHOWN = 10
@@ -37,6 +37,7 @@ class CsvTable:
     ) -> None:
         self._texts, self._options, self._uses = texts, spec.csv, uses(spec)
         self._engine, self._job = engine, job
+        self._fails = spec.csv.on_error == "fail"
         self._numbers = values.Numbers(spec.csv)
         self.columns = texts[0].columns
         for text in texts[1:]:
@@ -96,6 +97,7 @@ class CsvTable:
             "max_line_size": str(MAX_RECORD),
             "ignore_errors": "true",
             "store_rejects": "true" if reject else "false",
+            **({"rejects_limit": str(MAX_COLUMNS)} if reject and self._fails else {}),
         }
         listed = ", ".join(f"{name} = {value}" for name, value in options.items())
         wanted = ", ".join(
@@ -225,16 +227,23 @@ class CsvTable:
 
     def _report_rejected(self) -> None:
         """Fail for the first row that is none, or note those that are skipped."""
-        (count,) = self._engine.run("SELECT count(*) FROM reject_errors")[0]
+        # A row of five fields too many has five errors.
+        rejected = (
+            "SELECT scan_id, file_id, line_byte_position, file_path, "
+            "max(error_type) AS error_type, min(found) AS least, max(found) AS most FROM (SELECT *, TRY_CAST("
+            "regexp_extract(error_message, 'Found: (\\d+)', 1) AS INTEGER) AS found "
+            "FROM reject_errors) JOIN reject_scans USING (scan_id, file_id) GROUP BY ALL"
+        )
+        (count,) = self._engine.run(f"SELECT count(*) FROM ({rejected})")[0]
         if not count:
             return
         rows = self._engine.run(
-            "SELECT error_type, line_byte_position, error_message, file_path FROM reject_errors "
-            "JOIN reject_scans USING (scan_id, file_id) ORDER BY error_type <> 'UNQUOTED VALUE', "
-            f"scan_id, file_id, line_byte_position LIMIT {SKIPPED_SHOWN}"
+            f"SELECT error_type, line_byte_position, least, most, file_path FROM ({rejected}) "
+            "ORDER BY error_type <> 'UNQUOTED VALUE', scan_id, file_id, line_byte_position "
+            f"LIMIT {SKIPPED_SHOWN}"
         )
         faults = [self._rejected(*row) for row in rows]
-        if self._options.on_error == "fail" or rows[0][0] == "UNQUOTED VALUE":
+        if self._fails or rows[0][0] == "UNQUOTED VALUE":
             first = min((fault for fault in faults), key=lambda fault: (fault[0], fault[1]))
             raise first[2]
         self.skipped += count
@@ -244,17 +253,18 @@ class CsvTable:
         ]
 
     def _rejected(
-        self, error_type: str, position: int | None, message: str, path: str
+        self, error_type: str, position: int | None, least: int, most: int, path: str
     ) -> tuple[int, int, JobError]:
         index = next(n for n, text in enumerate(self._texts) if str(text.path) == path)
         text = self._texts[index]
         line = text.line_at((position or 1) - 1)
-        return index, line, _bad_row(error_type, message, line, text)
+        found = most if error_type == "TOO MANY COLUMNS" else least
+        return index, line, _bad_row(error_type, found, line, text)
 
     def _report_values(self, source: str, rules: list[tuple[str, _Rule]]) -> None:
         faults = " OR ".join(self._fault(name, rule) for name, rule in rules)
         asked = ", ".join(f"{self._fault(name, rule)}, {self._sql[name]}" for name, rule in rules)
-        limit = SKIPPED_SHOWN if self._options.on_error == "skip" else 1
+        limit = 1 if self._fails else SKIPPED_SHOWN
         sql = (
             f"SELECT row_number, {asked} FROM "
             f"(SELECT row_number() OVER () AS row_number, * FROM ({source})) "
@@ -270,7 +280,7 @@ class CsvTable:
             )
             where = f"line {line:,}" + f" of source {index + 1}" * (len(self._texts) > 1)
             shown = value[:SHOWN_CHARACTERS]
-            if self._options.on_error == "fail":
+            if self._fails:
                 raise JobError(
                     "csv-value",
                     f"Column {name!r} holds {shown!r} in {where}, where {rule.wanted} is expected: "
@@ -413,7 +423,7 @@ def _same_columns(columns: list[str], others: list[str]) -> None:
         )
 
 
-def _bad_row(error_type: str, message: str, line: int, text: CsvText) -> JobError:
+def _bad_row(error_type: str, found: int, line: int, text: CsvText) -> JobError:
     match error_type:
         case "UNQUOTED VALUE":
             return bad_quote(line)
@@ -421,7 +431,7 @@ def _bad_row(error_type: str, message: str, line: int, text: CsvText) -> JobErro
             return too_long(line)
         case "MISSING COLUMNS" | "TOO MANY COLUMNS":
             width = len(text.columns)
-            found = int(message.rpartition("Found: ")[2]) - (text.width - width)
+            found -= text.width - width
             return JobError(
                 "csv-ragged",
                 f"Line {line:,} has {found} fields where {width} are expected, as many as columns: "

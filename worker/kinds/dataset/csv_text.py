@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import IO, cast
 
 from app.jobs import JobError
-from worker.kinds.dataset.csv_lines import Record, Rewriter, line_ends, records
+from worker.kinds.dataset.csv_lines import (
+    MAX_RECORD,
+    Record,
+    Rewriter,
+    is_misread,
+    line_ends,
+    records,
+    too_long,
+)
 from worker.kinds.dataset.spec import MAX_COLUMNS, Compression, CsvOptions
 
 BLOCK = 1 << 20
@@ -103,10 +111,18 @@ def read_csv_text(
     head_lines = _Head(sample, quote, options)
     separator = options.separator or head_lines.separator()
     columns, body, simple = head_lines.header(separator)
-    rewritten = Rewriter(separator, quote, options.comment, one_column=len(columns) == 1)
-    if ends - {"\n"} or options.comment or not simple or len(columns) == 1:
+    width = len(columns)
+    if (
+        ends - {"\n"}
+        or options.comment
+        or not simple
+        or width == 1
+        or is_misread(plain, separator, quote, width)
+    ):
         uniform = scratch / f"{path.name}.lines"
-        rewritten.write(plain, uniform, 0 if simple else body - 1)
+        Rewriter(separator, quote, options.comment, width).write(
+            plain, uniform, 0 if simple else body - 1
+        )
         copy.unlink(missing_ok=True)
         plain = uniform
         body = body if simple else 1
@@ -157,7 +173,7 @@ def _decoded(
     ends: Counter[str] = Counter()
     decoder = codecs.getincrementaldecoder(encoding)()
     plain = compression == "none" and encoding == "utf-8"
-    size, last = 0, ""
+    size, unended, last = 0, 0, ""
     with io.BytesIO() if plain else copy.open("wb") as target:
         for block in _blocks(path, compression):
             try:
@@ -173,6 +189,11 @@ def _decoded(
                     f"The table's text has more than {MAX_TEXT >> 30} GiB: split the file, or send "
                     "it as Parquet.",
                 )
+            end = max(text.rfind("\n"), text.rfind("\r")) + 1
+            unended = len(text) - end + (0 if end else unended)
+            # DuckDB passes over lines that are longer than its buffer.
+            if unended > MAX_RECORD:
+                raise too_long(_line_after(path, compression, encoding, size))
             # A CR at the end of the last block is the first half of a CRLF, perhaps.
             _count_ends("\r" * last.endswith("\r") + text, ends, final=not block)
             last = text
