@@ -230,7 +230,8 @@ class CsvTable:
         # A row of five fields too many has five errors.
         rejected = (
             "SELECT scan_id, file_id, line_byte_position, file_path, "
-            "max(error_type) AS error_type, min(found) AS least, max(found) AS most FROM (SELECT *, TRY_CAST("
+            "max(error_type) AS error_type, min(found) AS least, max(found) AS most "
+            "FROM (SELECT *, TRY_CAST("
             "regexp_extract(error_message, 'Found: (\\d+)', 1) AS INTEGER) AS found "
             "FROM reject_errors) JOIN reject_scans USING (scan_id, file_id) GROUP BY ALL"
         )

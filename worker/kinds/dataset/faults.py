@@ -61,7 +61,9 @@ def _translated(broken: JobError) -> Iterator[None]:
                 "scratch-full", "The worker has no room left for temporary files."
             ) from None
         if "encrypt" in said:
-            raise JobError(
-                "parquet-encrypted", "The Parquet file is encrypted: send it decrypted."
-            ) from error
+            raise encrypted() from error
         raise broken from error
+
+
+def encrypted() -> JobError:
+    return JobError("parquet-encrypted", "The Parquet file is encrypted: send it decrypted.")

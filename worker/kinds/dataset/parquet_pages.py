@@ -49,7 +49,7 @@ def check_pages(path: Path, chunks: list[Chunk]) -> Iterator[int]:
 def _check_chunk(data: mmap.mmap, chunk: Chunk) -> Iterator[int]:
     place, values = chunk.start, 0
     end = min(chunk.start + chunk.size + SLACK, len(data))
-    while values < chunk.values:
+    while values < chunk.values or place < chunk.start + chunk.size:
         try:
             header, body = _structure(data, place)
             size, whole = header[COMPRESSED], header[UNCOMPRESSED]

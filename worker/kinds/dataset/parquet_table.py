@@ -5,6 +5,7 @@ from pathlib import Path
 from app.jobs import JobContext, JobError
 from worker.kinds.dataset.columns import Use, Value, check_known, typed, uses
 from worker.kinds.dataset.engine import Engine, Row
+from worker.kinds.dataset.faults import encrypted
 from worker.kinds.dataset.parquet_pages import Chunk, check_pages
 from worker.kinds.dataset.spec import DatasetAggregate
 from worker.kinds.dataset.values import literal
@@ -68,6 +69,20 @@ class ParquetTable:
     def _check(self, path: Path, used: list[str]) -> None:
         """Compare what the footer says of the used columns with their pages."""
         where = literal(str(path))
+        ((rows, encryption),) = self._run(
+            f"SELECT num_rows, encryption_algorithm FROM parquet_file_metadata({where})"
+        )
+        if encryption is not None:
+            raise encrypted()
+        groups = self._run(
+            f"SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata({where})"
+        )
+        if sum(group_rows for _, group_rows in groups) != rows:
+            raise JobError(
+                "parquet-broken",
+                f"The footer counts {rows:,} rows, and other numbers in its groups: upload the file "
+                "again.",
+            )
         chunks = [
             Chunk(name, dictionary if 0 < (dictionary or 0) < data else data, size, values)
             for name, rows, values, dictionary, data, size in self._run(
@@ -108,9 +123,7 @@ class ParquetTable:
     def _schema(self, path: Path) -> Schema:
         with path.open("rb") as file:
             if file.read(4) == b"PARE":
-                raise JobError(
-                    "parquet-encrypted", "The Parquet file is encrypted: send it decrypted."
-                )
+                raise encrypted()
         where = literal(str(path))
         elements = self._run(f"SELECT name, num_children FROM parquet_schema({where})")
         names = list(_top_level(elements))
