@@ -52,6 +52,7 @@ KINDS: dict[str, Kind] = {
 # Types that queries read as another one.
 CONVERTED = {
     "TIMESTAMP WITH TIME ZONE": ("({} AT TIME ZONE 'UTC')", "TIMESTAMP"),
+    '"NULL"': ("CAST({} AS INTEGER)", "INTEGER"),
     "TIMESTAMPTZ_NS": ("({} AT TIME ZONE 'UTC')", "TIMESTAMP_NS"),
     "TIMESTAMP_S": ("CAST({} AS TIMESTAMP)", "TIMESTAMP"),
     "TIMESTAMP_MS": ("CAST({} AS TIMESTAMP)", "TIMESTAMP"),

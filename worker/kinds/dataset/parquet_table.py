@@ -7,7 +7,7 @@ from worker.kinds.dataset.columns import Use, Value, check_known, typed, uses
 from worker.kinds.dataset.engine import Engine, Row
 from worker.kinds.dataset.faults import encrypted
 from worker.kinds.dataset.parquet_pages import Chunk, check_pages
-from worker.kinds.dataset.spec import DatasetAggregate
+from worker.kinds.dataset.spec import MAX_DIGITS, DatasetAggregate
 from worker.kinds.dataset.values import literal
 
 # Of a text column whose writer did not say that it is text.
@@ -80,8 +80,8 @@ class ParquetTable:
         if sum(group_rows for _, group_rows in groups) != rows:
             raise JobError(
                 "parquet-broken",
-                f"The footer counts {rows:,} rows, and other numbers in its groups: upload the file "
-                "again.",
+                f"The footer counts {rows:,} rows, and other numbers in its groups: upload the "
+                "file again.",
             )
         chunks = [
             Chunk(name, dictionary if 0 < (dictionary or 0) < data else data, size, values)
@@ -125,15 +125,19 @@ class ParquetTable:
             if file.read(4) == b"PARE":
                 raise encrypted()
         where = literal(str(path))
-        elements = self._run(f"SELECT name, num_children FROM parquet_schema({where})")
-        names = list(_top_level(elements))
-        if len(names) > MAX_SCHEMA:
+        elements = self._run(f"SELECT name, num_children, precision FROM parquet_schema({where})")
+        columns = list(_top_level(elements))
+        if len(columns) > MAX_SCHEMA:
             raise JobError(
                 "parquet-broken",
-                f"The Parquet file has {len(names):,} columns; at most {MAX_SCHEMA:,} are read.",
+                f"The Parquet file has {len(columns):,} columns; at most {MAX_SCHEMA:,} are read.",
             )
-        described = self._run(f"DESCRIBE SELECT * FROM {_reader(path, len(names))}")
-        return list(zip(names, (row[1] for row in described), strict=True))
+        described = self._run(f"DESCRIBE SELECT * FROM {_reader(path, len(columns))}")
+        return [
+            # DuckDB would read these decimals as doubles, and so merge some.
+            (name, f"DECIMAL OF {digits} DIGITS" if (digits or 0) > MAX_DIGITS else row[1])
+            for (name, digits), row in zip(columns, described, strict=True)
+        ]
 
     def _run(self, sql: str, start: float = 0.0, end: float = 0.0) -> list[Row]:
         return self._engine.run(
@@ -168,20 +172,20 @@ def _smallest(schema: Schema) -> int:
     return 0
 
 
-def _top_level(elements: list[Row]) -> "list[str]":
-    """Names of the columns: the children of the schema's root."""
-    names: list[str] = []
+def _top_level(elements: list[Row]) -> list[tuple[str, int | None]]:
+    """Names of the columns, the children of the schema's root, and digits of decimals."""
+    columns: list[tuple[str, int | None]] = []
     # Elements whose children are still to come, of each level.
     left: list[int] = []
-    for position, (name, children) in enumerate(elements):
+    for position, (name, children, digits) in enumerate(elements):
         if position == 0:
             left = [children or 0]
             continue
         while len(left) > 1 and left[-1] == 0:
             left.pop()
         if len(left) == 1:
-            names.append(name)
+            columns.append((name, digits))
         left[-1] -= 1
         if children:
             left.append(children)
-    return names
+    return columns

@@ -2,7 +2,7 @@
 
 import math
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation, localcontext
 from typing import Literal
 
 from app.jobs import JobError
@@ -32,6 +32,9 @@ SQL: dict[str, str] = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", 
 PART = {"weekday": "isodow"}
 # Digits that every JSON number keeps on its way through a double.
 SAFE_DIGITS = 15
+# The largest exponent of a number that a column is compared with.
+MAX_EXPONENT = 1000
+EXACT = Context(prec=2 * MAX_EXPONENT)
 
 
 class Query:
@@ -219,8 +222,9 @@ class Query:
 
     def _exact(self, column: Value, op: Op, value: Decimal) -> str:
         """Compare in units of the column's last place, so that nothing is rounded."""
-        with_places = value.scaleb(column.scale)
-        below = int(with_places.to_integral_value("ROUND_FLOOR"))
+        with localcontext(EXACT):
+            with_places = value.scaleb(column.scale)
+            below = int(with_places.to_integral_value("ROUND_FLOOR"))
         exact = below == with_places
         present = f"({column.sql} IS NOT NULL)"
         match op:
@@ -235,7 +239,8 @@ class Query:
             return present if op in ("lt", "le") else "false"
         if below < column.low:
             return present if op in ("gt", "ge") else "false"
-        bound = self._parameter(str(Decimal(below).scaleb(-column.scale)))
+        with localcontext(EXACT):
+            bound = self._parameter(f"{Decimal(below).scaleb(-column.scale):f}")
         return f"({column.sql} {SQL[op]} CAST({bound} AS {column.type}))"
 
     def _at(self, name: str, column: Value, op: Op, value: str) -> str:
@@ -261,7 +266,7 @@ def _decimal(name: str, column: Value, value: float | str) -> Decimal:
         raise wrong_type(
             name, column, f"can't be compared with {str(value)[:80]!r}: give a number"
         ) from error
-    if not number.is_finite() or number.adjusted() > 1000:
+    if not number.is_finite() or number.adjusted() > MAX_EXPONENT:
         raise wrong_type(name, column, f"can't be compared with {value!r}: give a number")
     return number
 
