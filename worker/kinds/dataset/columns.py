@@ -94,7 +94,7 @@ def typed(sql: str, name: str) -> Value:
         return Value(sql, KINDS[name], name)
     if name in CONVERTED:
         conversion, type_ = CONVERTED[name]
-        return Value(conversion.format(sql), KINDS[type_], type_)
+        return typed(conversion.format(sql), type_)
     if name.startswith("ENUM("):
         return Value(f"CAST({sql} AS VARCHAR)", "text", "VARCHAR")
     return Value(sql, "nested", name)
