@@ -1,6 +1,9 @@
 import csv
+import gzip
+import io
 import math
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,6 +26,11 @@ from worker.kinds.dataset import DatasetAggregate, DatasetAggregated, aggregate
 from worker.kinds.dataset.csv_text import read_csv_text
 from worker.kinds.dataset.result import CELL_BYTES, PREVIEW_BYTES
 from worker.kinds.dataset.spec import CsvOptions
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Run = Callable[..., DatasetAggregated]
 COUNT = [{"op": "count", "name": "n"}]
@@ -565,3 +573,106 @@ def test_the_check_survives_any_bytes(tmp_path: Path, content: bytes) -> None:
     except JobError as error:
         columns, refusal = [], error.code
     assert columns or refusal.startswith(("csv-", "file-", "not-a-table"))
+
+
+SALES = "day,shop,price\n2013-05-06,a,1.50\n2013-05-31,b,10.25\n2013-06-01,a,9.00\n2013-06-01,b,\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "groups"),
+    [
+        (
+            {"op": "truncate", "column": "day", "unit": "month"},
+            [["2013-05-01", 2], ["2013-06-01", 2]],
+        ),
+        (
+            {"op": "truncate", "column": "day", "unit": "week"},
+            [["2013-05-06", 1], ["2013-05-27", 3]],
+        ),
+        ({"op": "part", "column": "day", "part": "weekday"}, [[1, 1], [5, 1], [6, 2]]),
+        ({"op": "part", "column": "day", "part": "year"}, [[2013, 4]]),
+        ({"op": "bin", "column": "price", "width": 5}, [[0, 1], [5, 1], [10, 1], [None, 1]]),
+        ({"op": "bin", "column": "price", "width": 10, "origin": -1}, [[-1, 1], [9, 2], [None, 1]]),
+    ],
+)
+def test_derived_keys(run: Run, key: dict[str, Any], groups: list[list[Any]]) -> None:
+    assert run(SALES, group_by=[key | {"name": "key"}]).preview == groups
+
+
+def test_the_order_of_prices_is_that_of_numbers_and_their_texts_stay(run: Run) -> None:
+    extremes = [{"op": op, "column": "price", "name": op} for op in ("min", "max")]
+    assert run(SALES, aggregates=extremes).preview == [["1.50", "10.25"]]
+
+
+def test_declared_decimals_are_exact(run: Run) -> None:
+    options = {"types": {"price": "decimal(6,2)"}}
+    total = [{"op": "sum", "column": "price", "name": "total"}]
+    result = run(SALES, csv=options, aggregates=total)
+    assert (result.preview, result.columns[0].dtype) == ([["20.75"]], "DECIMAL(38,2)")
+    assert refused(run, "price\n1.234\n", csv=options, aggregates=total).code == "csv-value"
+
+
+def test_count_if_counts_the_rows_of_a_group_that_pass(run: Run) -> None:
+    dear = {"op": "count_if", "filter": {"op": "gt", "column": "price", "value": 5}, "name": "n"}
+    assert run(SALES, group_by=["shop"], aggregates=[dear]).preview == [["a", 1], ["b", 1]]
+
+
+def test_a_limit_per_group_keeps_the_first_rows_of_each(run: Run) -> None:
+    result = run(
+        SALES,
+        group_by=["shop", "day"],
+        aggregates=[{"op": "max", "column": "day", "name": "last"}],
+        sort=[{"column": "last", "descending": True}],
+        limit=1,
+        limit_per=["shop"],
+    )
+    assert [row[:2] for row in result.preview] == [["a", "2013-06-01"], ["b", "2013-06-01"]]
+
+
+def test_an_approximate_quantile_is_near_the_exact_one(run: Run, flights: Path) -> None:
+    quantile = {"op": "quantile", "column": "distance", "quantile": 0.5}
+    exact, near = quantile | {"name": "exact"}, quantile | {"name": "near", "approximate": True}
+    ((wanted, found),) = run(flights, csv=NA, aggregates=[exact, near]).preview
+    assert wanted == pytest.approx(found, rel=0.02)
+
+
+def test_several_sources_are_one_table(run: Run, job: FolderContext, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.write_text("price;shop;day\n3;c;2013-07-01\n")
+    spec = {"more_sources": [job.give(more)], "group_by": ["shop"]}
+    assert run(SALES, **spec).preview == [["a", 2], ["b", 2], ["c", 1]]
+    more.write_text("price,day\n3,2013-07-01\n")
+    error = refused(run, SALES, **spec)
+    assert (error.code, "'shop'" in error.detail) == ("sources-differ", True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "utf-16"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_encodings_and_compressions(run: Run, encoding: str, compression: str) -> None:
+    compress: dict[str, Callable[[bytes], bytes]] = {
+        "none": bytes,
+        "gzip": gzip.compress,
+        "zstd": zstd.compress,
+    }
+    content = compress[compression]("naïve;n\r\nfaçade;1\r\n".encode(encoding))
+    result = run(content, csv={"encoding": encoding}, group_by=["naïve"])
+    assert result.preview == [["façade", 1]]
+    assert result.csv is not None
+    assert (result.csv.separator, result.csv.compression) == (";", compression)
+
+
+def test_separators_of_numbers(run: Run) -> None:
+    options = {"decimal_separator": ",", "thousands_separator": ".", "separator": ";"}
+    total = [{"op": "sum", "column": "a", "name": "total"}]
+    assert run("a;b\n1.234,5;x\n-12,5;y\n", csv=options, aggregates=total).preview == [[1222.0]]
+    assert refused(run, "a;b\n1.23,5;x\n", csv=options, aggregates=total).code == "csv-value"
+
+
+@pytest.mark.parametrize("names", [["*", "^k.*$"], ['a"b', "'; drop table answer; --"], ["A", "a"]])
+def test_any_name_is_a_name(run: Run, job: FolderContext, names: list[str]) -> None:
+    file = io.StringIO()
+    csv.writer(file).writerows([names, ["1", "x"], ["2", "y"]])
+    result = run(file.getvalue(), group_by=names, output_format="csv")
+    assert result.preview == [[1, "x", 1], [2, "y", 1]]
+    with job.path(result.file).open(newline="") as written:
+        assert next(csv.reader(written)) == [*names, "n"]

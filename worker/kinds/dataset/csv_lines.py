@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,8 +93,8 @@ class Rewriter:
             )
         self._tokens = re.compile("|".join(patterns))
 
-    def write(self, source: Path, target: Path, blank: int) -> None:
-        """Rewrite a file, the first `blank` lines as blank ones.
+    def write(self, source: Path, target: Path, blank: int, check: Callable[[], None]) -> None:
+        """Rewrite a file, the first `blank` lines as blank ones; `check` is called now and then.
 
         Raises `JobError` (`csv-ragged`) for a record that is too long.
         """
@@ -107,6 +107,7 @@ class Rewriter:
             copy.write("\n" * blank)
             rest, line = "", blank + 1
             while True:
+                check()
                 block = text.read(BLOCK)
                 rest += block
                 cut = self._last_end(rest) if block else len(rest)
@@ -175,12 +176,15 @@ class Rewriter:
         return forgiven + self._filler
 
 
-def is_misread(path: Path, separator: str, quote: str, width: int) -> bool:
+def is_misread(
+    path: Path, separator: str, quote: str, width: int, check: Callable[[], None]
+) -> bool:
     """Whether DuckDB might forgive a fault or change a value, in lines that end in LF."""
     mark, around = separator.encode(), quote.encode()
     rest = b""
     with path.open("rb") as file:
         while True:
+            check()
             block = file.read(BLOCK)
             rest += block
             cut = rest.rfind(b"\n") + 1 if block else len(rest)
