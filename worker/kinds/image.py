@@ -1,13 +1,12 @@
 """`image.transform`: one picture in, a set of renditions out."""
 
-from pathlib import Path
 from threading import Event
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.jobs import EXAMPLE_FILE, FileId, JobContext, JobError, JobOptions, job_kind
-from worker.kinds.pictures import MAX_PIXELS, Header, read_header, reject_broken, vips
+from worker.kinds.pictures import MAX_PIXELS, Header, Picture, open_picture, vips
 from worker.kinds.watch import watched
 
 Format = Literal["jpeg", "png", "webp", "avif"]
@@ -150,13 +149,11 @@ def transform(spec: ImageTransform, job: JobContext) -> ImageTransformed:
     """
     job.progress(0, "reading the picture")
     library = vips(job.threads)
-    path = job.input(spec.source)
-    header = read_header(library, path)
+    picture = open_picture(library, job.input(spec.source))
+    header = picture.header
     for rendition in spec.renditions:
         _check(rendition, header)
-    done = [
-        _render(library, path, header, spec, index, job) for index in range(len(spec.renditions))
-    ]
+    done = [_render(picture, spec, index, job) for index in range(len(spec.renditions))]
     job.progress(1, "done")
     source = SourcePicture(format=header.format, width=header.width, height=header.height)
     return ImageTransformed(source=source, renditions=done)
@@ -172,9 +169,7 @@ def _check(rendition: Rendition, header: Header) -> None:
         )
 
 
-def _render(
-    library: Any, path: Path, header: Header, spec: ImageTransform, index: int, job: JobContext
-) -> RenditionFile:
+def _render(picture: Picture, spec: ImageTransform, index: int, job: JobContext) -> RenditionFile:
     rendition = spec.renditions[index]
     count = len(spec.renditions)
     message = f"rendition {index + 1} of {count}: {rendition.name}, {LABEL[rendition.format]}"
@@ -192,20 +187,17 @@ def _render(
 
         # Signals before the further steps, which inherit them. Both names live to the end: pyvips
         # frees `on_eval` with the object it was connected to, and libvips then aborts the process.
-        resized = _resized(library, path, header, rendition)
+        resized = _resized(picture, rendition)
         resized.set_progress(True)
         resized.signal_connect("eval", on_eval)
         image = _finished(resized, rendition)
         image.write_to_file(str(target), **_save_options(rendition, spec.metadata))
         return image.width, image.height
 
-    try:
-        width, height = watched(
-            work, lambda: job.progress((index + percent / 100) / count, message)
-        )
-    except library.Error:
-        reject_broken(library, path)
-        raise
+    def watch() -> None:
+        job.progress((index + percent / 100) / count, message)
+
+    width, height = picture.decode(lambda: watched(work, watch))
     file = job.output(target, name=name, content_type=f"image/{rendition.format}")
     return RenditionFile(
         name=rendition.name,
@@ -217,21 +209,16 @@ def _render(
     )
 
 
-def _resized(library: Any, path: Path, header: Header, rendition: Rendition) -> Any:
+def _resized(picture: Picture, rendition: Rendition) -> Any:
     """What is to be computed; libvips computes it in strips while it is being saved."""
     if crop := rendition.crop:
-        # A turned picture is read in another order than it is stored in.
-        access = "random" if header.turned else "sequential"
-        image = library.Image.new_from_file(str(path), access=access, fail_on="truncated")
-        image = image.autorot().crop(crop.left, crop.top, crop.width, crop.height)
+        image = picture.pixels().crop(crop.left, crop.top, crop.width, crop.height)
         width, height, options = _box(rendition, crop.width, crop.height)
         image = image.thumbnail_image(width, height=height, **options)
     else:
-        # By file: lets the JPEG and WebP decoders shrink while they decode.
+        header = picture.header
         width, height, options = _box(rendition, header.width, header.height)
-        image = library.Image.thumbnail(
-            str(path), width, height=height, fail_on="truncated", **options
-        )
+        image = picture.reduced(width, height, **options)
     if max(image.width, image.height) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
         raise JobError(
             "rendition-too-large",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs import EXAMPLE_FILE, FileId, JobContext, JobError, JobOptions, job_kind
-from worker.kinds.pictures import Header, read_header, reject_broken, vips
+from worker.kinds.pictures import Header, Picture, open_picture, vips
 
 if TYPE_CHECKING:
     import numpy
@@ -103,34 +103,23 @@ def extract(spec: TextExtract, job: JobContext) -> TextExtracted:
     """
     job.progress(0, "reading the picture")
     library = vips(job.threads)
-    path = job.input(spec.source)
-    header = read_header(library, path)
+    picture = open_picture(library, job.input(spec.source))
+    header = picture.header
     if min(header.width, header.height) < MIN_SIDE:
         raise JobError(
             "image-too-small",
             f"The picture has {header.width} x {header.height} pixels: text needs at least "
             f"{MIN_SIDE} on each side.",
         )
-    try:
-        pixels = _pixels(library, path, spec.resolution)
-    except library.Error:
-        reject_broken(library, path)
-        raise
+    pixels = picture.decode(lambda: _pixels(picture, spec.resolution))
     lines = _recognise(pixels, header, spec, job)
     job.progress(1, f"{len(lines)} lines")
     return _result(lines, header, job)
 
 
-def _pixels(library: Any, path: Path, resolution: int) -> "Pixels":
+def _pixels(picture: Picture, resolution: int) -> "Pixels":
     """The picture upright, reduced, opaque, in the channel order of OpenCV: blue first."""
-    image = library.Image.thumbnail(
-        str(path),
-        resolution,
-        height=resolution,
-        size="down",
-        fail_on="truncated",
-        output_profile="srgb",
-    )
+    image = picture.reduced(resolution, resolution, size="down", output_profile="srgb")
     if image.hasalpha():
         image = image.flatten(background=[255, 255, 255])
     pixels: Pixels = image.numpy()[:, :, ::-1].copy()

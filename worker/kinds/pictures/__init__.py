@@ -1,0 +1,29 @@
+"""Opening a stranger's picture: which formats, how large, and what counts as broken.
+
+```python
+library = vips(job.threads)
+picture = open_picture(library, path)
+pixels = picture.decode(lambda: picture.reduced(2000, 2000, size="down").numpy())
+```
+
+`open_picture` reads a header and refuses what is too large; `decode` runs what reads pixels, and
+refuses a picture that is damaged. Both raise `JobError` with `image-unsupported`,
+`image-too-large` or `image-broken`.
+"""
+
+from worker.kinds.pictures.faults import reason, reject_broken
+from worker.kinds.pictures.header import MAX_PIXELS, MAX_SIDE, Header, read_header
+from worker.kinds.pictures.library import vips
+from worker.kinds.pictures.picture import Picture, open_picture
+
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "Header",
+    "Picture",
+    "open_picture",
+    "read_header",
+    "reason",
+    "reject_broken",
+    "vips",
+]

@@ -1,0 +1,105 @@
+"""What a picture's header declares, and what is refused before a pixel is decoded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.jobs import JobError
+from worker.kinds.pictures import heic
+from worker.kinds.pictures.faults import UNSUPPORTED, broken, is_ours, reason, unsupported
+
+# A phone's 108 megapixels and a 1200 dpi scan of A4 pass. Decoded whole it takes 600 MB, which
+# libvips puts in a file rather than in memory.
+MAX_PIXELS = 150_000_000
+MAX_SIDE = 65_500  # JPEG's own limit
+
+# How a file of each format begins: one that can't be opened all the same is damaged.
+SIGNATURES = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a picture's header declares; width and height are as people see it (EXIF applied).
+
+    `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file.
+    """
+
+    format: str
+    width: int
+    height: int
+    turned: bool
+    pages: int = 1
+
+
+def read_header(library: Any, path: Path, page: int = 0) -> Header:
+    """Read the header alone and refuse what would not fit, before a pixel is decoded.
+
+    `page` counts from 0 and must be below the `pages` of the first header.
+
+    Raises `JobError`: `image-unsupported`, `image-too-large`, `image-broken`.
+    """
+    path.stat()  # a file that isn't there is no fault of the picture's
+    with path.open("rb") as file:
+        start = file.read(64)
+    if heic.is_heic(start):
+        sizes = heic.read_sizes(path)
+        header = Header("heif", *sizes[0], turned=False)
+        _check_size(sizes, heic.MAX_PIXELS)
+    else:
+        header = _read(library, path, page, start)
+        _check_size([(header.width, header.height)], MAX_PIXELS)
+    return header
+
+
+def _check_size(sizes: list[tuple[int, int]], limit: int) -> None:
+    for width, height in sizes:
+        if max(width, height) > MAX_SIDE or width * height > limit:
+            raise JobError(
+                "image-too-large",
+                f"The picture declares {width} x {height} pixels: at most {MAX_SIDE:,} a side and "
+                f"{limit:,} altogether are accepted.",
+            )
+
+
+def _read(library: Any, path: Path, page: int, start: bytes) -> Header:
+    options = {"page": page} if page else {}
+    try:
+        image = library.Image.new_from_file(str(path), access="sequential", **options)
+    except library.Error as error:
+        raise _unopened(error, path, start) from error
+    orientation = image.get("orientation") if image.get_typeof("orientation") else 1
+    width, height = image.width, image.height
+    if orientation in (5, 6, 7, 8):
+        width, height = height, width
+    return Header(
+        format=image.get("vips-loader").removesuffix("load"),
+        width=width,
+        height=height,
+        turned=2 <= orientation <= 8,
+        pages=image.get_n_pages(),
+    )
+
+
+def _unopened(error: Any, path: Path, start: bytes) -> Exception:
+    if is_ours(error):
+        return error  # type: ignore[no-any-return]
+    why = reason(error, path)
+    if UNSUPPORTED.search(str(error.detail)):
+        return unsupported(why)
+    known = start.startswith(SIGNATURES) or start[4:8] == b"ftyp"
+    if known or (start.startswith(b"RIFF") and start[8:12] == b"WEBP"):
+        return broken(why)
+    return JobError(
+        "image-unsupported",
+        "The file is not a picture that can be read here: send a JPEG, PNG, WebP, AVIF, HEIC, "
+        "TIFF or GIF file.",
+    )

@@ -1,0 +1,47 @@
+"""libvips, set up for pictures from strangers."""
+
+import logging
+import os
+from functools import cache
+from typing import Any
+
+# libvips' loaders by the name of the format. Everything else it could open (SVG, PDF, its own
+# format, CSV, ...) stays blocked: those are interpreters, not pictures.
+LOADERS = {
+    "jpeg": "VipsForeignLoadJpeg",
+    "png": "VipsForeignLoadPng",
+    "webp": "VipsForeignLoadWebp",
+    "heif": "VipsForeignLoadHeif",  # AVIF; the wheel has no decoder for HEVC, which HEIC needs
+    "tiff": "VipsForeignLoadTiff",
+    "gif": "VipsForeignLoadNsgif",
+}
+# Larger pictures that have to be held whole are put in a file, not in memory.
+DISC_THRESHOLD = "100m"
+
+
+@cache
+def _load_vips() -> Any:
+    os.environ.setdefault("VIPS_DISC_THRESHOLD", DISC_THRESHOLD)
+    import pyvips
+
+    # Its warnings are about the contents of strangers' pictures: `faults.Complaints` reads them,
+    # and nothing reaches the worker's log.
+    logger = logging.getLogger("pyvips")
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    pyvips.operation_block_set("VipsForeignLoad", True)
+    for loader in LOADERS.values():
+        pyvips.operation_block_set(loader, False)
+    # Again for anything under an allowed loader that libvips itself calls untrusted.
+    pyvips.block_untrusted_set(True)
+    # Jobs have nothing in common: a cache would only keep the last one's picture in memory.
+    pyvips.cache_set_max(0)
+    return pyvips
+
+
+def vips(threads: int) -> Any:
+    """libvips, for untrusted input, using up to `threads` threads."""
+    library = _load_vips()
+    library.concurrency_set(threads)
+    return library
