@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from app.jobs import JobError
@@ -13,7 +14,7 @@ from app.jobs import JobError
 # scikit-image and pygame: "error" refuses no JPEG, PNG, WebP, AVIF or GIF file that Pillow decodes
 # to its end, and every one that was cut within its pixels. "warning" refuses good files with odd
 # metadata. The TIFF loader is the exception: "error" refuses good files with a bad pointer behind
-# the last page, and misses damage in tiles; see `Complaints`.
+# the last page, and misses damage in tiles; see `_tiff_damage`.
 STRICT = {"tiff": "none"}
 STRICTEST = "error"
 
@@ -42,45 +43,32 @@ FULL = 10_000
 
 
 class Complaints(logging.Handler):
-    """Everything that libvips and its decoders say while a picture is decoded."""
+    """The warnings of libvips and its decoders while a picture is decoded."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.warnings: list[str] = []
-        self.errors = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         if len(self.warnings) < 1000:
             self.warnings += record.getMessage().splitlines()
 
-    def damage(self, form: str) -> str | None:
-        """The first line that means wrong pixels, or None."""
-        found = [line for line in self.warnings if DAMAGE.search(line)]
-        if form == "tiff":
-            # libtiff's errors don't stop libvips: it goes on with black pixels.
-            if len(self.errors) >= FULL:
-                return "too many errors"
-            lines = self.errors.splitlines()
-            wrong = [line for line in lines if line.strip() and not HARMLESS.search(line)]
-            unsupported = [line for line in wrong if UNSUPPORTED.search(line)]
-            found = [*unsupported, *wrong, *found]
-        return found[0] if found else None
+    def damage(self) -> str | None:
+        """The first warning that means wrong pixels, or None."""
+        return next((line for line in self.warnings if DAMAGE.search(line)), None)
 
 
 @contextmanager
 def complaints(library: Any) -> Iterator[Complaints]:
-    logger = logging.getLogger("pyvips")
+    logger = logging.getLogger(library.__name__)
     heard = Complaints()
-    logger.addHandler(heard)
+    # A warning repeats all the errors in libvips' buffer: those of the picture before.
     library.vips_lib.vips_error_clear()
+    logger.addHandler(heard)
     try:
         yield heard
     finally:
         logger.removeHandler(heard)
-        heard.errors = library.ffi.string(library.vips_lib.vips_error_buffer()).decode(
-            errors="replace"
-        )
-        library.vips_lib.vips_error_clear()
 
 
 def is_ours(error: Any) -> bool:
@@ -111,23 +99,50 @@ def fault(text: str, path: Path) -> JobError:
     return unsupported(why) if UNSUPPORTED.search(text) else broken(why)
 
 
-def reject_broken(library: Any, path: Path, *, form: str = "", page: int = 0) -> None:
+def reject_broken(
+    library: Any, path: Path, *, form: str = "", page: int = 0, stop: Event | None = None
+) -> None:
     """Raise `JobError` (`image-broken`, `image-unsupported`) if the picture can't be decoded.
 
     Call it after an operation failed, to tell the input's fault from ours (a full disk).
     """
-    options = {"page": page} if page else {}
+    options: dict[str, object] = {"page": page} if page else {}
+    options["fail_on"] = STRICT.get(form, STRICTEST)
+
+    def on_eval(image: Any, _progress: Any) -> None:
+        if stop is not None and stop.is_set():
+            image.set_kill(True)
+
     with complaints(library) as heard:
         try:
-            library.Image.new_from_file(
-                str(path), access="sequential", fail_on=STRICT.get(form, STRICTEST), **options
-            ).avg()
+            image = library.Image.new_from_file(str(path), access="sequential", **options)
+            image.set_progress(True)
+            image.signal_connect("eval", on_eval)
+            image.avg()
+            errors = _buffered_errors(library)
         except library.Error as error:
             if is_ours(error):
                 raise
             raise fault(str(error.detail), path) from error
-    if damage := heard.damage(form):
+    damage = (_tiff_damage(errors) if form == "tiff" else None) or heard.damage()
+    if damage:
         raise fault(damage, path)
+
+
+def _tiff_damage(errors: str) -> str | None:
+    """The most telling of libtiff's errors, or None if they leave the pixels right."""
+    if len(errors) >= FULL:
+        return "too many errors"
+    lines = [line for line in errors.splitlines() if line.strip() and not HARMLESS.search(line)]
+    unsupported = [line for line in lines if UNSUPPORTED.search(line)]
+    return next(iter([*unsupported, *lines]), None)
+
+
+def _buffered_errors(library: Any) -> str:
+    """Take libvips' errors out of its buffer. pyvips empties it, too, at many a look-up."""
+    text: bytes = library.ffi.string(library.vips_lib.vips_error_buffer())
+    library.vips_lib.vips_error_clear()
+    return text.decode(errors="replace")
 
 
 def reason(error: Any, path: Path | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar
 
 from app.jobs import JobError
@@ -9,15 +10,16 @@ from worker.kinds.pictures import heic
 from worker.kinds.pictures.faults import (
     STRICT,
     STRICTEST,
-    UNSUPPORTED,
     complaints,
     fault,
     is_ours,
     reject_broken,
 )
-from worker.kinds.pictures.header import Header, read_header
+from worker.kinds.pictures.header import MAX_PIXELS, Header, read_header
 
 Result = TypeVar("Result")
+
+MAX_FRAMES = 1000  # 40 seconds at 25 frames a second
 
 
 class Picture:
@@ -40,6 +42,7 @@ class Picture:
         with path.open("rb") as file:
             self._heic = heic.is_heic(file.read(64))
         self._decoded: Any = None
+        self._read_through = False
 
     def pixels(self, access: str = "sequential") -> Any:
         """The whole page. With `sequential` access it is read once, from top to bottom."""
@@ -64,31 +67,65 @@ class Picture:
             f"{self.path}{page}", width, height=height, fail_on=self._fail_on, **options
         )
 
-    def decode(self, work: Callable[[], Result]) -> Result:
+    def frames(self) -> Any:
+        """All frames of a GIF or WebP animation, one below the other.
+
+        Raises `JobError` with `image-too-large`.
+        """
+        header = self.header
+        if header.pages > MAX_FRAMES or header.pages * header.width * header.height > MAX_PIXELS:
+            raise JobError(
+                "image-too-large",
+                f"The animation has {header.pages:,} frames of {header.width} x {header.height} "
+                f"pixels: at most {MAX_FRAMES:,} frames and {MAX_PIXELS:,} pixels altogether are "
+                "accepted. Leave `animated` out to have its first frame.",
+            )
+        return self.library.Image.new_from_file(
+            str(self.path), n=-1, access="random", fail_on=self._fail_on
+        )
+
+    def decode(self, work: Callable[[], Result], stop: Event | None = None) -> Result:
         """Run `work`, which computes pixels of this picture, and return its result.
 
-        Raises `JobError` (`image-broken`, `image-unsupported`) if not all pixels are there and
-        right. With `tolerate_damage`, `work` runs again instead, on those that can be read.
-        """
-        try:
-            return self._decode(work)
-        except JobError as error:
-            if error.code != "image-broken" or not self.tolerate_damage or self.damaged:
-                raise
-        self.damaged = True
-        return self._decode(work)
+        With `tolerate_damage`, `work` runs again if pixels are missing or wrong, on those that can
+        be read. Once `stop` is set, it fails soon; `work` sees to its own end.
 
-    def _decode(self, work: Callable[[], Result]) -> Result:
-        form = self.header.format
+        Raises `JobError`: `image-broken`, `image-unsupported`.
+        """
+        if self.header.format == "tiff" and not self._read_through:
+            # libtiff's errors don't stop libvips, and pyvips clears them at its whim: a pass that
+            # does nothing else sees them all.
+            self._tolerated(lambda: self._reject_broken(stop))
+            self._read_through = True
+        if not self.damaged:
+            done: list[Result] = []
+            self._tolerated(lambda: done.append(self._decode(work, stop)))
+            if done:
+                return done[0]
+        return self._decode(work, stop)
+
+    def _tolerated(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except JobError as error:
+            if error.code != "image-broken" or not self.tolerate_damage:
+                raise
+            self.damaged = True
+
+    def _reject_broken(self, stop: Event | None) -> None:
+        reject_broken(self.library, self.path, form=self.header.format, page=self.page, stop=stop)
+
+    def _decode(self, work: Callable[[], Result], stop: Event | None) -> Result:
         with complaints(self.library) as heard:
             try:
                 result = work()
             except self.library.Error as error:
-                if self._decoded is None and not is_ours(error):
-                    reject_broken(self.library, self.path, form=form, page=self.page)
+                stopped = stop is not None and stop.is_set()
+                if not stopped and self._decoded is None and not is_ours(error):
+                    self._reject_broken(stop)
                 raise
-        damage = heard.damage(form)
-        if damage and (not self.damaged or UNSUPPORTED.search(damage)):
+        damage = heard.damage()
+        if damage and not self.damaged:
             raise fault(damage, self.path)
         return result
 
