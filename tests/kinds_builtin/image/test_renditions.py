@@ -1,7 +1,6 @@
 import struct
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,74 +10,32 @@ from pydantic import ValidationError
 
 from app.jobs import JobCancelled, JobError
 from tests.kinds_builtin.conftest import FolderContext
-from worker.kinds.image import ImageTransform, ImageTransformed, transform
-
-Transform = Callable[..., ImageTransformed]
-
-
-@pytest.fixture
-def render(job: FolderContext) -> Transform:
-    def run(path: Path, *renditions: dict[str, Any], **options: Any) -> ImageTransformed:
-        wanted = [{"name": f"r{i}", "format": "png"} | r for i, r in enumerate(renditions)]
-        spec = {"source": job.give(path), "renditions": wanted, **options}
-        return transform(ImageTransform.model_validate(spec), job)
-
-    return run
-
-
-def opened(job: FolderContext, result: ImageTransformed, index: int = 0) -> Image.Image:
-    rendition = result.renditions[index]
-    with Image.open(job.path(rendition.file)) as image:
-        image.load()
-    assert image.size == (rendition.width, rendition.height)
-    return image
-
-
-def refused(render: Transform, path: Path, *renditions: dict[str, Any]) -> JobError:
-    with pytest.raises(JobError) as caught:
-        render(path, *(renditions or ({"width": 64},)))
-    assert not caught.value.retryable
-    assert str(path) not in caught.value.detail
-    return caught.value
-
-
-def close(pixel: Any, colour: tuple[int, int, int]) -> bool:
-    return all(abs(a - b) <= 24 for a, b in zip(pixel[:3], colour, strict=True))
-
-
-RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (250, 250, 250)
-
-
-@pytest.fixture
-def quarters(tmp_path: Path) -> Path:
-    """120 x 80: red and green above, blue and white below."""
-    image = Image.new("RGB", (120, 80))
-    for colour, left, top in ((RED, 0, 0), (GREEN, 60, 0), (BLUE, 0, 40), (WHITE, 60, 40)):
-        image.paste(colour, (left, top, left + 60, top + 40))
-    path = tmp_path / "quarters.png"
-    image.save(path)
-    return path
-
-
-def corners(image: Image.Image) -> list[Any]:
-    width, height = image.size
-    image = image.convert("RGB")
-    places = [(8, 8), (width - 8, 8), (8, height - 8), (width - 8, height - 8)]
-    return [image.getpixel(place) for place in places]
-
-
-def assert_corners(image: Image.Image, *colours: tuple[int, int, int]) -> None:
-    for pixel, colour in zip(corners(image), colours, strict=True):
-        assert close(pixel, colour), (corners(image), colours)
+from tests.kinds_builtin.image.rendering import (
+    BLUE,
+    GREEN,
+    RED,
+    WHITE,
+    Transform,
+    assert_corners,
+    close,
+    opened,
+    refused,
+)
 
 
 def test_every_format_out(render: Transform, job: FolderContext, pictures: Path) -> None:
-    formats = ["jpeg", "png", "webp", "avif"]
+    formats = ["jpeg", "png", "webp", "avif", "gif"]
     result = render(
         pictures / "rocket.jpg", *({"name": f, "format": f, "width": 200} for f in formats)
     )
 
-    assert result.source.model_dump() == {"format": "jpeg", "width": 640, "height": 427}
+    assert result.source.model_dump() == {
+        "format": "jpeg",
+        "width": 640,
+        "height": 427,
+        "pages": 1,
+        "damaged": False,
+    }
     for index, name in enumerate(formats):
         rendition = result.renditions[index]
         image = opened(job, result, index)
@@ -88,7 +45,7 @@ def test_every_format_out(render: Transform, job: FolderContext, pictures: Path)
         assert rendition.bytes == path.stat().st_size
         assert content_type == f"image/{name}"
         assert file_name == f"{name}.{'jpg' if name == 'jpeg' else name}"
-    assert any(message == "rendition 3 of 4: webp, WebP" for _, message in job.told)
+    assert any(message == "rendition 3 of 5: webp, WebP" for _, message in job.told)
     job.assert_monotone()
 
 
@@ -333,7 +290,7 @@ def test_cancelled_within_a_rendition(
 @pytest.mark.parametrize(
     "rendition",
     [
-        {"format": "gif"},
+        {"format": "tiff"},
         {"fit": "cover", "width": 10},
         {"quality": 80},
         {"name": "../../etc"},

@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from app.jobs import JobError
+from tests.kinds_builtin.image.rendering import CASES
 from worker.kinds.pictures import Picture, open_picture, vips
-
-CASES = Path(__file__).parent / "cases"
 
 
 def opened(path: Path, **options: Any) -> Picture:

@@ -1,0 +1,51 @@
+"""Rendering through the kind's function, and looking at what came out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from app.jobs import JobError
+from tests.kinds_builtin.conftest import FolderContext
+from worker.kinds.image import ImageTransformed
+
+CASES = Path(__file__).parents[1] / "cases"
+
+Transform = Callable[..., ImageTransformed]
+
+
+def opened(job: FolderContext, result: ImageTransformed, index: int = 0) -> Image.Image:
+    rendition = result.renditions[index]
+    with Image.open(job.path(rendition.file)) as image:
+        image.load()
+    assert image.size == (rendition.width, rendition.height)
+    return image
+
+
+def refused(render: Transform, path: Path, *renditions: dict[str, Any]) -> JobError:
+    with pytest.raises(JobError) as caught:
+        render(path, *(renditions or ({"width": 64},)))
+    assert not caught.value.retryable
+    assert str(path) not in caught.value.detail
+    return caught.value
+
+
+def close(pixel: Any, colour: tuple[int, int, int]) -> bool:
+    return all(abs(a - b) <= 24 for a, b in zip(pixel[:3], colour, strict=True))
+
+
+RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (250, 250, 250)
+
+
+def corners(image: Image.Image) -> list[Any]:
+    width, height = image.size
+    image = image.convert("RGB")
+    places = [(8, 8), (width - 8, 8), (8, height - 8), (width - 8, height - 8)]
+    return [image.getpixel(place) for place in places]
+
+
+def assert_corners(image: Image.Image, *colours: tuple[int, int, int]) -> None:
+    for pixel, colour in zip(corners(image), colours, strict=True):
+        assert close(pixel, colour), (corners(image), colours)
