@@ -6,6 +6,7 @@ from typing import Any
 
 from app.jobs import JobError
 from worker.kinds.pictures import heic
+from worker.kinds.pictures.containers import tiff_pages
 from worker.kinds.pictures.faults import UNSUPPORTED, broken, is_ours, reason, unsupported
 
 # A phone's 108 megapixels and a 1200 dpi scan of A4 pass. Decoded whole it takes 600 MB, which
@@ -13,16 +14,16 @@ from worker.kinds.pictures.faults import UNSUPPORTED, broken, is_ours, reason, u
 MAX_PIXELS = 150_000_000
 MAX_SIDE = 65_500  # JPEG's own limit
 
+MAX_TIFF_PAGES = 10_000  # a second's work for libtiff
+
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # How a file of each format begins: one that can't be opened all the same is damaged.
 SIGNATURES = (
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",
     b"GIF89a",
-    b"II*\0",
-    b"MM\0*",
-    b"II+\0",
-    b"MM\0+",
+    *TIFF_SIGNATURES,
 )
 
 
@@ -55,6 +56,8 @@ def read_header(library: Any, path: Path, page: int = 0) -> Header:
         header = Header("heif", *sizes[0], turned=False)
         _check_size(sizes, heic.MAX_PIXELS)
     else:
+        if start.startswith(TIFF_SIGNATURES):
+            _check_pages(path)
         header = _read(library, path, page, start)
         _check_size([(header.width, header.height)], MAX_PIXELS)
     return header
@@ -68,6 +71,15 @@ def _check_size(sizes: list[tuple[int, int]], limit: int) -> None:
                 f"The picture declares {width} x {height} pixels: at most {MAX_SIDE:,} a side and "
                 f"{limit:,} altogether are accepted.",
             )
+
+
+def _check_pages(path: Path) -> None:
+    if tiff_pages(path, MAX_TIFF_PAGES) > MAX_TIFF_PAGES:
+        raise JobError(
+            "image-too-large",
+            f"The TIFF file has more than {MAX_TIFF_PAGES:,} pages, the most that is accepted: "
+            "split it into several files.",
+        )
 
 
 def _read(library: Any, path: Path, page: int, start: bytes) -> Header:
@@ -85,7 +97,8 @@ def _read(library: Any, path: Path, page: int, start: bytes) -> Header:
         width=width,
         height=height,
         turned=2 <= orientation <= 8,
-        pages=image.get_n_pages(),
+        # pyvips' `get_n_pages` takes more than 10,000 for 1.
+        pages=image.get("n-pages") if image.get_typeof("n-pages") else 1,
     )
 
 

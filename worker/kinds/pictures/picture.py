@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 from app.jobs import JobError
 from worker.kinds.pictures import heic
+from worker.kinds.pictures.containers import gif_is_whole
 from worker.kinds.pictures.faults import (
     STRICT,
     STRICTEST,
+    broken,
     complaints,
     fault,
     is_ours,
@@ -48,6 +50,8 @@ class Picture:
         """The whole page. With `sequential` access it is read once, from top to bottom."""
         if (image := self._from_heic()) is not None:
             return image
+        if self.page:
+            self._check_last_frame()
         # A turned picture is read in another order than it is stored in.
         access = "random" if self.header.turned else access
         options = {"page": self.page} if self.page else {}
@@ -62,7 +66,10 @@ class Picture:
         """
         if (image := self._from_heic()) is not None:
             return image.thumbnail_image(width, height=height, **options)
-        page = f"[page={self.page}]" if self.page else ""
+        page = ""
+        if self.page:
+            self._check_last_frame()
+            page = f"[page={self.page}]"
         return self.library.Image.thumbnail(
             f"{self.path}{page}", width, height=height, fail_on=self._fail_on, **options
         )
@@ -70,7 +77,7 @@ class Picture:
     def frames(self) -> Any:
         """All frames of a GIF or WebP animation, one below the other.
 
-        Raises `JobError` with `image-too-large`.
+        Raises `JobError`: `image-too-large`, `image-broken`.
         """
         header = self.header
         if header.pages > MAX_FRAMES or header.pages * header.width * header.height > MAX_PIXELS:
@@ -80,6 +87,7 @@ class Picture:
                 f"pixels: at most {MAX_FRAMES:,} frames and {MAX_PIXELS:,} pixels altogether are "
                 "accepted. Leave `animated` out to have its first frame.",
             )
+        self._check_last_frame()
         return self.library.Image.new_from_file(
             str(self.path), n=-1, access="random", fail_on=self._fail_on
         )
@@ -128,6 +136,11 @@ class Picture:
         if damage and not self.damaged:
             raise fault(damage, self.path)
         return result
+
+    def _check_last_frame(self) -> None:
+        # libvips takes a GIF that is cut within a later frame for whole.
+        if self.header.format == "gif" and not self.damaged and not gif_is_whole(self.path):
+            raise broken("the file ends within a frame")
 
     @property
     def _fail_on(self) -> str:
