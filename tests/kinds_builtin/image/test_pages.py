@@ -1,0 +1,368 @@
+"""Pages of TIFF files, and frames of animations."""
+
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageSequence
+from pydantic import ValidationError
+
+from app.jobs import JobCancelled, JobError
+from tests.kinds_builtin.conftest import FolderContext
+from tests.kinds_builtin.image.rendering import Transform, close, opened
+
+COLOURS = [(250, 20, 20), (20, 200, 20), (20, 20, 220), (240, 240, 20)]
+TIMES = [100, 250, 400, 70]
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    """A TIFF file of four pages, each of another colour and 10 pixels wider."""
+    pages = [Image.new("RGB", (40 + 10 * n, 30), colour) for n, colour in enumerate(COLOURS)]
+    path = tmp_path / "document.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    return path
+
+
+def saved_animation(path: Path, kind: str, frames: list[Image.Image], **options: Any) -> Path:
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:], **options)
+    return path
+
+
+@pytest.fixture(params=["gif", "webp"])
+def animation(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """60 x 40: each frame has a white square of 20 pixels, which moves to the right."""
+    frames = []
+    for number, colour in enumerate(COLOURS):
+        frame = Image.new("RGB", (60, 40), colour)
+        frame.paste((255, 255, 255), (number * 10, 0, number * 10 + 20, 20))
+        frames.append(frame)
+    kind: str = request.param
+    options = {} if kind == "gif" else {"lossless": True}
+    path = tmp_path / f"animation.{kind}"
+    return saved_animation(path, kind, frames, duration=TIMES, loop=3, **options)
+
+
+def frames_of(job: FolderContext, result: Any, index: int = 0) -> list[Image.Image]:
+    with Image.open(job.path(result.renditions[index].file)) as image:
+        return [frame.convert("RGB") for frame in ImageSequence.Iterator(image)]
+
+
+def times_of(job: FolderContext, result: Any) -> list[int]:
+    with Image.open(job.path(result.renditions[0].file)) as image:
+        times = []
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            image.load()
+            times.append(image.info["duration"])
+        return times
+
+
+def test_all_pages_are_rendered_each_to_a_file(
+    render: Transform, job: FolderContext, document: Path
+) -> None:
+    result = render(
+        document, {"name": "small", "width": 20}, {"name": "web", "format": "jpeg"}, pages="all"
+    )
+    assert result.source.pages == 4
+    assert [(made.name, made.page) for made in result.renditions] == [
+        (name, page) for page in range(1, 5) for name in ("small", "web")
+    ]
+    assert [name for _, name, _ in job.outputs.values()][:4] == [
+        "small-1.png",
+        "web-1.jpg",
+        "small-2.png",
+        "web-2.jpg",
+    ]
+    for index, made in enumerate(result.renditions):
+        image = opened(job, result, index).convert("RGB")
+        assert close(image.getpixel((5, 5)), COLOURS[made.page - 1])
+        if made.name == "web":
+            assert image.size == (30 + 10 * made.page, 30)
+    job.assert_monotone()
+
+
+def test_some_pages_are_rendered_in_the_order_asked_for(
+    render: Transform, job: FolderContext, document: Path
+) -> None:
+    result = render(document, {}, pages=[3, 1])
+    assert [made.page for made in result.renditions] == [3, 1]
+    assert [opened(job, result, index).size[0] for index in range(2)] == [60, 40]
+
+
+def test_first_page_is_the_default_and_keeps_its_name(
+    render: Transform, job: FolderContext, document: Path
+) -> None:
+    result = render(document, {"name": "scan"})
+    assert [name for _, name, _ in job.outputs.values()] == ["scan.png"]
+    assert result.source.pages == 4
+
+
+def test_frames_are_pages_too(render: Transform, job: FolderContext, animation: Path) -> None:
+    result = render(animation, {}, pages=[1, 4])
+    assert close(opened(job, result, 1).convert("RGB").getpixel((5, 30)), COLOURS[3])
+
+
+@pytest.mark.parametrize(("pages", "code"), [([5], "page-missing"), ([1, 100_000], "page-missing")])
+def test_page_that_is_missing_is_an_error(
+    render: Transform, document: Path, pages: list[int], code: str
+) -> None:
+    with pytest.raises(JobError, match="1 to 4") as caught:
+        render(document, {}, pages=pages)
+    assert caught.value.code == code
+
+
+def test_crop_outside_of_one_page_is_an_error_before_any_is_rendered(
+    render: Transform, job: FolderContext, document: Path
+) -> None:
+    crop = {"left": 0, "top": 0, "width": 60, "height": 30}
+    with pytest.raises(JobError, match="40 x 30") as caught:
+        render(document, {"crop": crop}, pages="all")
+    assert caught.value.code == "crop-outside"
+    assert not job.outputs
+
+
+def tiny_tiff(pages: int) -> bytes:
+    """A TIFF file of 1 x 1 pixels a page, all pages with the same pixel."""
+    tags = [(256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*tags, (279, 1)])
+    size = 2 + len(entries) + 4
+    start = 16
+    data = bytearray(b"II*\0" + struct.pack("<I", start) + b"\x80".ljust(8, b"\0"))
+    for number in range(pages):
+        after = start + size * (number + 1) if number + 1 < pages else 0
+        data += struct.pack("<H", len(tags) + 1) + entries + struct.pack("<I", after)
+    return bytes(data)
+
+
+def test_too_many_pages_are_an_error_with_a_remedy(render: Transform, tmp_path: Path) -> None:
+    path = tmp_path / "thick.tif"
+    path.write_bytes(tiny_tiff(101))
+    with pytest.raises(JobError, match="101 pages") as caught:
+        render(path, {}, pages="all")
+    assert caught.value.code == "too-many-pages"
+    assert [made.page for made in render(path, {}, pages=[101]).renditions] == [101]
+
+
+def test_tiff_of_100_000_pages_is_refused_by_its_header(render: Transform, tmp_path: Path) -> None:
+    path = tmp_path / "thick.tif"
+    path.write_bytes(tiny_tiff(100_000))
+    started = time.process_time()
+    with pytest.raises(JobError, match="10,000 pages") as caught:
+        render(path, {})
+    assert caught.value.code == "image-too-large"
+    assert time.process_time() - started < 2  # of the CPU; libtiff took 6
+
+
+def test_tiff_whose_pages_form_a_ring_has_each_page_once(render: Transform, tmp_path: Path) -> None:
+    data = bytearray(tiny_tiff(3))
+    data[-4:] = data[4:8]
+    path = tmp_path / "ring.tif"
+    path.write_bytes(data)
+    assert len(render(path, {}, pages="all").renditions) == 3
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_animation_is_kept_with_its_times(
+    render: Transform, job: FolderContext, animation: Path, kind: str
+) -> None:
+    result = render(animation, {"format": kind, "width": 30, "animated": True})
+    made = result.renditions[0]
+    assert (made.width, made.height, made.frames) == (30, 20, 4)
+    frames = frames_of(job, result)
+    assert [frame.size for frame in frames] == [(30, 20)] * 4
+    for number, frame in enumerate(frames):
+        assert close(frame.getpixel((15, 17)), COLOURS[number])
+        assert close(frame.getpixel((5 * number + 5, 4)), (255, 255, 255))
+    assert times_of(job, result) == TIMES
+    with Image.open(job.path(made.file)) as image, Image.open(animation) as source:
+        # A GIF file says how often it is shown again, and a WebP file how often it is shown.
+        shown = {"GIF": 1, "WEBP": 0}
+        assert (
+            image.info["loop"] + shown[str(image.format)]
+            == source.info["loop"] + shown[str(source.format)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("wish", "size"),
+    [
+        ({}, (60, 40)),
+        ({"width": 30, "height": 30, "fit": "cover"}, (30, 30)),
+        ({"width": 90, "height": 90, "fit": "cover"}, (90, 90)),
+        ({"width": 80, "height": 80, "fit": "pad"}, (80, 80)),
+        ({"width": 30, "height": 30, "fit": "cover", "focus": "attention"}, (30, 30)),
+        ({"width": 30, "height": 30, "fit": "cover", "focus": {"x": 0, "y": 0}}, (30, 30)),
+        ({"rotate": 90}, (40, 60)),
+        ({"crop": {"left": 0, "top": 0, "width": 40, "height": 20}}, (40, 20)),
+        ({"blur": 2, "sharpen": 1}, (60, 40)),
+    ],
+)
+def test_every_step_applies_to_each_frame(
+    render: Transform,
+    job: FolderContext,
+    animation: Path,
+    wish: dict[str, Any],
+    size: tuple[int, int],
+) -> None:
+    result = render(animation, {"format": "webp", "animated": True, **wish})
+    frames = frames_of(job, result)
+    assert [frame.size for frame in frames] == [size] * 4
+    still = render(animation, {"format": "webp", **wish}, pages=[3])
+    middle = (size[0] // 2, size[1] - size[1] // 3)
+    if wish.get("focus") != "attention":
+        expected = opened(job, still).convert("RGB").getpixel(middle)
+        assert close(frames[2].getpixel(middle), expected)  # type: ignore[arg-type]
+
+
+def test_smart_crop_keeps_the_same_part_in_every_frame(
+    render: Transform, job: FolderContext, tmp_path: Path
+) -> None:
+    """The thing is on the left at first, and jumps to the right: the part must not follow it."""
+    thing = Image.effect_noise((30, 30), 100).convert("L")
+    coloured = Image.merge("RGB", (thing, Image.new("L", thing.size, 20), thing))
+    frames = []
+    for left in (5, 160):
+        frame = Image.new("RGB", (200, 40), (128, 128, 128))
+        frame.paste(coloured, (left, 5))
+        frames.append(frame)
+    path = saved_animation(tmp_path / "jump.webp", "webp", frames, duration=100, lossless=True)
+    wish = {"width": 40, "height": 40, "fit": "cover", "focus": "attention"}
+    first, second = frames_of(job, render(path, {"format": "webp", "animated": True, **wish}))
+    assert not close(first.getpixel((20, 20)), (128, 128, 128))
+    assert second.getextrema() == ((128, 128), (128, 128), (128, 128)) or close(
+        second.getpixel((20, 20)), (128, 128, 128)
+    )
+
+
+def test_watermark_is_on_every_frame(
+    render: Transform, job: FolderContext, animation: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mark.png"
+    Image.new("RGB", (10, 10), (0, 0, 0)).save(path)
+    watermark = {"file": job.give(path), "position": "bottom-left", "scale": 0.25}
+    wish = {"format": "webp", "animated": True, "watermark": watermark}
+    for frame in frames_of(job, render(animation, wish)):
+        assert close(frame.getpixel((4, 36)), (0, 0, 0))
+
+
+def test_animated_rendition_of_a_still_picture_has_one_frame(
+    render: Transform, job: FolderContext, quarters: Path
+) -> None:
+    for kind in ("gif", "webp"):
+        made = render(quarters, {"format": kind, "animated": True}).renditions[0]
+        assert (made.frames, made.width, made.height) == (1, 120, 80)
+        with Image.open(job.path(made.file)) as image:
+            assert getattr(image, "n_frames", 1) == 1
+
+
+def test_first_frame_is_rendered_unless_the_animation_is_asked_for(
+    render: Transform, job: FolderContext, animation: Path
+) -> None:
+    for kind in ("gif", "webp", "png"):
+        result = render(animation, {"format": kind})
+        with Image.open(job.path(result.renditions[0].file)) as image:
+            assert getattr(image, "n_frames", 1) == 1
+        assert close(opened(job, result).convert("RGB").getpixel((50, 30)), COLOURS[0])
+
+
+@pytest.mark.parametrize(("kind", "opacity"), [("gif", 0), ("webp", 100)])
+def test_transparent_frames_stay_transparent(
+    render: Transform, job: FolderContext, tmp_path: Path, kind: str, opacity: int
+) -> None:
+    frames = []
+    for number in range(3):
+        frame = Image.new("RGBA", (40, 40), (0, 0, 255, opacity))
+        frame.paste((255, 0, 0, 255), (10 * number, 0, 10 * number + 10, 40))
+        frames.append(frame)
+    path = saved_animation(tmp_path / "clear.webp", "webp", frames, duration=90, lossless=True)
+    result = render(path, {"format": kind, "animated": True})
+    with Image.open(job.path(result.renditions[0].file)) as image:
+        made = [frame.convert("RGBA") for frame in ImageSequence.Iterator(image)]
+    assert len(made) == 3
+    for number, frame in enumerate(made):
+        assert frame.getpixel((10 * number + 5, 20))[3] == 255  # type: ignore[index]
+        assert abs(frame.getpixel((35, 20))[3] - opacity) < 5  # type: ignore[index]
+
+
+def bomb_gif(frames: int, side: int = 1) -> bytes:
+    """A GIF file of frames of one pixel on a screen of this width and height."""
+    head = b"GIF89a" + struct.pack("<HHBBB", side, side, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    control = b"\x21\xf9\x04\x04\x0a\x00\x00\x00"
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    return head + (control + frame) * frames + b";"
+
+
+@pytest.mark.parametrize(("frames", "side"), [(100_000, 1), (1001, 1), (900, 500)])
+def test_animation_bomb_is_refused_by_its_header(
+    render: Transform, tmp_path: Path, frames: int, side: int
+) -> None:
+    path = tmp_path / "bomb.gif"
+    path.write_bytes(bomb_gif(frames, side))
+    with pytest.raises(JobError, match="frames") as caught:
+        render(path, {"format": "webp", "animated": True})
+    assert caught.value.code == "image-too-large"
+    assert "animated" in caught.value.detail
+
+
+def test_animation_that_would_grow_too_large_is_refused(render: Transform, animation: Path) -> None:
+    wish = {"format": "webp", "animated": True, "width": 9000, "enlarge": True}
+    with pytest.raises(JobError, match="4 frames") as caught:
+        render(animation, wish)
+    assert caught.value.code == "rendition-too-large"
+
+
+def test_cut_animation_is_broken_unless_damage_is_tolerated(
+    render: Transform, job: FolderContext, tmp_path: Path
+) -> None:
+    frames = [Image.effect_noise((60, 40), 90).convert("P") for _ in range(4)]
+    path = saved_animation(tmp_path / "cut.gif", "gif", frames, duration=100)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    wish = {"format": "webp", "animated": True}
+    with pytest.raises(JobError) as caught:
+        render(path, wish)
+    assert caught.value.code == "image-broken"
+    result = render(path, wish, tolerate_damage=True)
+    assert result.source.damaged
+    assert len(frames_of(job, result)) >= 2
+
+
+def test_cancelled_within_an_animation(
+    render: Transform, job: FolderContext, tmp_path: Path
+) -> None:
+    frames = [Image.effect_noise((200, 150), 90).convert("P") for _ in range(40)]
+    path = saved_animation(tmp_path / "long.gif", "gif", frames, duration=100)
+    looks = 0
+
+    def at_the_third_look(fraction: float, message: str) -> bool:
+        nonlocal looks
+        looks += message.startswith("rendition")
+        return looks == 3
+
+    job.cancel_when = at_the_third_look
+    wish = {"format": "webp", "animated": True, "width": 1200, "enlarge": True, "effort": 6}
+    with pytest.raises(JobCancelled):
+        render(path, wish)
+    assert not job.outputs
+
+
+@pytest.mark.parametrize(
+    ("rendition", "options"),
+    [
+        ({"format": "jpeg", "animated": True}, {}),
+        ({"format": "png", "animated": True}, {}),
+        ({"format": "webp", "animated": True}, {"pages": "all"}),
+        ({}, {"pages": []}),
+        ({}, {"pages": [0]}),
+        ({}, {"pages": [2, 2]}),
+        ({}, {"pages": list(range(1, 102))}),
+        ({}, {"pages": "last"}),
+    ],
+)
+def test_pages_that_make_no_sense_are_refused(
+    render: Transform, quarters: Path, rendition: Any, options: Any
+) -> None:
+    with pytest.raises(ValidationError):
+        render(quarters, rendition, **options)
