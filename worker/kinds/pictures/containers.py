@@ -21,12 +21,13 @@ def tiff_pages(path: Path, limit: int) -> int:
         entry, count_format, place_format = (20, "Q", "Q") if big else (12, "H", "I")
         start = 8 if big else 4
         (place,) = _unpack(order + place_format, head[start:])
+        end = path.stat().st_size
         seen: set[int] = set()
-        while place and place not in seen and len(seen) <= limit:
+        while 0 < place < end and place not in seen and len(seen) <= limit:
             seen.add(place)
             file.seek(place)
             (count,) = _unpack(order + count_format, file.read(8))
-            file.seek(place + struct.calcsize(count_format) + count * entry)
+            file.seek(min(end, place + struct.calcsize(count_format) + count * entry))
             (place,) = _unpack(order + place_format, file.read(8))
     return len(seen)
 

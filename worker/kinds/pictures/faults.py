@@ -20,7 +20,7 @@ STRICTEST = "error"
 
 UNSUPPORTED = re.compile(
     r"not configured|not supported|unsupported|not been built in|not implemented|bad labq format"
-    r"|not a whole number of bytes|required field \d+ missing|unknown photometric",
+    r"|not a whole number of bytes|required field \d+ missing|samples out of range",
     re.IGNORECASE,
 )
 # The machine's faults, which libvips reports in the same way as the picture's.

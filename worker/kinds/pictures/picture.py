@@ -21,6 +21,10 @@ from worker.kinds.pictures.header import MAX_PIXELS, Header, read_header
 
 Result = TypeVar("Result")
 
+# The decoders that can skip most of their work. With other formats, libvips' `thumbnail` would use
+# smaller pictures that are stored beside the page: of an AVIF file its thumbnail, which may show
+# something else, and of a TIFF file the smallest, however large the rendition is to be.
+REDUCED_WHILE_DECODED = {"jpeg", "webp"}
 MAX_FRAMES = 1000  # 40 seconds at 25 frames a second
 
 
@@ -48,30 +52,26 @@ class Picture:
 
     def pixels(self, access: str = "sequential") -> Any:
         """The whole page. With `sequential` access it is read once, from top to bottom."""
+        # A turned picture is read in another order than it is stored in.
+        return self._opened("random" if self.header.turned else access).autorot()
+
+    def reduced(self, width: int, height: int, **options: Any) -> Any:
+        """The page resized to fit, by libvips' `thumbnail` and with its options."""
+        if self.header.format in REDUCED_WHILE_DECODED and not self.page:
+            return self.library.Image.thumbnail(
+                str(self.path), width, height=height, fail_on=self._fail_on, **options
+            )
+        return self._opened("sequential").thumbnail_image(width, height=height, **options)
+
+    def _opened(self, access: str) -> Any:
+        """The page as it is stored."""
         if (image := self._from_heic()) is not None:
             return image
         if self.page:
             self._check_last_frame()
-        # A turned picture is read in another order than it is stored in.
-        access = "random" if self.header.turned else access
         options = {"page": self.page} if self.page else {}
         return self.library.Image.new_from_file(
             str(self.path), access=access, fail_on=self._fail_on, **options
-        ).autorot()
-
-    def reduced(self, width: int, height: int, **options: Any) -> Any:
-        """The page resized to fit, by libvips' `thumbnail` and with its options.
-
-        JPEG and WebP files are reduced while they are decoded, which is the fastest way.
-        """
-        if (image := self._from_heic()) is not None:
-            return image.thumbnail_image(width, height=height, **options)
-        page = ""
-        if self.page:
-            self._check_last_frame()
-            page = f"[page={self.page}]"
-        return self.library.Image.thumbnail(
-            f"{self.path}{page}", width, height=height, fail_on=self._fail_on, **options
         )
 
     def frames(self) -> Any:
