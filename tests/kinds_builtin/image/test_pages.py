@@ -366,3 +366,22 @@ def test_pages_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(ValidationError):
         render(quarters, rendition, **options)
+
+
+@pytest.mark.parametrize("wish", [{}, {"width": 100}, {"width": 40}, {"width": 30}])
+def test_smaller_copies_inside_a_tiff_are_not_taken_for_the_picture(
+    render: Transform, job: FolderContext, tmp_path: Path, wish: dict[str, int]
+) -> None:
+    """A pyramid: copies of half and a quarter of the size in sub-directories of the page."""
+    from worker.kinds.pictures import vips
+
+    path = tmp_path / "pyramid.tif"
+    noise = Image.effect_noise((100, 60), 90)
+    source = vips(1).Image.new_from_memory(noise.tobytes(), 100, 60, 1, "uchar")
+    source.write_to_file(
+        str(path), tile=True, tile_width=16, tile_height=16, pyramid=True, subifd=True
+    )
+    image = opened(job, render(path, wish))
+    assert image.width == wish.get("width", 100)
+    if image.width == 100:
+        assert image.convert("L").tobytes() == noise.tobytes()
