@@ -148,8 +148,9 @@ class Rendition(JobOptions):
     animated: Annotated[
         bool,
         Field(
-            description="Keep all frames of an animated GIF or WebP file. The format must be "
-            "GIF or WebP, too. Otherwise the rendition shows the first frame."
+            description="Whether all frames of an animated GIF or WebP file are kept, at most "
+            "1,000 of them and 60 megapixels altogether. The format must be GIF or WebP, too. "
+            "Otherwise the rendition shows the first frame."
         ),
     ] = False
     quality: Annotated[

@@ -11,7 +11,7 @@ from worker.kinds.image.options import Rendition
 from worker.kinds.image.resize import Resize, as_found, padded, plan, resized
 from worker.kinds.image.saving import save
 from worker.kinds.image.watermark import Overlay, overlay
-from worker.kinds.pictures import MAX_PIXELS, Picture
+from worker.kinds.pictures import MAX_ANIMATION_PIXELS, Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,12 @@ def _frames(picture: Picture, rendition: Rendition) -> list[Any]:
 
 def _check_total(frames: list[Any], count: int, rendition: Rendition) -> None:
     width, height = frames[0].width, frames[0].height
-    if count * width * height > MAX_PIXELS:
+    if count * width * height > MAX_ANIMATION_PIXELS:
         raise JobError(
             "rendition-too-large",
             f"Rendition {rendition.name} would have {count:,} frames of {width} x {height} pixels: "
-            f"at most {MAX_PIXELS:,} pixels altogether are made. Ask for a smaller width and "
-            "height.",
+            f"at most {MAX_ANIMATION_PIXELS:,} pixels altogether are made. Ask for a smaller "
+            "width and height.",
         )
 
 

@@ -14,9 +14,10 @@ refuses a picture that is damaged. Both raise `JobError` with `image-unsupported
 from worker.kinds.pictures.faults import reason, reject_broken
 from worker.kinds.pictures.header import MAX_PIXELS, MAX_SIDE, Header, read_header
 from worker.kinds.pictures.library import vips
-from worker.kinds.pictures.picture import Picture, open_picture
+from worker.kinds.pictures.picture import MAX_ANIMATION_PIXELS, Picture, open_picture
 
 __all__ = [
+    "MAX_ANIMATION_PIXELS",
     "MAX_PIXELS",
     "MAX_SIDE",
     "Header",
