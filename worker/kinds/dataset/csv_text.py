@@ -288,7 +288,9 @@ class _Head:
                 if len(widths) == SAMPLE_RECORDS:
                     return widths
         except JobError:
-            pass
+            # Where the sample is cut, a quoted field may be open.
+            if not self._cut:
+                return []
         # The last record may be cut.
         return widths[:-1] if self._cut and len(widths) > 1 else widths
 

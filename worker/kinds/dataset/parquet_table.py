@@ -84,7 +84,7 @@ class ParquetTable:
                 "file again.",
             )
         chunks = [
-            Chunk(name, dictionary if 0 < (dictionary or 0) < data else data, size, values)
+            Chunk(name, min(filter(None, (dictionary, data)), default=0), size, values)
             for name, rows, values, dictionary, data, size in self._run(
                 "SELECT path_in_schema, row_group_num_rows, num_values, dictionary_page_offset, "
                 f"data_page_offset, total_compressed_size FROM parquet_metadata({where})"
