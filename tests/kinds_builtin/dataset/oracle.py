@@ -1,0 +1,681 @@
+"""What `dataset.aggregate` must answer, by the standard library alone.
+
+Written from the documentation of the kind and not from its code; slow, and meant to be obvious.
+"""
+
+import decimal
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from tests.kinds_builtin.dataset.csv_text import (
+    Fault,
+    Refused,
+    Undetermined,
+    decoded,
+    records,
+    sniffed,
+)
+from worker.kinds.dataset.spec import CsvOptions, DatasetAggregate, Filter, MomentFormat
+
+EXACT = decimal.Context(prec=400)
+NUMBERS = ("integer", "number", "decimal")
+
+
+@dataclass(frozen=True)
+class Near:
+    """A double that depends on the order of additions."""
+
+    value: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    values: frozenset[Any]
+
+
+@dataclass
+class Column:
+    """`type` is `guessed` for a CSV column without a declared type; its values are texts."""
+
+    type: str
+    values: list[Any]
+
+
+@dataclass
+class Table:
+    columns: dict[str, Column]
+    rows: int
+    skipped: int = 0
+    first_skipped: range | None = None
+
+
+@dataclass
+class Answer:
+    names: list[str]
+    rows: list[list[Any]]
+    rows_in: int
+    skipped: int = 0
+    first_skipped: range | None = None
+    separator: str | None = field(default=None)
+
+
+# Texts of one CSV column
+
+
+def number_pattern(point: str, thousands: str | None) -> re.Pattern[str]:
+    whole = "[0-9]+"
+    if thousands is not None:
+        whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+)"
+    dot = re.escape(point)
+    mantissa = rf"(?:{whole}(?:{dot}[0-9]*)?|{dot}[0-9]+)"
+    return re.compile(rf"[ \t]*([+-]?{mantissa}(?:[eE][+-]?[0-9]+)?)[ \t]*")
+
+
+def plain(text: str, options: CsvOptions) -> str | None:
+    """The number in Python's spelling, or nothing if the text is not a number."""
+    pattern = number_pattern(options.decimal_separator, options.thousands_separator)
+    if not (found := pattern.fullmatch(text)):
+        return None
+    digits = found[1]
+    if options.thousands_separator is not None:
+        digits = digits.replace(options.thousands_separator, "")
+    digits = digits.replace(options.decimal_separator, ".")
+    return digits if math.isfinite(float(digits)) else None
+
+
+def is_number(text: str, options: CsvOptions) -> bool:
+    return plain(text, options) is not None
+
+
+def is_integer(digits: str) -> bool:
+    return re.fullmatch(r"[+-]?[0-9]+", digits) is not None
+
+
+MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)(Z|[+-]\d\d:\d\d)?)?", re.ASCII
+)
+
+
+def moment(text: str) -> date | datetime:
+    """A date, or a time in UTC without a zone. Raises `ValueError`."""
+    found = MOMENT.fullmatch(text)
+    if not found:
+        raise ValueError(text)
+    if found[2] is None:
+        return date.fromisoformat(text)
+    clock, _, fraction = found[2].partition(".")
+    known = datetime.fromisoformat(
+        f"{found[1]}T{clock}{'.' + fraction.ljust(6, '0') if fraction else ''}{found[3] or ''}"
+    )
+    return utc(known)
+
+
+def utc(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+
+
+def midnight(value: date) -> datetime:
+    return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)  # noqa: DTZ001
+
+
+def declared(text: str, kind: "str | MomentFormat", options: CsvOptions) -> Any:
+    """A text as a value of its column's declared type. Raises `ValueError`."""
+    if isinstance(kind, MomentFormat):
+        read = datetime.strptime(text, kind.format)  # noqa: DTZ007
+        return read.date() if kind.type == "date" else utc(read)
+    if kind == "text":
+        return text
+    if kind == "boolean":
+        return {"true": True, "false": False}[text.lower()]
+    if kind in ("date", "datetime"):
+        read_any = moment(text)
+        if kind == "datetime":
+            return midnight(read_any)
+        if isinstance(read_any, datetime):
+            raise ValueError(text)
+        return read_any
+    digits = plain(text, options)
+    if digits is None:
+        raise ValueError(text)
+    if kind == "number":
+        return float(digits)
+    if kind == "integer":
+        if not (is_integer(digits) and -(2**127) <= int(digits) < 2**127):
+            raise ValueError(text)
+        return int(digits)
+    found = re.fullmatch(r"decimal\((\d+),(\d+)\)", kind)
+    assert found, kind
+    value = Decimal(digits)
+    precision, scale = int(found[1]), int(found[2])
+    if "e" in digits.lower() or abs(value) >= Decimal(10) ** (precision - scale):
+        raise ValueError(text)
+    if value != value.quantize(Decimal(1).scaleb(-scale), context=EXACT):
+        raise ValueError(text)
+    return value.quantize(Decimal(1).scaleb(-scale), context=EXACT)
+
+
+def key_type(texts: Sequence[str]) -> str:
+    """The type that a column without a declared one has where it is a key."""
+
+    def whole(text: str) -> bool:
+        return re.fullmatch("-?[0-9]+", text) is not None and str(int(text)) == text
+
+    def real(text: str) -> bool:
+        try:
+            value = float(text)
+        except ValueError:
+            return False
+        return math.isfinite(value) and repr(value) == text and text != "-0.0"
+
+    if not texts:
+        return "text"
+    if set(texts) <= {"true", "false"}:
+        return "boolean"
+    if all(whole(text) and -(2**63) <= int(text) < 2**63 for text in texts):
+        return "integer"
+    if all(map(real, texts)):
+        return "number"
+    if all(
+        abs(int(text)) < 2**53 if whole(text) else real(text) and not float(text).is_integer()
+        for text in texts
+    ):
+        return "number"
+    return "text"
+
+
+# Reading
+
+
+def filter_uses(wanted: Filter) -> set[str]:
+    values: list[Any] = []
+    if wanted.op in ("eq", "ne", "lt", "le", "gt", "ge"):
+        values = [wanted.value]  # type: ignore[union-attr]
+    elif wanted.op == "in":
+        values = wanted.values
+    elif wanted.op == "between":
+        values = [wanted.low, wanted.high]
+    return {
+        "text" if isinstance(v, str) else "truth" if isinstance(v, bool) else "number"
+        for v in values
+    } or {"text"}
+
+
+def uses(spec: DatasetAggregate) -> Iterator[tuple[str, str]]:
+    """Columns that are asked for, and how their texts are read there."""
+    for wanted in spec.filters:
+        yield from ((wanted.column, use) for use in filter_uses(wanted))
+    for key in spec.group_by:
+        if isinstance(key, str):
+            yield key, "text"
+        else:
+            yield key.column, "number" if key.op == "bin" else "moment"
+    for each in spec.aggregates:
+        if each.op == "count_if":
+            yield from ((each.filter.column, use) for use in filter_uses(each.filter))
+        elif each.op in ("sum", "mean"):
+            yield each.column, "total"
+        elif each.op in ("median", "std", "quantile"):
+            yield each.column, "number"
+        elif each.column is not None:
+            yield each.column, "text"
+
+
+def fits(text: str, use: str, options: CsvOptions) -> bool:
+    if use == "number":
+        return is_number(text, options)
+    if use == "truth":
+        return text.lower() in ("true", "false")
+    if use == "moment":
+        try:
+            moment(text)
+        except ValueError:
+            return False
+    return True
+
+
+def read_csv(contents: Sequence[bytes], spec: DatasetAggregate) -> tuple[Table, str]:
+    options = spec.csv
+    names: list[str] | None = options.column_names
+    rows: list[tuple[range, list[str | None]]] = []
+    faults: list[Fault] = []
+    skipped: list[range] = []
+    separator = options.separator
+    for content in contents:
+        text = decoded(content, options.encoding)
+        separator = separator or sniffed(text, options.quote, options.comment, options.skip_rows)
+        lines = records(text, separator, options.quote, options.comment, options.skip_rows)
+        try:
+            if options.column_names is None:
+                header = [name for name, _ in next(lines).fields]
+                if len(set(header)) < len(header):
+                    raise Refused(Fault("csv-header"))
+                assert names in (None, header)
+                names = header
+            assert names is not None
+            for record in lines:
+                if len(record.fields) == len(names):
+                    values = [
+                        None if not quoted and (t == "" or t in options.null_values) else t
+                        for t, quoted in record.fields
+                    ]
+                    rows.append((record.lines, values))
+                    continue
+                skipped.append(record.lines)
+                if options.on_error == "fail":
+                    faults.append(Fault("csv-ragged", lines=record.lines))
+        except Refused as error:
+            raise Refused(*faults[:1], *error.faults) from None
+    assert names is not None
+    del faults[1:]
+
+    asked = {column: {use for name, use in uses(spec) if name == column} for column, _ in uses(spec)}
+    for column, found in asked.items():
+        place = names.index(column)
+        if "total" in found:
+            truths = {values[place] for _, values in rows} - {None} <= {"true", "false"}
+            found |= {"truth" if truths else "number"}
+            found -= {"total"}
+        kind = options.types.get(column)
+        good = []
+        for lines_of, values in rows:
+            value = values[place]
+            if value is None or (
+                all(fits(value, use, options) for use in found)
+                if kind is None
+                else reads(value, kind, options)
+            ):
+                good.append((lines_of, values))
+            elif options.on_error == "fail":
+                faults.append(Fault("csv-value", column, lines_of))
+                good = rows
+                break
+            else:
+                skipped.append(lines_of)
+        rows = good
+    if faults:
+        raise Refused(*faults)
+    if not rows and not skipped:
+        raise Refused(Fault("file-empty"))
+
+    columns = {}
+    for place, name in enumerate(names):
+        texts = [values[place] for _, values in rows]
+        kind = options.types.get(name)
+        if kind is None or name not in asked:
+            columns[name] = Column("guessed", texts)
+        else:
+            word = kind.type if isinstance(kind, MomentFormat) else kind.partition("(")[0]
+            parsed = [None if t is None else declared(t, kind, options) for t in texts]
+            columns[name] = Column(word, parsed)
+    first = min(skipped, key=lambda lines: lines.start, default=None)
+    return Table(columns, len(rows), len(skipped), first), separator or ","
+
+
+def reads(text: str, kind: "str | MomentFormat", options: CsvOptions) -> bool:
+    try:
+        declared(text, kind, options)
+    except (ValueError, KeyError):
+        return False
+    return True
+
+
+# Values
+
+
+def rank(value: Any) -> tuple[bool, Any]:
+    """The order of values: NaN is greater than every number, and a Python bool sorts as SQL's."""
+    return (True, 0) if isinstance(value, float) and math.isnan(value) else (False, value)
+
+
+def same(value: Any) -> Any:
+    """A value that is equal where SQL's `IS NOT DISTINCT FROM` holds."""
+    return "not a number" if isinstance(value, float) and math.isnan(value) else value
+
+
+class Query:
+    def __init__(self, table: Table, spec: DatasetAggregate) -> None:
+        self.table, self.options = table, spec.csv
+        self.spec = spec
+
+    def texts(self, name: str) -> list[str]:
+        return [text for text in self.table.columns[name].values if text is not None]
+
+    def keys(self, name: str) -> list[Any]:
+        column = self.table.columns[name]
+        if column.type != "guessed":
+            return column.values
+        kind = key_type(self.texts(name))
+        convert: Callable[[str], Any] = {
+            "text": str,
+            "integer": int,
+            "number": float,
+            "boolean": "true".__eq__,
+        }[kind]
+        return [None if text is None else convert(text) for text in column.values]
+
+    def numbers(self, name: str, *, total: bool = False) -> list[Any]:
+        column = self.table.columns[name]
+        if column.type != "guessed":
+            if column.type in NUMBERS:
+                return column.values
+            if total and column.type == "boolean":
+                return [None if v is None else int(v) for v in column.values]
+            raise Refused(Fault("column-type", name))
+        texts = self.texts(name)
+        if total and texts and set(texts) <= {"true", "false"}:
+            return [None if v is None else int(v == "true") for v in column.values]
+        spelled = [None if v is None else plain(v, self.options) for v in column.values]
+        whole = all(is_integer(t) and len(t.lstrip("+-")) <= 38 for t in spelled if t is not None)
+        return [None if t is None else int(t) if whole else float(t) for t in spelled]
+
+    def moments(self, name: str) -> list[Any]:
+        column = self.table.columns[name]
+        if column.type == "guessed":
+            read = [None if v is None else moment(v) for v in column.values]
+            if any(isinstance(v, datetime) for v in read):
+                return [None if v is None else midnight(v) for v in read]
+            return read
+        if column.type in ("date", "datetime"):
+            return column.values
+        raise Refused(Fault("column-type", name))
+
+    # Filters
+
+    def operands(self, name: str, values: list[Any], op: str) -> tuple[list[Any], list[Any]]:
+        """The column and the values of a comparison, in one type."""
+        column = self.table.columns[name]
+        wrong = Refused(Fault("column-type", name))
+        if all(isinstance(v, bool) for v in values):
+            if column.type == "guessed":
+                return [None if v is None else v.lower() == "true" for v in column.values], values
+            if column.type == "boolean":
+                return column.values, values
+            raise wrong
+        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            numbers = self.numbers(name)
+            exact = not any(isinstance(n, float) for n in numbers)
+            return numbers, [
+                Decimal(repr(v)) if exact and isinstance(v, float) else v for v in values
+            ]
+        if not all(isinstance(v, str) for v in values):
+            raise Undetermined
+        if column.type == "guessed":
+            texts = self.texts(name)
+            ordered = op not in ("eq", "ne", "in")
+            if ordered and texts and all(is_number(text, self.options) for text in texts):
+                raise wrong
+            return column.values, values
+        if column.type == "text":
+            return column.values, values
+        if column.type in ("date", "datetime"):
+            try:
+                read = [moment(v) for v in values]
+            except ValueError:
+                raise wrong from None
+            if column.type == "datetime":
+                return column.values, [midnight(v) for v in read]
+            if any(isinstance(v, datetime) for v in read):
+                raise Undetermined
+            return column.values, read
+        if column.type == "decimal":
+            if not all(re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", v, re.ASCII) for v in values):
+                raise wrong
+            return column.values, [Decimal(v) for v in values]
+        if column.type == "integer" and all(is_integer(v) for v in values):
+            raise Undetermined  # a text is for integers beyond 64 bits, which Python has not
+        raise wrong
+
+    def passes(self, wanted: Filter) -> list[bool | None]:
+        name = wanted.column
+        column = self.table.columns[name]
+        if wanted.op == "is_null":
+            return [v is None for v in column.values]
+        if wanted.op == "is_not_null":
+            return [v is not None for v in column.values]
+        if wanted.op in ("contains", "starts_with", "ends_with"):
+            if column.type not in ("guessed", "text"):
+                raise Refused(Fault("column-type", name))
+            part = wanted.value  # type: ignore[union-attr]
+            found: Callable[[str], bool] = {
+                "contains": lambda text: part in text,
+                "starts_with": lambda text: text.startswith(part),
+                "ends_with": lambda text: text.endswith(part),
+            }[wanted.op]
+            return [None if v is None else found(v) for v in column.values]
+        if wanted.op == "in":
+            left, right = self.operands(name, list(wanted.values), "in")
+            ranks = {rank(v) for v in right}
+            return [None if v is None else rank(v) in ranks for v in left]
+        if wanted.op == "between":
+            left, (low, high) = self.operands(name, [wanted.low, wanted.high], "between")
+            return [None if v is None else rank(low) <= rank(v) <= rank(high) for v in left]
+        left, (value,) = self.operands(name, [wanted.value], wanted.op)  # type: ignore[union-attr]
+        compare: Callable[[Any, Any], bool] = {
+            "eq": lambda a, b: a == b,
+            "ne": lambda a, b: a != b,
+            "lt": lambda a, b: a < b,
+            "le": lambda a, b: a <= b,
+            "gt": lambda a, b: a > b,
+            "ge": lambda a, b: a >= b,
+        }[wanted.op]
+        return [None if v is None else compare(rank(v), rank(value)) for v in left]
+
+    # Keys
+
+    def key(self, key: Any) -> list[Any]:
+        if isinstance(key, str):
+            return self.keys(key)
+        if key.op == "bin":
+            numbers = self.numbers(key.column)
+            whole = (
+                not any(isinstance(n, float | Decimal) for n in numbers)
+                and float(key.width).is_integer()
+                and float(key.origin).is_integer()
+            )
+            width, origin = (
+                (int(key.width), int(key.origin)) if whole else (key.width, float(key.origin))
+            )
+            if not whole:
+                numbers = [None if n is None else float(n) for n in numbers]
+            return [None if n is None else lower_end(n, width, origin) for n in numbers]
+        moments = self.moments(key.column)
+        derive = truncated if key.op == "truncate" else part
+        unit = key.unit if key.op == "truncate" else key.part
+        return [None if m is None else derive(m, unit) for m in moments]
+
+    # Aggregates
+
+    def aggregate(self, each: Any) -> Callable[[list[int]], Any]:
+        if each.op == "count_if":
+            passed = self.passes(each.filter)
+            return lambda rows: sum(passed[row] is True for row in rows)
+        if each.op == "count":
+            if each.column is None:
+                return len
+            values = self.table.columns[each.column].values
+            return lambda rows: sum(values[row] is not None for row in rows)
+        if each.op in ("first", "last"):
+            keys = self.keys(each.column)
+            end = 0 if each.op == "first" else -1
+            return lambda rows: keys[rows[end]] if rows else None
+        if each.op == "n_unique":
+            values = self.table.columns[each.column].values
+            return lambda rows: len({same(values[row]) for row in rows} - {None})
+        if each.op in ("min", "max"):
+            return self.extreme(each.column, max if each.op == "max" else min)
+        numbers = self.numbers(each.column, total=each.op in ("sum", "mean"))
+        reduce: Callable[[list[Any]], Any] = {
+            "sum": total,
+            "mean": mean,
+            "std": deviation,
+            "median": lambda values: quantile(values, 0.5),
+            "quantile": lambda values: quantile(values, getattr(each, "quantile", 0.5)),
+        }[each.op]
+
+        def reduced(rows: list[int]) -> Any:
+            values = [numbers[row] for row in rows if numbers[row] is not None]
+            return reduce(values) if values else None
+
+        return reduced
+
+    def extreme(self, name: str, best: Callable[..., Any]) -> Callable[[list[int]], Any]:
+        keys = self.keys(name)
+        column = self.table.columns[name]
+        ranks = [rank(v) for v in column.values]
+        texts = self.texts(name)
+        if column.type == "guessed" and all(is_number(text, self.options) for text in texts):
+            ranks = [rank(v) for v in self.numbers(name)]
+
+        def extreme(rows: list[int]) -> Any:
+            rows = [row for row in rows if column.values[row] is not None]
+            if not rows:
+                return None
+            found = best(ranks[row] for row in rows)
+            equal = frozenset(keys[row] for row in rows if ranks[row] == found)
+            return next(iter(equal)) if len(equal) == 1 else AnyOf(equal)
+
+        return extreme
+
+
+def total(values: list[Any]) -> Any:
+    if isinstance(values[0], int):
+        return sum(values)
+    if isinstance(values[0], Decimal):
+        result = Decimal(0)
+        for value in values:
+            result = EXACT.add(result, value)
+        return result
+    if not all(map(math.isfinite, values)):
+        return Near(float(sum(v for v in values if not math.isfinite(v))), 0)
+    spread = sum(abs(Fraction(v)) for v in values)
+    if spread > Fraction(1.7e308):
+        raise Undetermined
+    return Near(math.fsum(values), 1e-9 * float(spread))
+
+
+def mean(values: list[Any]) -> Any:
+    if isinstance(values[0], float) and not all(map(math.isfinite, values)):
+        return total(values)
+    exact = [Fraction(v) for v in values]
+    if sum(map(abs, exact)) > Fraction(1.7e308):
+        raise Undetermined
+    tolerance = 1e-9 * float(sum(map(abs, exact)) / len(exact))
+    return Near(float(sum(exact) / len(exact)), tolerance)
+
+
+def deviation(values: list[Any]) -> Any:
+    if len(values) < 2:
+        return None
+    if isinstance(values[0], float) and not all(map(math.isfinite, values)):
+        raise Undetermined
+    if max(map(abs, values)) > 1e150:
+        raise Undetermined
+    exact = [Fraction(v) for v in values]
+    return Near(float(statistics.stdev(exact)), 1e-9 * float(max(map(abs, exact))))
+
+
+def quantile(values: list[Any], q: float) -> Any:
+    ordered = sorted((float(v) for v in values), key=rank)
+    place = q * (len(ordered) - 1)
+    low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+    if low == high or math.isnan(low):
+        return Near(low, 1e-9 * abs(low) if math.isfinite(low) else 0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise Undetermined
+    value = Fraction(low) + (Fraction(high) - Fraction(low)) * Fraction(place - math.floor(place))
+    return Near(float(value), 1e-9 * max(abs(low), abs(high)))
+
+
+def lower_end(number: Any, width: Any, origin: Any) -> Any:
+    if isinstance(number, float):
+        place = (number - origin) / width
+        if not math.isfinite(place):
+            raise Undetermined
+        return math.floor(place) * width + origin
+    return (number - origin) // width * width + origin
+
+
+def truncated(value: date, unit: str) -> date:
+    day = date(value.year, value.month, value.day)
+    if unit in ("hour", "minute"):
+        if not isinstance(value, datetime):
+            return value
+        cut = {"minute": 0} if unit == "hour" else {}
+        return value.replace(second=0, microsecond=0, **cut)
+    if unit == "year":
+        day = day.replace(month=1, day=1)
+    elif unit == "quarter":
+        day = day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1)
+    elif unit == "month":
+        day = day.replace(day=1)
+    elif unit == "week":
+        day -= timedelta(days=day.weekday())
+    return midnight(day) if isinstance(value, datetime) else day
+
+
+def part(value: date, part: str) -> int:
+    if part in ("hour", "minute"):
+        return getattr(value, part, 0)
+    return {
+        "year": value.year,
+        "quarter": (value.month + 2) // 3,
+        "month": value.month,
+        "week": value.isocalendar().week,
+        "day": value.day,
+        "weekday": value.isoweekday(),
+    }[part]
+
+
+def query(table: Table, spec: DatasetAggregate) -> Answer:
+    asked = Query(table, spec)
+    passed = [asked.passes(wanted) for wanted in spec.filters]
+    rows = [row for row in range(table.rows) if all(each[row] is True for each in passed)]
+    keys = [asked.key(key) for key in spec.group_by]
+    aggregates = [asked.aggregate(each) for each in spec.aggregates]
+
+    groups: dict[tuple[Any, ...], list[int]] = {} if keys else {(): []}
+    for row in rows:
+        groups.setdefault(tuple(same(key[row]) for key in keys), []).append(row)
+    result = [
+        [*(key[members[0]] for key in keys), *(aggregate(members) for aggregate in aggregates)]
+        for members in groups.values()
+    ]
+
+    names = spec.output_names
+    ordering = [(len(spec.group_by) - n - 1, False) for n in range(len(spec.group_by))]
+    ordering += [(names.index(key.column), key.descending) for key in reversed(spec.sort)]
+    for place, descending in ordering:
+        if any(isinstance(row[place], Near | AnyOf) for row in result):
+            raise Undetermined
+        present = [row for row in result if row[place] is not None]
+        present.sort(key=lambda row: rank(row[place]), reverse=descending)  # noqa: B023
+        result = present + [row for row in result if row[place] is None]
+    if spec.limit is not None:
+        seen: Counter[tuple[Any, ...]] = Counter()
+        kept = []
+        for row in result:
+            per = tuple(same(row[names.index(name)]) for name in spec.limit_per)
+            if any(isinstance(value, Near | AnyOf) for value in per):
+                raise Undetermined
+            seen[per] += 1
+            if seen[per] <= spec.limit:
+                kept.append(row)
+        result = kept
+    return Answer(names, result, table.rows, table.skipped, table.first_skipped)
+
+
+def expected(contents: Sequence[bytes], spec: DatasetAggregate) -> Answer:
+    """The answer to a job over CSV files. Raises `Refused` or `Undetermined`."""
+    table, separator = read_csv(contents, spec)
+    answer = query(table, spec)
+    answer.separator = separator
+    return answer
