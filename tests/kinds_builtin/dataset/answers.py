@@ -1,6 +1,7 @@
 """Running the kind over files, and comparing what it wrote with what is right."""
 
 import csv
+import io
 import math
 import re
 import sys
@@ -20,11 +21,11 @@ from tests.kinds_builtin.dataset.csv_text import Fault
 from tests.kinds_builtin.dataset.oracle import Answer, AnyOf, Near
 from worker.kinds.dataset import DatasetAggregate, DatasetAggregated, aggregate
 
-COUNT = [{"op": "count", "name": "n"}]
+COUNT = [{"op": "count", "name": "rows"}]
 # Parts of paths, query plans, SQL, C++ and Python objects.
 INTERNALS = re.compile(
     r"/tmp|/home|scratch|\.parquet\b|SELECT |read_csv|read_parquet|duckdb|pyarrow|::|std:|"
-    r"Traceback|<[a-z_.]+ object|0x[0-9a-f]{6,}|INTERNAL Error|Exception|\bNone\b|LINE \d+:",
+    r"Traceback|<[a-z_.]+ object|0x[0-9a-f]{6,}|INTERNAL Error|Exception|(?-i:\bNone\b)|LINE \d+:",
     re.IGNORECASE,
 )
 csv.field_size_limit(sys.maxsize)
@@ -148,3 +149,9 @@ def assert_same(output: Output, answer: Answer) -> None:
         for name, cell, value in zip(answer.names, got, wanted, strict=True):
             assert is_same(cell, value, text=text), (name, cell, value, output.rows, answer.rows)
     assert output.result.rows_in == answer.rows_in
+
+
+def parquet(table: pyarrow.Table, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(table, file, **options)
+    return file.getvalue()

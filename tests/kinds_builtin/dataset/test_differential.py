@@ -33,11 +33,20 @@ def wanted_of(spec: dict[str, Any], contents: list[bytes]) -> "Answer | Refused"
         raise
 
 
+def unwritable(spec: dict[str, Any]) -> bool:
+    """Whether Parquet output can't hold the names of the result's columns."""
+    names = [key if isinstance(key, str) else key["name"] for key in spec["group_by"]]
+    lower = {name.lower() for name in names}
+    return spec["output_format"] == "parquet" and ("" in names or len(lower) < len(names))
+
+
 def compare(contents: list[bytes], spec: dict[str, Any], wanted: "Answer | Refused") -> None:
     try:
         output = run(contents, **spec)
     except JobError as error:
         assert_plain(error)
+        if error.code == "column-name" and unwritable(spec):
+            return
         assert isinstance(wanted, Refused), (error.code, error.detail)
         assert is_one_of(error, wanted.faults), (error.code, error.detail, wanted.faults)
         event(error.code)
