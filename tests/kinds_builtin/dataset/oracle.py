@@ -178,6 +178,8 @@ def key_type(texts: Sequence[str]) -> str:
 
     if not texts:
         return "text"
+    if all(map(real, texts)) and any("e" in text for text in texts):
+        raise Undetermined
     if set(texts) <= {"true", "false"}:
         return "boolean"
     if all(whole(text) and -(2**63) <= int(text) < 2**63 for text in texts):
