@@ -159,7 +159,7 @@ def test_a_wrong_checksum_is_an_error_though_the_page_is_whole() -> None:
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_no_flipped_byte_under_a_checksum_changes_the_answer(writing: str) -> None:
     content = parquet(TABLE, write_page_checksum=True, **WRITINGS[writing])
-    for place in range(4, len(content), max(1, len(content) // 120)):
+    for place in range(4, len(content), max(1, len(content) // 40)):
         damaged = bytearray(content)
         damaged[place] ^= 0x10
         try:
@@ -174,7 +174,7 @@ def test_no_flipped_byte_under_a_checksum_changes_the_answer(writing: str) -> No
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_a_flipped_byte_without_a_checksum_is_an_error_or_a_value(writing: str) -> None:
     content = parquet(TABLE, **WRITINGS[writing])
-    for place in range(4, len(content), max(1, len(content) // 120)):
+    for place in range(4, len(content), max(1, len(content) // 40)):
         damaged = bytearray(content)
         damaged[place] ^= 0x10
         try:
