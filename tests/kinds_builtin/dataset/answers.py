@@ -87,7 +87,11 @@ def line_of(error: JobError) -> int | None:
 def is_one_of(error: JobError, faults: Sequence[Fault]) -> bool:
     return any(
         error.code == fault.code
-        and (fault.column is None or fault.column in error.detail or repr(fault.column) in error.detail)
+        and (
+            fault.column is None
+            or fault.column in error.detail
+            or repr(fault.column) in error.detail
+        )
         and (fault.lines is None or line_of(error) in fault.lines)
         for fault in faults
     )
@@ -105,16 +109,16 @@ def read_parquet(path: Path) -> tuple[list[str], list[list[Any]]]:
     return table.column_names, [list(row) for row in zip(*columns, strict=True)]
 
 
-def is_same(got: Any, wanted: Any, *, text: bool) -> bool:
+def is_same(got: Any, wanted: Any, *, text: bool) -> bool:  # noqa: C901
     """`text`: the cell is one of a CSV file or the preview."""
     if isinstance(wanted, AnyOf):
         return any(is_same(got, each, text=text) for each in wanted.values)
     if wanted is None or got is None:
         return got is wanted or (text and got == "" and wanted is None)
     if isinstance(wanted, Near) or (isinstance(wanted, float) and not isinstance(got, bool)):
-        value, tolerance = (
-            (wanted.value, wanted.tolerance) if isinstance(wanted, Near) else (wanted, 0)
-        )
+        near: Near = wanted if isinstance(wanted, Near) else Near(float(wanted), 0)
+        value: float = near.value
+        tolerance: float = near.tolerance
         if not (isinstance(got, int | float) or text):
             return False
         try:
@@ -137,7 +141,7 @@ def is_same(got: Any, wanted: Any, *, text: bool) -> bool:
             got = got.astimezone(UTC).replace(tzinfo=None)
         return isinstance(got, datetime) and got == wanted
     if isinstance(wanted, date):
-        return got == wanted and not isinstance(got, datetime) or (text and got == str(wanted))
+        return (got == wanted and not isinstance(got, datetime)) or (text and got == str(wanted))
     return isinstance(got, str) and got == wanted
 
 

@@ -12,22 +12,44 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from tests.kinds_builtin.dataset.oracle import EXACT, Column, Table
+from tests.kinds_builtin.dataset.oracle_csv import EXACT, Column, Table
 
 NAMES = [
-    "*", "^k.*$", 'a"b', "'; drop table x; --", "c0", "c1", "A", "a", "", "line\nbreak", "\U0001f600",
-    "select", "from t", "rowid", "file_row_number", "filename", "NULL", "a.b", "a,b", "$1", "?", "{x}",
-    " blank ", "é", "e\u0301", "(x)", "--", "/*", "\\", "%s", "__index__", "1", "true", "n'ame", "a;b",
+    "*", "^k.*$", 'a"b', "'; drop table x; --", "c0", "c1", "A", "a", "", "line\nbreak",
+    "\U0001f600",
+    "select", "from t", "rowid", "file_row_number", "filename", "NULL", "a.b", "a,b", "$1", "?",
+    "{x}",
+    " blank ", "é", "e\u0301", "(x)", "--", "/*", "\\", "%s", "__index__", "1", "true", "n'ame",
+    "a;b",
     "COLUMNS(*)", "row_number", "count", "#a", "x" * 200,
 ]  # fmt: skip
 
 WORDS = [
-    "a", "A", "b", "", " ", "NA", "null", "NULL", "nan", "NaN", "inf", "-inf", "-", "n/a", "0x10", "1_000",
-    "true", "True", "é", "e\u0301", "\U0001f600", "\x00", "a\x00b", "\\", "\\N", "'", '"', '""', "a,b",
-    "a;b", "a\tb", "a|b", "x\ny", "x\r\ny", "x\ry", "it's", 'say "hi"', "#no", "x" * 3000, "\u2028", "٣", "²",
-    "%", "_", "a%", "\u0085", "\ufeff", "ß", "ẞ", "ı", "; drop", "$1", "1a", "e5", ".", "+", "1e", "1,5",
+    "a", "A", "b", "", " ", "NA", "null", "NULL", "nan", "NaN", "inf", "-inf", "-", "n/a", "0x10",
+    "1_000",
+    "true", "True", "é", "e\u0301", "\U0001f600", "\x00", "a\x00b", "\\", "\\N", "'", '"', '""',
+    "a,b",
+    "a;b", "a\tb", "a|b", "x\ny", "x\r\ny", "x\ry", "it's", 'say "hi"', "#no", "x" * 3000,
+    "\u2028", "٣", "²",
+    "%", "_", "a%", "\u0085", "\ufeff", "ß", "ẞ", "\u0131", "; drop", "$1", "1a", "e5", ".", "+", "1e",
+    "1,5",
 ]  # fmt: skip
-CODES = ["00501", "501", "0501", "1E5", "100000", "1e5", "1.10", "1.1", "+49", "49", "-0", "0", "1.", ".5"]
+CODES = [
+    "00501",
+    "501",
+    "0501",
+    "1E5",
+    "100000",
+    "1e5",
+    "1.10",
+    "1.1",
+    "+49",
+    "49",
+    "-0",
+    "0",
+    "1.",
+    ".5",
+]
 INTEGERS = ["1", "2", "3", "-7", "0", "10", "100", "9007199254740993", "9007199254740992"]
 LARGE = [
     "9223372036854775807", "9223372036854775808", "-9223372036854775809", "12345678901234567890",
@@ -35,18 +57,65 @@ LARGE = [
 ]  # fmt: skip
 USUAL = ["1.5", "0.5", "-2.25", "0.1", "3.25"]
 USUAL_WHOLE = ["1.0", "2.0", "-3.0", "0.0", "-0.0"]
-NUMBERS = [" 7 ", "\t8", "1.10", "1.1", "+4", "007", "-0", ".5", "5.", "1E2", "1e-3", "1e400", "1e-400", "0.30"]
-MONEY = ["1,234.50", "1.234,50", "12.5", "12,5", "1 234", "1,234", "1.234", "1'234", "1234", "0,5", "1,23", "12,345,678"]
-DATES = ["2024-01-31", "2024-02-29", "1969-12-31", "2023-12-31", "2024-12-30", "0001-01-01", "9999-12-31"]
+NUMBERS = [
+    " 7 ",
+    "\t8",
+    "1.10",
+    "1.1",
+    "+4",
+    "007",
+    "-0",
+    ".5",
+    "5.",
+    "1E2",
+    "1e-3",
+    "1e400",
+    "1e-400",
+    "0.30",
+]
+MONEY = [
+    "1,234.50",
+    "1.234,50",
+    "12.5",
+    "12,5",
+    "1 234",
+    "1,234",
+    "1.234",
+    "1'234",
+    "1234",
+    "0,5",
+    "1,23",
+    "12,345,678",
+]
+DATES = [
+    "2024-01-31",
+    "2024-02-29",
+    "1969-12-31",
+    "2023-12-31",
+    "2024-12-30",
+    "0001-01-01",
+    "9999-12-31",
+]
 MOMENTS = [
-    "2024-01-31T12:34:56", "2024-01-31 12:34", "2024-01-31T12:34:56.5", "2024-01-31T12:34:56.000001Z",
-    "2024-03-31T02:30:00+02:00", "2024-01-01T00:30:00+01:00", "1969-12-31 23:59:59.999999", "2024-02-29",
+    "2024-01-31T12:34:56", "2024-01-31 12:34", "2024-01-31T12:34:56.5",
+    "2024-01-31T12:34:56.000001Z",
+    "2024-03-31T02:30:00+02:00", "2024-01-01T00:30:00+01:00", "1969-12-31 23:59:59.999999",
+    "2024-02-29",
     "2024-12-31T23:00:00-05:30",
 ]  # fmt: skip
-NOT_DATES = ["01/02/2024", "2024-02-30", "2024-1-1", "2024-13-01", "20240131", "31.01.2024", "2024-01-31T25:00"]
+NOT_DATES = [
+    "01/02/2024",
+    "2024-02-30",
+    "2024-1-1",
+    "2024-13-01",
+    "20240131",
+    "31.01.2024",
+    "2024-01-31T25:00",
+]
 POOLS: dict[str, list[str]] = {
     "words": WORDS, "codes": CODES, "integers": INTEGERS, "large": LARGE, "usual": USUAL,
-    "usual whole": USUAL_WHOLE, "numbers": NUMBERS, "money": MONEY, "dates": DATES, "moments": MOMENTS,
+    "usual whole": USUAL_WHOLE, "numbers": NUMBERS, "money": MONEY, "dates": DATES,
+    "moments": MOMENTS,
     "booleans": ["true", "false"], "mixed usual": ["1", "2", "0.5", "1.5", "-3"],
 }  # fmt: skip
 NUMERIC = {"codes", "integers", "large", "usual", "usual whole", "numbers", "mixed usual"}
@@ -88,23 +157,26 @@ def _write(
                 or text.startswith(quote)
                 or (row is rows[0] and (not text or text.startswith(comment or "\n")))
             )
+            field = text
             if needed or (quote != "none" and draw(st.integers(0, 9)) < often):
-                text = quote + text.replace(quote, quote * 2) + quote
+                field = quote + text.replace(quote, quote * 2) + quote
             elif quote == "none":
-                text = text.replace(separator, "_").replace("\n", "_").replace("\r", "_")
-            fields.append(text)
+                field = text.replace(separator, "_").replace("\n", "_").replace("\r", "_")
+            fields.append(field)
         line = separator.join(fields)
         lines.append(line + (ends or draw(st.sampled_from(["\n", "\r\n", "\r"]))))
         if draw(st.integers(0, 19)) == 0:
             lines.append(ends or "\n")
         if comment and draw(st.integers(0, 9)) == 0:
-            lines.append(comment + draw(st.sampled_from(["", " note", 'a "', "a,b;c"])) + (ends or "\n"))
+            lines.append(
+                comment + draw(st.sampled_from(["", " note", 'a "', "a,b;c"])) + (ends or "\n")
+            )
     text = "".join(lines)
     return text.rstrip("\r\n") if draw(st.integers(0, 4)) == 0 else text
 
 
 @st.composite
-def csv_files(draw: st.DrawFn) -> Csv:
+def csv_files(draw: st.DrawFn) -> Csv:  # noqa: C901
     options: dict[str, Any] = {}
     separator = draw(st.sampled_from([",", ",", ",", ";", "\t", "|"]))
     if separator != "," or draw(st.booleans()):
@@ -118,7 +190,9 @@ def csv_files(draw: st.DrawFn) -> Csv:
     if nulls := draw(st.sampled_from([[], [], ["NA"], ["-", "null"], ["1"], [""], ["NA", " "]])):
         options["null_values"] = nulls
     point, thousands = draw(
-        st.sampled_from([(".", None)] * 5 + [(",", None), (",", "."), (".", ","), (".", "'"), (",", " ")])
+        st.sampled_from(
+            [(".", None)] * 5 + [(",", None), (",", "."), (".", ","), (".", "'"), (",", " ")]
+        )
     )
     if point != ".":
         options["decimal_separator"] = point
@@ -180,7 +254,9 @@ def csv_files(draw: st.DrawFn) -> Csv:
 def _encode(draw: st.DrawFn, text: str, encoding: str) -> bytes:
     if encoding == "utf-16":
         big = draw(st.booleans())
-        return (b"\xfe\xff" if big else b"\xff\xfe") + text.encode("utf-16-be" if big else "utf-16-le")
+        return (b"\xfe\xff" if big else b"\xff\xfe") + text.encode(
+            "utf-16-be" if big else "utf-16-le"
+        )
     content = text.encode(encoding, errors="replace")
     if encoding == "utf-8" and draw(st.integers(0, 5)) == 0:
         content = b"\xef\xbb\xbf" + content
@@ -236,7 +312,24 @@ def filters(draw: st.DrawFn, asked: Asked) -> dict[str, Any]:
     if kind == "number" and asked.numeric:
         name = draw(st.sampled_from(asked.numeric))
         number = st.sampled_from(
-            [0, 1, 2, -3, 1.5, 0.5, 0.1, 100, 100000, 501, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 1e20, 1e300]
+            [
+                0,
+                1,
+                2,
+                -3,
+                1.5,
+                0.5,
+                0.1,
+                100,
+                100000,
+                501,
+                2**53,
+                2**53 + 1,
+                2**63 - 1,
+                -(2**63),
+                1e20,
+                1e300,
+            ]
         )
         return _compare(draw, name, number)
     if kind == "truth" and asked.boolean:
@@ -245,7 +338,9 @@ def filters(draw: st.DrawFn, asked: Asked) -> dict[str, Any]:
     name = draw(st.sampled_from(asked.names))
     if kind == "null":
         return {"op": draw(st.sampled_from(["is_null", "is_not_null"])), "column": name}
-    texts = st.sampled_from([str(v)[:1000] for v in asked.values[name]] + ["", "a", "1", "2024-01-31"])
+    texts = st.sampled_from(
+        [str(v)[:1000] for v in asked.values[name]] + ["", "a", "1", "2024-01-31"]
+    )
     if kind == "match":
         part = draw(texts)
         part = part[: draw(st.integers(0, 3))] if draw(st.booleans()) else part
@@ -267,7 +362,7 @@ def _compare(draw: st.DrawFn, name: str, values: st.SearchStrategy[Any]) -> dict
 
 
 @st.composite
-def questions(draw: st.DrawFn, asked: Asked) -> dict[str, Any]:
+def questions(draw: st.DrawFn, asked: Asked) -> dict[str, Any]:  # noqa: C901
     spec: dict[str, Any] = {}
     if draw(st.integers(0, 2)) == 0:
         spec["filters"] = draw(st.lists(filters(asked), min_size=1, max_size=2))
@@ -276,7 +371,14 @@ def questions(draw: st.DrawFn, asked: Asked) -> dict[str, Any]:
         name = draw(st.sampled_from(asked.temporal))
         units = ["year", "quarter", "month", "week", "day", "hour", "minute"]
         if draw(st.booleans()):
-            keys.append({"op": "truncate", "column": name, "unit": draw(st.sampled_from(units)), "name": "key\n"})
+            keys.append(
+                {
+                    "op": "truncate",
+                    "column": name,
+                    "unit": draw(st.sampled_from(units)),
+                    "name": "key\n",
+                }
+            )
         else:
             parts = st.sampled_from([*units, "weekday"])
             keys.append({"op": "part", "column": name, "part": draw(parts), "name": "'key'"})
@@ -322,7 +424,9 @@ def questions(draw: st.DrawFn, asked: Asked) -> dict[str, Any]:
     if draw(st.integers(0, 3)) == 0:
         spec["limit"] = draw(st.integers(1, 3))
         if draw(st.booleans()):
-            spec["limit_per"] = draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True))
+            spec["limit_per"] = draw(
+                st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)
+            )
     spec["output_format"] = draw(st.sampled_from(["parquet", "csv"]))
     return spec
 
@@ -354,10 +458,16 @@ def parquet_columns(draw: st.DrawFn, rows: int) -> tuple[pa.Array, str]:
         pool = draw(st.lists(values, min_size=1, max_size=5))
         return [draw(st.sampled_from([*pool, None])) for _ in range(rows)]
 
-    kind = draw(st.sampled_from(["int", "int", "uint", "float", "decimal", "text", "bool", "date", "time", "time"]))
+    kind = draw(
+        st.sampled_from(
+            ["int", "int", "uint", "float", "decimal", "text", "bool", "date", "time", "time"]
+        )
+    )
     if kind in ("int", "uint"):
         width = draw(st.sampled_from([8, 16, 32, 64]))
-        low, high = (0, 2**width - 1) if kind == "uint" else (-(2 ** (width - 1)), 2 ** (width - 1) - 1)
+        low, high = (
+            (0, 2**width - 1) if kind == "uint" else (-(2 ** (width - 1)), 2 ** (width - 1) - 1)
+        )
         near = st.sampled_from([low, high, 0, 1, 2, 3])
         numbers = some(near | st.integers(low, high))
         return pa.array(numbers, getattr(pa, f"{kind}{width}")()), "integer"
@@ -367,10 +477,12 @@ def parquet_columns(draw: st.DrawFn, rows: int) -> tuple[pa.Array, str]:
             return pa.array(reals, pa.float32()), "number"
         return pa.array(some(st.sampled_from(REALS)), pa.float64()), "number"
     if kind == "decimal":
-        precision, scale = draw(st.sampled_from([(4, 2), (9, 0), (18, 6), (30, 2), (38, 0), (38, 10)]))
-        unscaled = st.sampled_from([0, 1, -1, 10**precision - 1, -(10**precision) + 1]) | st.integers(
-            -(10**precision) + 1, 10**precision - 1
+        precision, scale = draw(
+            st.sampled_from([(4, 2), (9, 0), (18, 6), (30, 2), (38, 0), (38, 10)])
         )
+        unscaled = st.sampled_from(
+            [0, 1, -1, 10**precision - 1, -(10**precision) + 1]
+        ) | st.integers(-(10**precision) + 1, 10**precision - 1)
         digits = some(unscaled.map(lambda n: Decimal(n).scaleb(-scale, context=EXACT)))
         return pa.array(digits, pa.decimal128(precision, scale)), "decimal"
     if kind == "text":
@@ -379,7 +491,12 @@ def parquet_columns(draw: st.DrawFn, rows: int) -> tuple[pa.Array, str]:
         array = pa.array(words, pa.string())
         if stored == "dictionary":
             return array.dictionary_encode(), "text"
-        to = {"string": pa.string(), "large": pa.large_string(), "binary": pa.binary(), "view": pa.string()}
+        to = {
+            "string": pa.string(),
+            "large": pa.large_string(),
+            "binary": pa.binary(),
+            "view": pa.string(),
+        }
         return array.cast(to[stored]), "text"
     if kind == "bool":
         return pa.array(some(st.booleans()), pa.bool_()), "boolean"
@@ -390,7 +507,9 @@ def parquet_columns(draw: st.DrawFn, rows: int) -> tuple[pa.Array, str]:
     zone = draw(st.sampled_from([None, None, "UTC", "Europe/Vienna", "+05:30"]))
     step = {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 1}[unit]
     each = 1000 if unit == "ns" else 1
-    micros = some(SAFE.map(lambda m: (m.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=step)))
+    micros = some(
+        SAFE.map(lambda m: (m.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=step))
+    )
     units = [None if m is None else m * each for m in micros]
     return pa.array(units, pa.int64()).cast(pa.timestamp(unit, zone)), "datetime"
 
@@ -399,7 +518,8 @@ def python_values(array: pa.Array, kind: str) -> list[Any]:
     if kind == "datetime":
         naive = array.cast(pa.timestamp("us", array.type.tz)).cast(pa.int64()).to_pylist()
         return [
-            None if n is None else (EPOCH + timedelta(microseconds=n)).replace(tzinfo=None) for n in naive
+            None if n is None else (EPOCH + timedelta(microseconds=n)).replace(tzinfo=None)
+            for n in naive
         ]
     if pa.types.is_binary(array.type):
         return [None if v is None else v.decode() for v in array.to_pylist()]
@@ -429,13 +549,21 @@ def parquet_files(draw: st.DrawFn) -> Parquet:
             store_schema=draw(st.booleans()),
         )
         contents.append(file.getvalue())
-    columns = {name: Column(kind, python_values(array, kind)) for name, (array, kind) in arrays.items()}
-    of = {kind: [n for n, c in columns.items() if c.type == kind] for kind in ("boolean", "date", "datetime")}
+    columns = {
+        name: Column(kind, python_values(array, kind)) for name, (array, kind) in arrays.items()
+    }
+    of = {
+        kind: [n for n, c in columns.items() if c.type == kind]
+        for kind in ("boolean", "date", "datetime")
+    }
     asked = Asked(
         names,
         [n for n, c in columns.items() if c.type in ("integer", "number", "decimal")],
         of["date"] + of["datetime"],
         of["boolean"],
-        {n: [v.isoformat() if isinstance(v, date) else v for v in c.values if v is not None] for n, c in columns.items()},
+        {
+            n: [v.isoformat() if isinstance(v, date) else v for v in c.values if v is not None]
+            for n, c in columns.items()
+        },
     )
     return Parquet(contents, Table(columns, rows), asked)

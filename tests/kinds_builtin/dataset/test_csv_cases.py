@@ -16,12 +16,8 @@ from tests.kinds_builtin.dataset.csv_text import records
 SUM = [{"op": "sum", "column": "v", "name": "s"}]
 
 
-def rows_of(content: bytes, names: list[str], **spec: Any) -> list[list[Any]]:
-    """All rows of a file as texts, in its order: by a group of their own each."""
-    types = {name: "text" for name in names}
-    options = spec.pop("csv", {}) | {"types": types}
-    output = run(content, group_by=names, csv=options, output_format="csv", **spec)
-    return [row[:-1] for row in output.rows for _ in range(int(row[-1]))]
+def shown(value: Any) -> str:
+    return repr(value)[:24]
 
 
 # Lines
@@ -68,7 +64,7 @@ def test_only_line_feed_and_carriage_return_end_a_line() -> None:
     marks = ["\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029"]
     content = "k,v\n" + "".join(f"a{mark}b,{n}\n" for n, mark in enumerate(marks))
     rows = run(content.encode(), group_by=["k"], aggregates=SUM).rows
-    assert {key: value for key, value in rows} == {f"a{m}b": n for n, m in enumerate(marks)}
+    assert dict(rows) == {f"a{m}b": n for n, m in enumerate(marks)}
 
 
 # Quotes
@@ -76,8 +72,10 @@ def test_only_line_feed_and_carriage_return_end_a_line() -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ['a"b', '"', '""', "a,b", "a\nb", "a\r\nb", '"a"', "'", "*", "^v.*$", "a;b", " ", "é", "\U0001f600", "v2", "V",
-     "select", '"; drop table x; --', "c0", "f0", "rowid", "%", "{0}", "$1", "\\", "a.b", "x" * 256],
+    ['a"b', '"', '""', "a,b", "a\nb", "a\r\nb", '"a"', "'", "*", "^v.*$", "a;b", " ", "é",
+    "\U0001f600", "v2", "V",
+     "select", '"; drop table x; --', "c0", "f0", "rowid", "%", "{0}", "$1", "\\", "a.b",
+     "x" * 256],
 )  # fmt: skip
 @pytest.mark.parametrize("output", ["parquet", "csv"])
 def test_any_header_is_a_name(header: str, output: str) -> None:
@@ -160,7 +158,7 @@ def test_quotes_out_of_place(text: str, line: int, on_error: str) -> None:
 # Faults, by their lines
 
 
-PREFIXES = {
+PREFIXES: dict[str, tuple[str, dict[str, Any], int]] = {
     "nothing": ("", {}, 0),
     "a quoted line break": ('x,"a\nb\nc",1\n', {}, 3),
     "a quoted CRLF": ('x,"a\r\nb",1\n', {}, 2),
@@ -251,6 +249,7 @@ def test_damage_in_a_column_that_nobody_asks_for_is_not_met() -> None:
         ("#k,v\n", "file-empty"),
         (",".join(f"c{n}" for n in range(1001)) + "\n" + ",".join("1" * 1001) + "\n", "csv-header"),
     ],
+    ids=shown,
 )
 def test_files_without_a_table(text: str, code: str) -> None:
     assert refused(text.encode(), csv={"comment": "#"}).code == code
@@ -286,7 +285,9 @@ def test_comments_are_lines_that_begin_with_the_sign() -> None:
 def test_skipped_lines_are_lines_whatever_they_hold() -> None:
     content = b'report "2024\n\n#,,,\nk,v\na,1\n'
     assert run(content, csv={"skip_rows": 3}, aggregates=SUM).rows == [[1]]
-    assert run(content, csv={"skip_rows": 4, "column_names": ["k", "v"]}, aggregates=SUM).rows == [[1]]
+    assert run(content, csv={"skip_rows": 4, "column_names": ["k", "v"]}, aggregates=SUM).rows == [
+        [1]
+    ]
     assert refused(b"a\nb\n", csv={"skip_rows": 5}).code == "file-empty"
 
 
@@ -328,6 +329,7 @@ UMLAUTS = "schl\u00fcssel,v\n\u00e9t\u00e9,1\n\u00fcber,2\n\u00e9t\u00e9,4\n"
         ("utf-16", b"\xfe\xff" + UMLAUTS.replace("\n", "\r\n").encode("utf-16-be")),
         ("latin-1", UMLAUTS.replace("\n", "\r").encode("latin-1")),
     ],
+    ids=shown,
 )
 @pytest.mark.parametrize("packed", [None, "gzip", "zstd"])
 def test_encodings(encoding: str, content: bytes, packed: str | None) -> None:
@@ -364,6 +366,7 @@ def test_cp1252_has_characters_where_latin_1_has_controls() -> None:
         ("utf-16", b"\xff\xfe" + "k,v\na,1\n".encode("utf-16-le") + b"\x00\xdc\n\x00", 3),
         ("utf-16", b"\xff\xfe" + "k,v\na,1\n".encode("utf-16-le") + b"x", 3),
     ],
+    ids=shown,
 )
 def test_bytes_that_are_not_of_the_encoding(encoding: str, content: bytes, line: int) -> None:
     for damaged in (content, gzip.compress(content)):
@@ -445,9 +448,10 @@ def workbook() -> bytes:
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n", "PDF"),
         (b"BZh91AY&SY" + bytes(50), "bzip2"),
         (b"\xfd7zXZ\x00" + bytes(50), "xz"),
-        (gzip.compress(b"<html><body>404</body></html>\n"), "HTML"),
-        (gzip.compress(b'{"error": 1}\n'), "JSON"),
+        (gzip.compress(b"<html><body>404</body></html>\n", mtime=0), "HTML"),
+        (gzip.compress(b'{"error": 1}\n', mtime=0), "JSON"),
     ],
+    ids=shown,
 )
 def test_other_formats_are_named(content: bytes, said: str) -> None:
     error = refused(content)
@@ -455,10 +459,14 @@ def test_other_formats_are_named(content: bytes, said: str) -> None:
     assert said in error.detail
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(100), b"\xff\xd8\xff\xe0" + bytes(99),
-                                     bytes(1000), bytes(range(256)) * 8, b"GIF89a" + bytes(80)])  # fmt: skip
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(100),
+b"\xff\xd8\xff\xe0" + bytes(99),
+                                     bytes(1000), bytes(range(256)) * 8, b"GIF89a" + bytes(80)],
+                                     ids=shown)  # fmt: skip
 def test_binary_files_are_refused(content: bytes) -> None:
-    assert refused(content, aggregates=SUM).code.startswith(("csv-", "not-a-table", "file-", "column-"))
+    assert refused(content, aggregates=SUM).code.startswith(
+        ("csv-", "not-a-table", "file-", "column-")
+    )
 
 
 @pytest.mark.parametrize("first", ["<5", "{x}", "[a]", "(a)", "<b", "%PDF?"])
@@ -495,25 +503,21 @@ def test_sources_with_other_columns_are_refused(other: bytes) -> None:
     assert "source 2" in error.detail.lower() or "source" in error.detail.lower()
 
 
-def test_columns_in_another_order_are_the_same_columns_or_an_error() -> None:
-    try:
-        output = run([b"k,v\na,1\n", b"v,k\n2,a\n"], group_by=["k"], aggregates=SUM)
-    except Exception as error:
-        assert "column" in str(error)
-    else:
-        assert output.rows == [["a", 3]]
+def test_columns_in_another_order_are_the_same_columns() -> None:
+    sources = [b"k,v\na,1\n", b"v,k\n2,a\n"]
+    assert run(sources, group_by=["k"], aggregates=SUM).rows == [["a", 3]]
 
 
 # Long records
 
 
-@pytest.mark.parametrize("text", ["x" * 1_900_000, '"' + "x\n" * 900_000 + '"'])
+@pytest.mark.parametrize("text", ["x" * 1_900_000, '"' + "x\n" * 900_000 + '"'], ids=shown)
 def test_a_record_of_almost_two_megabytes(text: str) -> None:
     count = [{"op": "n_unique", "column": "k", "name": "n"}]
     assert run(f"k,v\n{text},1\na,2\n".encode(), aggregates=[*SUM, *count]).rows == [[3, 2]]
 
 
-@pytest.mark.parametrize("field", ["x" * 2_500_000, '"' + "x\n" * 1_300_000 + '"'])
+@pytest.mark.parametrize("field", ["x" * 2_500_000, '"' + "x\n" * 1_300_000 + '"'], ids=shown)
 def test_a_record_of_more_than_two_megabytes_is_refused(field: str) -> None:
     error = refused(f"k,v\na,1\n{field},1\na,2\n".encode(), aggregates=SUM)
     assert error.code in ("csv-ragged", "csv-quote")

@@ -42,7 +42,8 @@ def test_integers_of_every_width_at_their_ends(kind: str) -> None:
     table = pa.table({"v": pa.array(values, getattr(pa, kind)())})
     (row,) = run(parquet(table), aggregates=EVERY).rows
     wanted = [
-        sum(known), mean(known), min(known), max(known), 3, quantile(known, 0.5), deviation(known), values[0], 1, 4,
+        sum(known), mean(known), min(known), max(known), 3, quantile(known, 0.5),
+        deviation(known), values[0], 1, 4,
     ]  # fmt: skip
     for each, got, value in zip(EVERY, row, wanted, strict=True):
         assert is_same(got, value, text=False), (each, got, value)
@@ -77,7 +78,9 @@ def test_nan_is_a_value_and_the_greatest(kind: pa.DataType) -> None:
     values = numpy.array([1, math.nan, math.inf, -math.inf, math.nan], kind.to_pandas_dtype())
     table = pa.table({"v": pa.array(values, kind), "k": [1, 1, 2, 2, 3]})
     content = parquet(table)
-    aggregates = [{"op": op, "column": "v", "name": op} for op in ("min", "max", "n_unique", "count")]
+    aggregates = [
+        {"op": op, "column": "v", "name": op} for op in ("min", "max", "n_unique", "count")
+    ]
     ((low, high, unique, count),) = run(content, aggregates=aggregates).rows
     assert (low, unique, count) == (-math.inf, 4, 5)
     assert math.isnan(high)
@@ -123,14 +126,20 @@ def test_a_file_without_rows() -> None:
 def test_decimals_of_38_digits(scale: int) -> None:
     with localcontext() as context:
         context.prec = 100
-        values = [Decimal(n).scaleb(-scale) for n in (10**38 - 1, -(10**38) + 1, 12345, 1, -(10**37))]
+        values = [
+            Decimal(n).scaleb(-scale) for n in (10**38 - 1, -(10**38) + 1, 12345, 1, -(10**37))
+        ]
         column = pa.array(values, pa.decimal128(38, scale))
         assert one(column, "sum") == sum(values)
         assert one(column, "max") == max(values)
         assert one(column, "n_unique") == len(set(values))
         content = parquet(pa.table({"v": column}))
         for value in values:
-            for op, compare in (("eq", Decimal.__eq__), ("lt", Decimal.__lt__), ("ge", Decimal.__ge__)):
+            for op, compare in (
+                ("eq", Decimal.__eq__),
+                ("lt", Decimal.__lt__),
+                ("ge", Decimal.__ge__),
+            ):
                 filters = [{"op": op, "column": "v", "value": f"{value:f}"}]
                 wanted = sum(compare(each, value) for each in values)
                 assert run(content, filters=filters).rows == [[wanted]], (op, value)
@@ -166,7 +175,11 @@ def test_decimals_beyond_38_digits_are_exact_or_an_error(size: int) -> None:
         except Exception:
             assert refused(content, **spec).code == "column-type"
         else:
-            wanted = {"group_by": sorted([int(v), 1] for v in values), "aggregates": [[3]], "filters": [[1]]}
+            wanted = {
+                "group_by": sorted([int(v), 1] for v in values),
+                "aggregates": [[3]],
+                "filters": [[1]],
+            }
             got = [[int(cell) for cell in row] for row in output.rows]
             assert sorted(got) == wanted[next(iter(spec))]
 
@@ -178,9 +191,12 @@ DEC = pa.array([Decimal("0.10"), Decimal("0.30"), Decimal("1.00"), Decimal("1234
     ("op", "value", "rows"),
     [
         ("eq", 0.1, 1), ("eq", "0.1", 1), ("eq", "0.100", 1), ("eq", "0.1000000000000000055", 0),
-        ("gt", 0.1, 3), ("ge", 0.1, 4), ("lt", 0.3, 1), ("le", 0.3, 2), ("eq", 1, 1), ("eq", 12345678.9, 1),
-        ("ne", 0.3, 3), ("gt", "0.0999999999999999999999999999", 4), ("gt", 2**62, 0), ("lt", 1e300, 4),
-        ("gt", -1e300, 4), ("eq", "1e0", None), ("eq", "abc", None), ("eq", "", None), ("eq", " 1", None),
+        ("gt", 0.1, 3), ("ge", 0.1, 4), ("lt", 0.3, 1), ("le", 0.3, 2), ("eq", 1, 1), ("eq",
+        12345678.9, 1),
+        ("ne", 0.3, 3), ("gt", "0.0999999999999999999999999999", 4), ("gt", 2**62, 0), ("lt",
+        1e300, 4),
+        ("gt", -1e300, 4), ("eq", "1e0", None), ("eq", "abc", None), ("eq", "", None), ("eq",
+        " 1", None),
         ("eq", True, None), ("gt", "9" * 60, 0), ("lt", "0." + "0" * 60 + "1", 0),
     ],
 )  # fmt: skip
@@ -189,7 +205,9 @@ def test_decimals_are_compared_exactly(op: str, value: Any, rows: int | None) ->
     filters = [{"op": op, "column": "v", "value": value}]
     if rows is None:
         try:
-            assert run(content, filters=filters).rows == [[1 if str(value).strip().startswith("1") else 0]]
+            assert run(content, filters=filters).rows == [
+                [1 if str(value).strip().startswith("1") else 0]
+            ]
         except Exception:
             assert refused(content, filters=filters).code == "column-type"
     else:
@@ -199,8 +217,10 @@ def test_decimals_are_compared_exactly(op: str, value: Any, rows: int | None) ->
 @pytest.mark.parametrize(
     ("op", "value", "rows"),
     [
-        ("eq", 2**53, 1), ("eq", 2**53 + 1, 1), ("gt", 2**53, 2), ("lt", 2**53 + 1, 2), ("gt", 0.5, 4), ("eq", 0.5, 0),
-        ("ge", 2**63 - 1, 1), ("eq", 1.0, 1), ("lt", 1.5, 1), ("lt", 1e20, 4), ("gt", -1e20, 4), ("eq", 1e300, 0),
+        ("eq", 2**53, 1), ("eq", 2**53 + 1, 1), ("gt", 2**53, 2), ("lt", 2**53 + 1, 2), ("gt",
+        0.5, 4), ("eq", 0.5, 0),
+        ("ge", 2**63 - 1, 1), ("eq", 1.0, 1), ("lt", 1.5, 1), ("lt", 1e20, 4), ("gt", -1e20, 4),
+        ("eq", 1e300, 0),
     ],
 )  # fmt: skip
 def test_integers_are_compared_exactly(op: str, value: float, rows: int) -> None:
@@ -221,8 +241,10 @@ def int96(values: list[datetime | None]) -> bytes:
 
 @pytest.mark.parametrize(
     "text",
-    ["1970-01-01", "1969-12-31T23:59:59.999999", "1677-09-21T00:12:44", "2262-04-11T23:47:17", "1900-01-01",
-     "1582-10-15", "1582-10-04", "0001-01-01", "1000-06-15T12:00:00", "2263-01-01", "3000-01-01T01:02:03.000004",
+    ["1970-01-01", "1969-12-31T23:59:59.999999", "1677-09-21T00:12:44", "2262-04-11T23:47:17",
+    "1900-01-01",
+     "1582-10-15", "1582-10-04", "0001-01-01", "1000-06-15T12:00:00", "2263-01-01",
+     "3000-01-01T01:02:03.000004",
      "9999-12-31T23:59:59.999999", "2024-02-29T23:59:59"],
 )  # fmt: skip
 def test_int96_is_the_moment_or_an_error(text: str) -> None:
@@ -245,7 +267,12 @@ def test_int96_is_the_moment_or_an_error(text: str) -> None:
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "America/St_Johns", "Asia/Kathmandu", "-09:30"])
 def test_times_of_every_unit_and_zone(unit: str, zone: str | None) -> None:
-    texts = ["1969-12-31T23:59:59", "2024-03-31T01:30:00", "2024-10-27T01:00:00", "2199-01-01T00:00:00"]
+    texts = [
+        "1969-12-31T23:59:59",
+        "2024-03-31T01:30:00",
+        "2024-10-27T01:00:00",
+        "2199-01-01T00:00:00",
+    ]
     moments = [datetime.fromisoformat(text) for text in texts]
     column = pa.array(moments, pa.timestamp(unit)).cast(pa.timestamp(unit, zone))
     content = parquet(pa.table({"v": column}))
@@ -289,7 +316,9 @@ def test_dates_at_their_ends(kind: pa.DataType) -> None:
         lambda words: pa.array(words, pa.large_string()),
         lambda words: pa.array(words).dictionary_encode(),
         lambda words: pa.array([None if w is None else w.encode() for w in words], pa.binary()),
-        lambda words: pa.array([None if w is None else w.encode() for w in words], pa.large_binary()),
+        lambda words: pa.array(
+            [None if w is None else w.encode() for w in words], pa.large_binary()
+        ),
     ],
     ids=["string", "large_string", "dictionary", "binary", "large_binary"],
 )
@@ -299,7 +328,8 @@ def test_texts_however_they_are_stored(store: Callable[[list[str | None]], pa.Ar
     keys = [row[0] for row in run(content, group_by=["v"]).rows]
     assert keys == [*sorted(w for w in words if w is not None), None]
     for op, value, wanted in [
-        ("eq", "501", 1), ("contains", "50", 2), ("starts_with", "a\x00", 1), ("ends_with", "\U0001f600", 1),
+        ("eq", "501", 1), ("contains", "50", 2), ("starts_with", "a\x00", 1), ("ends_with",
+        "\U0001f600", 1),
         ("contains", "%", 0), ("ge", "é", 2),
     ]:  # fmt: skip
         filters = [{"op": op, "column": "v", "value": value}]
@@ -347,7 +377,9 @@ def test_a_column_of_any_type_beside_the_asked_one(name: str, first: bool) -> No
     assert run(content, aggregates=[{"op": "sum", "column": "v", "name": "s"}]).rows == [[7]]
     assert run(content, group_by=["v"], limit=1).rows == [[1, 1]]
     last = [{"op": "last", "column": "v", "name": "l"}]
-    assert run(content, aggregates=last, filters=[{"op": "gt", "column": "v", "value": 1}]).rows == [[4]]
+    assert run(
+        content, aggregates=last, filters=[{"op": "gt", "column": "v", "value": 1}]
+    ).rows == [[4]]
 
 
 @pytest.mark.parametrize("name", ["list", "struct", "map", "list of struct", "nested"])
@@ -377,7 +409,8 @@ def test_uuids_and_times_are_like_texts() -> None:
 # Names
 
 
-@pytest.mark.parametrize("name", ["*", 'a"b', "'; drop table x; --", "c0", "é", "a.b", "file_row_number", "filename",
+@pytest.mark.parametrize("name", ["*", 'a"b', "'; drop table x; --", "c0", "é", "a.b",
+"file_row_number", "filename",
                                   "schema", "V", "select", "\n", "COLUMNS(*)", " "])  # fmt: skip
 def test_any_column_name(name: str) -> None:
     content = parquet(pa.table({name: ["x", "y", "x"], "v": [1, 2, 3]}))
@@ -420,9 +453,7 @@ def test_sources_of_other_widths_are_added_without_loss() -> None:
             assert refused(sources, aggregates=spec).code.startswith(("column-", "source"))
 
 
-@pytest.mark.parametrize(
-    "other", [{"v": ["x"]}, {"w": [1]}, {"v": [[1]]}, {"v": [True]}], ids=str
-)
+@pytest.mark.parametrize("other", [{"v": ["x"]}, {"w": [1]}, {"v": [[1]]}, {"v": [True]}], ids=str)
 def test_sources_of_other_columns_are_refused(other: dict[str, list[Any]]) -> None:
     sources = [parquet(pa.table({"v": [1]})), parquet(pa.table(other))]
     error = refused(sources, aggregates=[{"op": "sum", "column": "v", "name": "s"}])

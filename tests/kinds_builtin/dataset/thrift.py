@@ -96,7 +96,11 @@ def written(kind: int, value: Any) -> bytes:
         return varint(len(value)) + bytes(value)
     if kind in (LIST, SET):
         item, items = value
-        size = bytes([len(items) << 4 | item]) if len(items) < 15 else bytes([0xF0 | item]) + varint(len(items))
+        size = (
+            bytes([len(items) << 4 | item])
+            if len(items) < 15
+            else bytes([0xF0 | item]) + varint(len(items))
+        )
         if item in (TRUE, FALSE):
             return size + bytes(TRUE if each else FALSE for each in items)
         return size + b"".join(written(item, each) for each in items)
