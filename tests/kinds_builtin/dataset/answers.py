@@ -109,6 +109,16 @@ def read_parquet(path: Path) -> tuple[list[str], list[list[Any]]]:
     return table.column_names, [list(row) for row in zip(*columns, strict=True)]
 
 
+def is_near(got: Any, wanted: Near) -> bool:
+    try:
+        number = float(got)
+    except ValueError:
+        return False
+    if math.isnan(wanted.value):
+        return math.isnan(number)
+    return number == wanted.value or abs(number - wanted.value) <= wanted.tolerance
+
+
 def is_same(got: Any, wanted: Any, *, text: bool) -> bool:  # noqa: C901
     """`text`: the cell is one of a CSV file or the preview."""
     if isinstance(wanted, AnyOf):
@@ -116,18 +126,8 @@ def is_same(got: Any, wanted: Any, *, text: bool) -> bool:  # noqa: C901
     if wanted is None or got is None:
         return got is wanted or (text and got == "" and wanted is None)
     if isinstance(wanted, Near) or (isinstance(wanted, float) and not isinstance(got, bool)):
-        near: Near = wanted if isinstance(wanted, Near) else Near(float(wanted), 0)
-        value: float = near.value
-        tolerance: float = near.tolerance
-        if not (isinstance(got, int | float) or text):
-            return False
-        try:
-            number = float(got)
-        except ValueError:
-            return False
-        return (math.isnan(value) and math.isnan(number)) or (
-            number == value or abs(number - value) <= tolerance
-        )
+        near = wanted if isinstance(wanted, Near) else Near(float(wanted), 0)
+        return (isinstance(got, int | float) or text) and is_near(got, near)
     if isinstance(wanted, bool):
         return got is wanted or (text and got == str(wanted).lower())
     if isinstance(wanted, int | Decimal):

@@ -286,6 +286,7 @@ def test_sums_of_texts(texts: list[str], total: Any) -> None:
     assert float(got) == pytest.approx(float(total)) if isinstance(total, float) else got == total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     ["-", "NA", "n/a", "nan", "inf", "-inf", "0x10", "1_000", "1,5", "1.2.3", "--1", "1e", "e5",
@@ -315,6 +316,7 @@ def test_a_text_that_is_not_a_number_is_named(value: str) -> None:
     assert (skipped.line, skipped.column) == (3, "v")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "thousands", "good", "bad"),
     [
@@ -340,6 +342,7 @@ def test_separators_of_decimals_and_thousands(
         assert (error.code, line_of(error)) == ("csv-value", 3), text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
@@ -363,6 +366,7 @@ def test_sums_of_declared_decimals_are_exact(kind: str, good: list[str], bad: li
 # Dates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "texts", "bad"),
     [
@@ -405,6 +409,7 @@ def test_times_of_a_given_format(layout: str, text: str, wanted: str) -> None:
     assert got.replace(tzinfo=None) == datetime.fromisoformat(wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["2024-02-30", "2024-13-01", "2024-1-2", "20240102", "24-01-02", "2024/01/02", "2024-01-02 ",
@@ -420,6 +425,7 @@ def test_a_declared_date_is_iso_8601_and_nothing_else(text: str) -> None:
         assert (error.code, line_of(error)) == ("csv-value", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["2024-01-02T25:00", "2024-01-02T23:60", "2024-01-02T23:59:60.5", "2024-01-02T",
@@ -436,6 +442,7 @@ def test_a_declared_time_is_iso_8601_and_nothing_else(text: str) -> None:
     assert (error.code, line_of(error)) == ("csv-value", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["year", "quarter", "month", "week", "day", "hour", "minute"])
 def test_truncated_times_equal_those_of_pyarrow(unit: str) -> None:
     texts = [
@@ -464,6 +471,7 @@ PARTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_of_times_equal_those_of_pyarrow(part: str) -> None:
     texts = [
@@ -480,6 +488,7 @@ def test_parts_of_times_equal_those_of_pyarrow(part: str) -> None:
     assert [row[1] for row in rows] == PARTS[part](moments).to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "origin"), [(10, 0), (7, 3), (0.5, 0), (0.25, 0.125), (1, -100), (1000, 0)]
 )
@@ -496,6 +505,7 @@ def test_bins_equal_those_by_hand(width: float, origin: float) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_message_shows_a_value_that_is_long_or_odd_within_bounds() -> None:
     for value in ["x" * 100_000, "a\x00b", "line\nbreak", "\u202eabc", "\U0001f600" * 1000]:
         error = refused(f'k,v\na,"{value}"\n'.encode(), aggregates=sum_of("v"))

@@ -23,6 +23,7 @@ def shown(value: Any) -> str:
 # Lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("names", [["v"], ["k", "v"]])
@@ -50,6 +51,7 @@ def test_mixed_line_ends(text: str) -> None:
     assert output.rows == [["a", 1], ["b", 2], ["c", 3]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", ["\n", "\r\n", "\r", "\n\n", "\r\n\r\n"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_line_breaks_within_a_field_stay_as_they_are(inner: str, end: str) -> None:
@@ -70,6 +72,7 @@ def test_only_line_feed_and_carriage_return_end_a_line() -> None:
 # Quotes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "header",
     ['a"b', '"', '""', "a,b", "a\nb", "a\r\nb", '"a"', "'", "*", "^v.*$", "a;b", " ", "é",
@@ -138,6 +141,7 @@ def test_quotes(text: str, options: dict[str, Any], expected: list[str]) -> None
     assert [row[0] for row in run(text.encode(), csv=options, group_by=[name]).rows] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -172,6 +176,7 @@ PREFIXES: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("skip_rows", [0, 2])
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -191,6 +196,7 @@ def test_a_bad_value_is_named_with_its_line(prefix: str, skip_rows: int, end: st
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ["x,y", "x,y,1,2", "x", "x,y,1,", ",", "x,y,1,2,3,4,5", '"x,y,1"'])
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_row_of_another_width_is_named_with_its_line(prefix: str, row: str) -> None:
@@ -258,6 +264,7 @@ def test_files_without_a_table(text: str, code: str) -> None:
 # One column, trailing separators, comments, lines to skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("last", ["", "end"])
 def test_one_column(end: str, last: str) -> None:
@@ -316,6 +323,7 @@ def test_the_separator_is_found(text: str, separator: str) -> None:
 UMLAUTS = "schl\u00fcssel,v\n\u00e9t\u00e9,1\n\u00fcber,2\n\u00e9t\u00e9,4\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "content"),
     [
@@ -350,6 +358,7 @@ def test_cp1252_has_characters_where_latin_1_has_controls() -> None:
     assert keys == ["\x80", "\x93a\x94"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "content", "line"),
     [
@@ -511,12 +520,14 @@ def test_columns_in_another_order_are_the_same_columns() -> None:
 # Long records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["x" * 1_900_000, '"' + "x\n" * 900_000 + '"'], ids=shown)
 def test_a_record_of_almost_two_megabytes(text: str) -> None:
     count = [{"op": "n_unique", "column": "k", "name": "n"}]
     assert run(f"k,v\n{text},1\na,2\n".encode(), aggregates=[*SUM, *count]).rows == [[3, 2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["x" * 2_500_000, '"' + "x\n" * 1_300_000 + '"'], ids=shown)
 def test_a_record_of_more_than_two_megabytes_is_refused(field: str) -> None:
     error = refused(f"k,v\na,1\n{field},1\na,2\n".encode(), aggregates=SUM)

@@ -32,6 +32,7 @@ def one(column: pa.Array, op: str = "max", **more: Any) -> Any:
 # Numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 )
@@ -56,6 +57,7 @@ def test_integers_of_every_width_at_their_ends(kind: str) -> None:
             assert run(parquet(table), filters=filters).rows == [[known.count(value)]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float16", "float32"])
 def test_small_floats_are_added_in_double(kind: str) -> None:
     values = numpy.full(200_000, 0.1, kind)
@@ -122,6 +124,7 @@ def test_a_file_without_rows() -> None:
 # Decimals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0, 2, 10, 37, 38])
 def test_decimals_of_38_digits(scale: int) -> None:
     with localcontext() as context:
@@ -187,6 +190,7 @@ def test_decimals_beyond_38_digits_are_exact_or_an_error(size: int) -> None:
 DEC = pa.array([Decimal("0.10"), Decimal("0.30"), Decimal("1.00"), Decimal("12345678.90"), None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("op", "value", "rows"),
     [
@@ -264,6 +268,7 @@ def test_int96_is_the_moment_or_an_error(text: str) -> None:
     assert run(content, filters=filters).rows == [[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "America/St_Johns", "Asia/Kathmandu", "-09:30"])
 def test_times_of_every_unit_and_zone(unit: str, zone: str | None) -> None:
@@ -309,10 +314,11 @@ def test_dates_at_their_ends(kind: pa.DataType) -> None:
 # Texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "store",
     [
-        lambda words: pa.array(words),
+        pa.array,
         lambda words: pa.array(words, pa.large_string()),
         lambda words: pa.array(words).dictionary_encode(),
         lambda words: pa.array([None if w is None else w.encode() for w in words], pa.binary()),
@@ -367,6 +373,7 @@ def beside() -> dict[str, pa.Array]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", beside())
 @pytest.mark.parametrize("first", [True, False])
 def test_a_column_of_any_type_beside_the_asked_one(name: str, first: bool) -> None:
@@ -409,6 +416,7 @@ def test_uuids_and_times_are_like_texts() -> None:
 # Names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["*", 'a"b', "'; drop table x; --", "c0", "é", "a.b",
 "file_row_number", "filename",
                                   "schema", "V", "select", "\n", "COLUMNS(*)", " "])  # fmt: skip
@@ -475,6 +483,7 @@ def test_aggregates_equal_those_of_pyarrow(op: str) -> None:
     assert one(values, op) == pytest.approx(by_pyarrow[op](values).as_py(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("q", [0, 0.001, 0.25, 0.5, 0.9, 0.999, 1])
 def test_quantiles_equal_those_of_numpy(q: float) -> None:
     values = numpy.random.default_rng(7).exponential(100, 10_001)
@@ -485,6 +494,7 @@ def test_quantiles_equal_those_of_numpy(q: float) -> None:
     assert abs(place - q) < 0.01
 
 
+@pytest.mark.slow
 def test_many_rows_are_counted_over_row_groups() -> None:
     table = pa.table({"v": range(50_000), "k": [n % 10 for n in range(50_000)]})
     for size in (100, 7919, 50_000):
