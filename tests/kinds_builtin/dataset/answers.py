@@ -131,7 +131,7 @@ def is_same(got: Any, wanted: Any, *, text: bool) -> bool:  # noqa: C901
     if isinstance(wanted, bool):
         return got is wanted or (text and got == str(wanted).lower())
     if isinstance(wanted, int | Decimal):
-        if isinstance(got, str) and (text or abs(wanted) >= 2**63):
+        if isinstance(got, str) and (text or not -(2**63) < wanted < 2**63):
             return re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", got) is not None and Decimal(got) == wanted
         return isinstance(got, int | Decimal) and not isinstance(got, bool) and got == wanted
     if isinstance(wanted, datetime):

@@ -339,7 +339,7 @@ def truncated(value: date, unit: str) -> date:
     day = date(value.year, value.month, value.day)
     if unit in ("hour", "minute"):
         if not isinstance(value, datetime):
-            return value
+            raise Undetermined  # a date, or its midnight
         minute = 0 if unit == "hour" else value.minute
         return value.replace(minute=minute, second=0, microsecond=0)
     if unit == "year":
