@@ -274,25 +274,29 @@ class _Head:
     def separator(self) -> str:
         """The separator that splits the header and the first rows alike into most fields."""
         candidates = {mark: self._widths(mark) for mark in SEPARATORS}
-        alike = {mark: widths[0] for mark, widths in candidates.items() if len(set(widths)) == 1}
+        alike = {
+            mark: widths[0]
+            for mark, (widths, whole) in candidates.items()
+            if whole and len(set(widths)) == 1
+        }
         best = max(alike, key=lambda mark: alike[mark], default=",")
         if alike.get(best, 1) > 1:
             return best
-        return max(SEPARATORS, key=lambda mark: candidates[mark][0] if candidates[mark] else 0)
+        return max(SEPARATORS, key=lambda mark: max(candidates[mark][0][:1], default=0))
 
-    def _widths(self, mark: str) -> list[int]:
+    def _widths(self, mark: str) -> tuple[list[int], bool]:
+        """The fields of each of the first rows, and whether all of these could be split."""
         widths: list[int] = []
         try:
             for record in self._records(mark):
                 widths.append(len(record.fields))
                 if len(widths) == SAMPLE_RECORDS:
-                    return widths
+                    return widths, True
         except JobError:
             # Where the sample is cut, a quoted field may be open.
-            if not self._cut:
-                return []
+            return widths, self._cut
         # The last record may be cut.
-        return widths[:-1] if self._cut and len(widths) > 1 else widths
+        return widths[:-1] if self._cut and len(widths) > 1 else widths, True
 
     def _records(self, separator: str) -> Iterator[Record]:
         lines = io.StringIO(self._sample, newline="")

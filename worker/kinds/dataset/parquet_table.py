@@ -26,6 +26,7 @@ class ParquetTable:
         self.columns: list[str] = []
         self._types: dict[str, str] = {}
         self._sql: dict[str, str] = {}
+        self._encrypted = False
         self.rows = 0
         self.source = ""
 
@@ -47,8 +48,12 @@ class ParquetTable:
         used = list(self._uses) or [first[_smallest(first)][0]]
         self._types = {name: type_ for name, type_ in first if name in used}
         self._sql = {name: f"c{n}" for n, name in enumerate(used)}
-        for path in self._paths:
-            self._check(path, used)
+        try:
+            for path in self._paths:
+                self._check(path, used)
+        except JobError as error:
+            # The headers of an encrypted column's pages are encrypted, too.
+            raise encrypted() if self._encrypted else error from error
         self.source = " UNION ALL ".join(
             self._scan(path, schema) for path, schema in zip(self._paths, schemas, strict=True)
         )
@@ -72,8 +77,7 @@ class ParquetTable:
         ((rows, encryption),) = self._run(
             f"SELECT num_rows, encryption_algorithm FROM parquet_file_metadata({where})"
         )
-        if encryption is not None:
-            raise encrypted()
+        self._encrypted = self._encrypted or encryption is not None
         groups = self._run(
             f"SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata({where})"
         )
