@@ -176,7 +176,7 @@ CLAIMED = {
 
 @pytest.mark.slow
 def test_the_model_knows_the_letters_of_what_it_claims_to_read() -> None:
-    from worker.kinds.text import _engine
+    from worker.kinds.text.recognise import _engine
 
     known = set(_engine(1)._load_rec_model().postprocess_op.character)
     for language, letters in CLAIMED.items():
@@ -198,7 +198,7 @@ def test_no_telemetry_and_no_download(home: Path) -> None:
     """In a process of its own: onnxruntime starts its telemetry when it is loaded, in C++."""
     code = (
         "import psutil\n"
-        "from worker.kinds.text import _engine\n"
+        "from worker.kinds.text.recognise import _engine\n"
         "engine = _engine(1)\n"
         "import numpy\n"
         "engine.recognize_txt([numpy.full((48, 320, 3), 255, numpy.uint8)])\n"
@@ -217,10 +217,10 @@ def test_no_telemetry_and_no_download(home: Path) -> None:
 
 
 def test_models_that_are_missing_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.kinds import text
+    from worker.kinds.text import recognise
 
-    monkeypatch.setitem(text.MODELS, "Rec", "PP-OCRv9_rec_huge.onnx")
-    text._engine.cache_clear()
+    monkeypatch.setitem(recognise.MODELS, "Rec", "PP-OCRv9_rec_huge.onnx")
+    recognise._engine.cache_clear()
     with pytest.raises(FileNotFoundError, match="never downloaded"):
-        text._engine(1)
-    text._engine.cache_clear()
+        recognise._engine(1)
+    recognise._engine.cache_clear()

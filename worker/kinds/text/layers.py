@@ -1,0 +1,115 @@
+"""Whether the text layer of a page says what the page shows.
+
+Some files have text that means nothing: a scan with a stamp, fonts without a table of characters,
+or with a wrong one. The last can only be seen: a line of each font is read from the picture.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from worker.kinds.text import scripts
+from worker.kinds.text.lines import Page, Quad, Turn, ordered
+from worker.kinds.text.pdf import Layer, LayerLine, PdfPage
+from worker.kinds.text.recognise import Recogniser, cropped
+
+if TYPE_CHECKING:
+    from worker.kinds.text.recognise import Pixels
+
+# A page with less text than this and a picture over a third of it is a scan with a stamp.
+FEW_CHARACTERS = 100
+SCAN = 0.33
+# Share of characters that mean nothing, from which a layer is useless.
+GARBAGE = 0.1
+# A line with fewer characters says nothing about its font.
+MIN_LETTERS = 4
+MAX_LETTERS = 60
+# The picture contradicts the layer if it is read for sure, and so differently.
+SURE = 0.85
+ALIKE = 0.4
+MARGIN = 0.1  # of a line's height, around it
+
+
+class Layers:
+    """Judges the layers of one document; a font that was right once is trusted from then on."""
+
+    def __init__(self, recogniser: Callable[[], Recogniser]) -> None:
+        self._recogniser = recogniser
+        self._trusted: set[str] = set()
+
+    def usable(self, page: PdfPage, layer: Layer, pixels: "Callable[[], Pixels]") -> bool:
+        if is_empty(layer):
+            return False
+        if layer.characters < FEW_CHARACTERS and page.pictures() >= SCAN:
+            return False
+        wrong = layer.garbage
+        fonts = Counter[str]()
+        for line in layer.lines:
+            fonts[line.font] += len(line.line.text)
+        for font, characters in fonts.items():
+            if font in self._trusted:
+                continue
+            sample = [line for line in layer.lines if line.font == font and _telling(line)]
+            if not sample:
+                continue
+            if self._agrees(
+                max(sample, key=lambda line: _letters(line, MAX_LETTERS)), page, pixels()
+            ):
+                self._trusted.add(font)
+            else:
+                wrong += characters
+        return wrong <= GARBAGE * layer.characters
+
+    def _agrees(self, line: LayerLine, page: PdfPage, pixels: "Pixels") -> bool:
+        import numpy
+
+        scale = pixels.shape[1] / page.width, pixels.shape[0] / page.height
+        corners = numpy.array(line.line.box, numpy.float32)
+        # Away from the middle line: ascenders and accents reach over a font's own box.
+        down = (corners[3] - corners[0]) * MARGIN
+        corners += numpy.array([-down, -down, down, down])
+        crop = cropped(pixels, corners * numpy.array(scale, numpy.float32))
+        read = self._recogniser().read([crop])[0]
+        if read.confidence < SURE or read.unread > GARBAGE:
+            return True
+        seen, said = _plain(read.text), _plain(line.line.text)
+        if len(seen) < MIN_LETTERS:
+            return True
+        return SequenceMatcher(None, seen, said, autojunk=False).ratio() >= ALIKE
+
+
+def is_empty(layer: Layer) -> bool:
+    """Whether a layer has no text, or none with a meaning."""
+    return layer.characters == 0 or layer.garbage > GARBAGE * layer.characters
+
+
+def read_layer(page: PdfPage, layer: Layer) -> Page:
+    """The page's text in reading order, which need not be the order of the file."""
+    turns: Counter[Turn] = Counter()
+    for line in layer.lines:
+        turns[line.turn] += len(line.line.text)
+    turn: Turn = turns.most_common(1)[0][0] if turns else 0
+    quads: list[Quad] = [line.line.box for line in layer.lines]
+    order, skew = ordered(quads, turn, page.width, page.height)
+    lines = [layer.lines[index].line for index in order]
+    size = page.width, page.height
+    return Page(page.number, *size, "text_layer", lines, turn, vertical=False, skew=skew)
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone: marks, ligatures and the width of characters don't matter."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in decomposed if character.isalnum())
+
+
+def _letters(line: LayerLine, most: int) -> int:
+    """The number of letters and digits, of a line that is not too long to be read quickly."""
+    count = len(_plain(line.line.text))
+    return count if count <= most else -count
+
+
+def _telling(line: LayerLine) -> bool:
+    visible = "".join(line.line.text.split())
+    return len(visible) >= MIN_LETTERS and scripts.readable(visible)

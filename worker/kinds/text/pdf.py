@@ -1,0 +1,374 @@
+"""Reading PDF files with PDFium: text layers, and pages drawn as pictures.
+
+PDFium runs without JavaScript and without XFA: the wheel of pypdfium2 is built without both.
+Annotations and filled form fields are made part of the page first, so that their text counts.
+A page is drawn in steps, which end when the job does. A single step that does not return (one
+operator of a hostile page) ends with the attempt: the worker's parent kills a child that has used
+up the kind's timeout.
+"""
+
+import ctypes
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from app.jobs import JobError
+from worker.kinds.text.lines import Line, Quad, Turn, upright
+from worker.kinds.text.pdf_streams import refuse_bombs
+from worker.kinds.watch import watched
+
+if TYPE_CHECKING:
+    from worker.kinds.text.recognise import Pixels
+
+Result = TypeVar("Result")
+Watch = Callable[[], None]
+
+MAX_DPI = 300
+# A page of small print has some 10,000. PDFium takes about 150 bytes for each.
+MAX_CHARACTERS = 200_000
+# Bytes of one decoded picture inside a page.
+MAX_PICTURE = 450_000_000
+MIN_SIDE = 8  # pixels of the drawn page
+PRIVATE = range(0xE000, 0xF900)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerLine:
+    """A line of a text layer, with the font of its first character and its direction."""
+
+    line: Line
+    font: str
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    lines: list[LayerLine]
+    characters: int
+    garbage: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Glyph:
+    text: str
+    box: tuple[float, float, float, float]  # left, top, right, bottom on the upright line
+    turn: Turn
+    font: str
+
+
+def is_pdf(path: Path) -> bool:
+    """Whether the header is in the first 1,024 bytes, as PDF readers accept it."""
+    with path.open("rb") as file:
+        return b"%PDF-" in file.read(1024)
+
+
+class PdfSource:
+    """An open PDF file. Use it from one thread at a time: PDFium has no locks."""
+
+    def __init__(self, path: Path, watch: Watch) -> None:
+        import pypdfium2
+
+        def work(stop: Event) -> Any:
+            refuse_bombs(path, stop)
+            document = pypdfium2.PdfDocument(path)
+            document.init_forms()
+            return document
+
+        try:
+            self.document = watched(work, watch)
+        except pypdfium2.PdfiumError as error:
+            raise _refused(error) from error
+
+    def __len__(self) -> int:
+        return len(self.document)
+
+    def close(self) -> None:
+        self.document.close()
+
+    def page(self, number: int, watch: Watch) -> "PdfPage":
+        import pypdfium2
+        from pypdfium2 import raw
+
+        def work(_: Event) -> Any:
+            page = self.document[number - 1]
+            raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+            page.close()  # its objects are those from before
+            return self.document[number - 1]
+
+        try:
+            return PdfPage(watched(work, watch), number)
+        except pypdfium2.PdfiumError as error:
+            raise JobError(
+                "pdf-broken",
+                f"Page {number} of the PDF file is damaged: repair the file, or leave the page "
+                "out with `pages`.",
+            ) from error
+
+
+class PdfPage:
+    """A page as people see it: cropped, and turned as the file says. Sizes are in points."""
+
+    def __init__(self, page: Any, number: int) -> None:
+        self._page = page
+        self.number = number
+        self.width, self.height = page.get_size()
+        self._turn: Turn = page.get_rotation()
+        left, bottom, right, top = page.get_bbox()
+        self._crop = left, bottom, right, top
+
+    def close(self) -> None:
+        self._page.close()
+
+    def pictures(self) -> float:
+        """The share of the page that its largest picture covers."""
+        largest = 0.0
+        area = max(self.width * self.height, 1e-6)
+        for picture in self._pictures():
+            left, bottom, right, top = picture.get_bounds()
+            largest = max(largest, (right - left) * (top - bottom) / area)
+        return largest
+
+    def refuse_large_pictures(self) -> None:
+        """Raise `JobError` if a picture inside the page would not fit into memory."""
+        from pypdfium2 import raw
+
+        for picture in self._pictures():
+            details = raw.FPDF_IMAGEOBJ_METADATA()
+            raw.FPDFImageObj_GetImageMetadata(picture, self._page, details)
+            if details.width * details.height * max(details.bits_per_pixel, 1) / 8 > MAX_PICTURE:
+                raise JobError(
+                    "pdf-page-too-large",
+                    f"Page {self.number} holds a picture of {details.width} x {details.height} "
+                    f"pixels, which takes more than {MAX_PICTURE:,} bytes: reduce it, or leave "
+                    "the page out with `pages`.",
+                )
+
+    def _pictures(self) -> Iterator[Any]:
+        from pypdfium2 import raw
+
+        pictures: Iterator[Any] = self._page.get_objects(
+            filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=5
+        )
+        return pictures
+
+    def layer(self, watch: Watch) -> Layer:
+        """The text that the page contains, line by line in the order of the file."""
+        return watched(self._layer, watch)
+
+    def _layer(self, stop: Event) -> Layer:
+        textpage = self._page.get_textpage()
+        try:
+            count = textpage.count_chars()
+            if count > MAX_CHARACTERS:
+                raise JobError(
+                    "pdf-page-too-large",
+                    f"Page {self.number} holds {count:,} characters: at most {MAX_CHARACTERS:,} "
+                    "are read. Leave the page out with `pages`.",
+                )
+            lines, characters, garbage = [], 0, 0
+            for glyphs in self._fragments(textpage.raw, count, stop):
+                visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
+                characters += len(visible)
+                garbage += sum(glyph.text == "\ufffd" for glyph in visible)
+                if visible:
+                    lines.append(self._line(glyphs))
+            return Layer(lines, characters, garbage)
+        finally:
+            textpage.close()
+
+    def _fragments(self, textpage: Any, count: int, stop: Event) -> Iterator[list[_Glyph]]:
+        """Characters that follow one another on one line, without a wide space between them."""
+        glyphs: list[_Glyph] = []
+        for index, code in _codes(textpage, count):
+            if stop.is_set():
+                return
+            glyph = self._glyph(textpage, index, code)
+            if glyph is None:
+                if code == ord(" ") and glyphs:
+                    last = glyphs[-1]
+                    glyphs.append(_Glyph(" ", last.box, last.turn, last.font))
+                elif code in (10, 13) and glyphs:
+                    yield glyphs
+                    glyphs = []
+                continue
+            if glyphs and not _continues(glyphs[-1], glyph):
+                yield glyphs
+                glyphs = []
+            glyphs.append(glyph)
+        if glyphs:
+            yield glyphs
+
+    def _glyph(self, textpage: Any, index: int, code: int) -> _Glyph | None:
+        """A character inside the page; None for spaces and line ends, which have no place."""
+        from pypdfium2 import raw
+
+        if code in (9, 10, 13, 32, 0xA0) or raw.FPDFText_IsGenerated(textpage, index) == 1:
+            return None
+        area = raw.FS_RECTF()
+        if not raw.FPDFText_GetLooseCharBox(textpage, index, area):
+            return None
+        angle = round(math.degrees(raw.FPDFText_GetCharAngle(textpage, index)) / 90) * 90
+        # Both angles are clockwise: that of the text on the page, and that of the page.
+        turn: Turn = (-angle - self._turn) % 360  # type: ignore[assignment]
+        first = self._spot(area.left, area.top)
+        second = self._spot(area.right, area.bottom)
+        middle = (first[0] + second[0]) / 2, (first[1] + second[1]) / 2
+        if not (0 <= middle[0] <= self.width and 0 <= middle[1] <= self.height):
+            return None
+        first = upright(first, turn, self.width, self.height)
+        second = upright(second, turn, self.width, self.height)
+        box = (
+            min(first[0], second[0]),
+            min(first[1], second[1]),
+            max(first[0], second[0]),
+            max(first[1], second[1]),
+        )
+        text = chr(code)
+        if raw.FPDFText_IsHyphen(textpage, index) == 1:
+            text = "-"
+        elif (
+            raw.FPDFText_HasUnicodeMapError(textpage, index) == 1
+            or code in PRIVATE
+            or not (text.isprintable() or text.isspace())
+        ):
+            text = "\ufffd"
+        return _Glyph(text, box, turn, _font(textpage, index))
+
+    def _spot(self, x: float, y: float) -> tuple[float, float]:
+        left, bottom, right, top = self._crop
+        match self._turn:
+            case 90:
+                return y - bottom, x - left
+            case 180:
+                return right - x, y - bottom
+            case 270:
+                return top - y, right - x
+            case _:
+                return x - left, top - y
+
+    def _line(self, glyphs: list[_Glyph]) -> LayerLine:
+        while glyphs[-1].text.isspace():
+            glyphs.pop()
+        left = min(glyph.box[0] for glyph in glyphs)
+        top = min(glyph.box[1] for glyph in glyphs)
+        right = max(glyph.box[2] for glyph in glyphs)
+        bottom = max(glyph.box[3] for glyph in glyphs)
+        width = max(right - left, 1e-6)
+        places = []
+        for glyph in glyphs:
+            middle = glyph.box[2] if glyph.text == " " else (glyph.box[0] + glyph.box[2]) / 2
+            places += [min(1.0, max(0.0, (middle - left) / width))] * len(glyph.text)
+        turn = glyphs[0].turn
+        line = Line(
+            "".join(glyph.text for glyph in glyphs),
+            self._quad((left, top, right, bottom), turn),
+            1.0,
+            tuple(places),
+        )
+        return LayerLine(line, glyphs[0].font, turn)
+
+    def _quad(self, box: tuple[float, float, float, float], turn: Turn) -> Quad:
+        """The corners on the page of a box on the upright line, from the line's own top left."""
+        left, top, right, bottom = box
+        back: Turn = (360 - turn) % 360  # type: ignore[assignment]
+        sideways = turn in (90, 270)
+        size = (self.height, self.width) if sideways else (self.width, self.height)
+        return (
+            upright((left, top), back, *size),
+            upright((right, top), back, *size),
+            upright((right, bottom), back, *size),
+            upright((left, bottom), back, *size),
+        )
+
+    def pixels(self, resolution: int, watch: Watch) -> "Pixels":
+        """The page drawn on white, in the channel order of OpenCV: blue first."""
+        scale = min(MAX_DPI / 72, resolution / max(self.width, self.height))
+        width = round(self.width * scale)
+        height = round(self.height * scale)
+        if min(width, height) < MIN_SIDE:
+            raise JobError(
+                "pdf-page-too-small",
+                f"Page {self.number} measures {self.width:g} x {self.height:g} points: text needs "
+                f"at least {MIN_SIDE} pixels on each side at the given resolution. Leave the page "
+                "out with `pages`.",
+            )
+        return watched(lambda stop: self._drawn(width, height, stop), watch)
+
+    def _drawn(self, width: int, height: int, stop: Event) -> "Pixels":
+        import pypdfium2
+        from pypdfium2 import raw
+        from pypdfium2.internal import set_callback
+
+        bitmap = pypdfium2.PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
+        try:
+            bitmap.fill_rect((255, 255, 255, 255), 0, 0, width, height)
+            pause = raw.IFSDK_PAUSE(version=1)
+            set_callback(pause, "NeedToPauseNow", lambda _: stop.is_set())
+            arguments = (bitmap, self._page, 0, 0, width, height, 0)
+            flags = raw.FPDF_ANNOT | raw.FPDF_RENDER_LIMITEDIMAGECACHE
+            status = raw.FPDF_RenderPageBitmap_Start(*arguments, flags, pause)
+            while status == raw.FPDF_RENDER_TOBECONTINUED and not stop.is_set():
+                status = raw.FPDF_RenderPage_Continue(self._page, pause)
+            raw.FPDF_RenderPage_Close(self._page)
+            if self._page.formenv:
+                raw.FPDF_FFLDraw(self._page.formenv, *arguments, flags)
+            drawn: Pixels = bitmap.to_numpy().copy()
+            return drawn
+        finally:
+            bitmap.close()
+
+
+def _codes(textpage: Any, count: int) -> Iterator[tuple[int, int]]:
+    """The place and code point of each character; surrogates come one by one."""
+    from pypdfium2 import raw
+
+    high = 0
+    for index in range(count):
+        code = raw.FPDFText_GetUnicode(textpage, index)
+        if 0xD800 <= code < 0xDC00:
+            high = code
+            continue
+        if 0xDC00 <= code < 0xE000:
+            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
+        high = 0
+        yield index, code
+
+
+def _font(textpage: Any, index: int) -> str:
+    from pypdfium2 import raw
+
+    name = ctypes.create_string_buffer(128)
+    flags = ctypes.c_int()
+    raw.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
+    return name.value.decode("utf-8", errors="replace")
+
+
+def _continues(last: _Glyph, glyph: _Glyph) -> bool:
+    """Whether a character goes on where the last one ended; a column's edge is a wide gap."""
+    if last.turn != glyph.turn:
+        return False
+    height = max(last.box[3] - last.box[1], glyph.box[3] - glyph.box[1], 1e-6)
+    overlap = min(last.box[3], glyph.box[3]) - max(last.box[1], glyph.box[1])
+    least = min(last.box[3] - last.box[1], glyph.box[3] - glyph.box[1])
+    gap = glyph.box[0] - last.box[2]
+    return overlap > 0.3 * least and -height < gap < 1.2 * height
+
+
+def _refused(error: Any) -> JobError:
+    from pypdfium2 import raw
+
+    code = error.err_code
+    if code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
+        return JobError(
+            "pdf-encrypted",
+            "The PDF file is encrypted and needs a password: remove the password, then upload it "
+            "again.",
+        )
+    if code == raw.FPDF_ERR_SUCCESS:
+        return JobError("pdf-broken", "The PDF file has no pages: upload another one.")
+    return JobError(
+        "pdf-broken", "The PDF file is damaged or cut short: repair it, then upload it again."
+    )

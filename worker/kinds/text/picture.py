@@ -1,0 +1,136 @@
+"""The pages of a picture: all of a TIFF file, the first of every other format."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.jobs import JobError
+from worker.kinds.pictures import Header, Picture, open_picture, vips
+from worker.kinds.watch import watched
+
+if TYPE_CHECKING:
+    import numpy
+
+    from worker.kinds.text.recognise import Pixels
+
+MIN_SIDE = 8
+# Of the pixels beside transparent ones, from where on there is text of both kinds.
+BOTH = 0.1
+LIGHT, DARK = 170, 85
+WHITE, GREY, BLACK = 255, 128, 0
+# Dots per inch that a file may state and be believed; others get the usual value of a scan.
+DPI = range(50, 2401)
+COMMON_DPI = 150.0
+QUALITY = 80
+
+
+class PictureSource:
+    """A picture, opened. Raises `JobError` as `open_picture` does."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._library = vips(threads)
+        self._path = path
+        self._first = open_picture(self._library, path)
+
+    def __len__(self) -> int:
+        header: Header = self._first.header
+        return header.pages if header.format == "tiff" else 1
+
+    def page(self, number: int) -> "PicturePage":
+        picture = self._first if number == 1 else self._opened(number)
+        page = PicturePage(picture, number)
+        if min(page.width, page.height) < MIN_SIDE:
+            raise JobError(
+                "image-too-small",
+                f"{self._name(number)} has {page.width} x {page.height} pixels: text needs at "
+                f"least {MIN_SIDE} on each side.",
+            )
+        return page
+
+    def _opened(self, number: int) -> Picture:
+        try:
+            return open_picture(self._library, self._path, number - 1)
+        except JobError as error:
+            raise JobError(error.code, f"{self._name(number)}: {error.detail}") from error
+
+    def _name(self, number: int) -> str:
+        return f"Page {number} of the picture" if len(self) > 1 else "The picture"
+
+
+class PicturePage:
+    def __init__(self, picture: Picture, number: int) -> None:
+        self._picture = picture
+        self.number = number
+        self.width: int = picture.header.width
+        self.height: int = picture.header.height
+        self._behind: int | None = None
+
+    def pixels(self, resolution: int, watch: Callable[[], None]) -> "Pixels":
+        """The page upright, reduced, opaque, in the channel order of OpenCV: blue first."""
+
+        def work() -> "Pixels":
+            image = self._picture.reduced(
+                resolution, resolution, size="down", output_profile="srgb"
+            )
+            found: Pixels = image.numpy()
+            return found
+
+        found = watched(lambda _: self._picture.decode(work), watch)
+        if found.shape[2] == 4:
+            found = self._opaque(found)
+        return found[:, :, ::-1].copy()
+
+    def _opaque(self, pixels: "Pixels") -> "Pixels":
+        import numpy
+
+        alpha = pixels[:, :, 3:].astype(numpy.uint16)
+        self._behind = background(pixels)
+        mixed = pixels[:, :, :3] * alpha + self._behind * (255 - alpha)
+        laid: Pixels = (mixed // 255).astype(numpy.uint8)
+        return laid
+
+    def save(self, target: Path, watch: Callable[[], None]) -> float:
+        """Write the page as a JPEG file in its own size; returns its dots per inch."""
+
+        def work() -> float:
+            image: Any = self._picture.reduced(
+                self.width, self.height, size="down", output_profile="srgb"
+            )
+            dots = float(image.xres) * 25.4
+            if image.hasalpha():
+                behind = WHITE if self._behind is None else self._behind
+                image = image.flatten(background=[behind] * 3)
+            image.jpegsave(str(target), Q=QUALITY, optimize_coding=True, keep="none")
+            return dots if int(dots) in DPI else COMMON_DPI
+
+        return watched(lambda _: self._picture.decode(work), watch)
+
+
+def background(pixels: "numpy.ndarray[Any, numpy.dtype[numpy.uint8]]") -> int:
+    """The grey value on which the drawing in an RGBA picture can be seen.
+
+    It is judged at the edges of what is drawn: the inside of an opaque area (a label, a photo)
+    doesn't touch the background.
+    """
+    import numpy
+
+    opaque = pixels[:, :, 3] > 127
+    clear = ~opaque
+    edge = numpy.zeros_like(opaque)
+    edge[1:] |= clear[:-1]
+    edge[:-1] |= clear[1:]
+    edge[:, 1:] |= clear[:, :-1]
+    edge[:, :-1] |= clear[:, 1:]
+    drawn = pixels[edge & opaque][:, :3]
+    if len(drawn) == 0:
+        # Everything is opaque, or so faint that only the average tells.
+        weights = pixels[:, :, 3].astype(float)
+        if opaque.all() or weights.sum() == 0:
+            return WHITE
+        light = (pixels[:, :, :3].mean(axis=2) * weights).sum() / weights.sum()
+        return BLACK if light > GREY else WHITE
+    grey = drawn @ numpy.array([0.299, 0.587, 0.114])
+    light, dark = (grey > LIGHT).mean(), (grey < DARK).mean()
+    if light >= BOTH and dark >= BOTH:
+        return GREY
+    return BLACK if grey.mean() > GREY else WHITE

@@ -1,0 +1,223 @@
+"""Finding and reading lines in pixels: the models inside rapidocr's wheel, on onnxruntime."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from worker.kinds.watch import watched
+
+if TYPE_CHECKING:
+    import numpy
+
+    Pixels = numpy.ndarray[Any, numpy.dtype[numpy.uint8]]
+    Corners = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
+
+# Two of the models inside rapidocr's wheel, named by path: if asked for by name, rapidocr downloads
+# a model whose checksum differs from the expected one. The third, which says whether a line is
+# upside down, is wrong about long lines: 4 of the first 6 of a clean page, at 0.92 to 0.99.
+MODELS = {"Det": "PP-OCRv6_det_small.onnx", "Rec": "PP-OCRv6_rec_small.onnx"}
+# Lines recognised between two looks at whether the job is still wanted: 0.1 s or so of work.
+BATCH = 6
+# Narrower strips are padded: the detector scales the short side to 736 pixels, whatever the long
+# one then becomes (a strip of 30 x 2000 pixels would cost gigabytes).
+MAX_ASPECT = 4
+# A longer line is squeezed: the recogniser's memory grows with the length.
+MAX_LINE_ASPECT = 100
+# In line heights: ink farther from every recognised character has not been read.
+REACH = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One line as recognised.
+
+    `places` are the middles of the characters along the line, from 0 to 1. `unread` is the share
+    of the line's ink (in columns of pixels) that is far from every recognised character.
+    """
+
+    text: str
+    confidence: float
+    places: tuple[float, ...]
+    unread: float
+
+
+class Recogniser:
+    def __init__(self, threads: int) -> None:
+        engine = _engine(threads)
+        self._engine = engine
+        self._detector = engine._load_det_model()
+        self._reader = engine._load_rec_model()
+
+    def detect(self, pixels: "Pixels", watch: Callable[[], None]) -> "Corners":
+        """The corners of each line, clockwise from the top left of the picture: N x 4 x 2.
+
+        `watch` is called ten times a second, and an exception that it raises ends the work.
+        """
+        import numpy
+        import onnxruntime
+        from rapidocr.utils.process_img import apply_vertical_padding, map_boxes_to_original
+
+        engine = self._engine
+        height, width = pixels.shape[:2]
+        prepared, operations = engine.preprocess_img(_padded(pixels))
+        prepared, operations = apply_vertical_padding(
+            prepared, operations, engine.width_height_ratio, engine.min_height
+        )
+        options = onnxruntime.RunOptions()
+
+        def stopping() -> None:
+            try:
+                watch()
+            except BaseException:
+                options.terminate = True  # onnxruntime stops after the layer that it is in
+                raise
+
+        def work(_: Event) -> Any:
+            model = self._detector.session.session
+            scaled = self._detector.get_preprocess()(prepared)
+            return model.run(None, {model.get_inputs()[0].name: scaled}, options)[0]
+
+        found, _ = self._detector.postprocess_op(watched(work, stopping), prepared.shape[:2])
+        if len(found) == 0:
+            return numpy.empty((0, 4, 2), numpy.float32)
+        boxes: Corners = map_boxes_to_original(
+            numpy.asarray(found, numpy.float32), operations, height, width
+        )
+        return boxes
+
+    def read(self, crops: "Sequence[Pixels]") -> list[Read]:
+        """Read a batch of upright lines; at best of a similar shape, since the widest pads all."""
+        import numpy
+
+        reader = self._reader
+        _, line_height, least = reader.rec_image_shape
+        aspects = [min(crop.shape[1] / crop.shape[0], MAX_LINE_ASPECT) for crop in crops]
+        widest = max(least / line_height, *aspects)
+        batch = numpy.stack([reader.resize_norm_img(crop, widest) for crop in crops])
+        model = reader.session.session
+        scores = model.run(None, {model.get_inputs()[0].name: batch})[0]
+        return [
+            self._decoded(crop, aspect / widest, lines)
+            for crop, aspect, lines in zip(crops, aspects, scores, strict=True)
+        ]
+
+    def _decoded(self, crop: "Pixels", share: float, scores: Any) -> Read:
+        """Connectionist temporal classification: repeats collapse, class 0 is the gap."""
+        import numpy
+
+        classes = scores.argmax(axis=1)
+        kept = classes != 0
+        kept[1:] &= classes[1:] != classes[:-1]
+        steps = numpy.flatnonzero(kept)
+        characters = self._reader.postprocess_op.character
+        text = "".join(characters[classes[step]] for step in steps)
+        # A character may be a pair of code points: each gets the same place.
+        places = [
+            min(1.0, float((step + 0.5) / (len(classes) * share)))
+            for step in steps
+            for _ in characters[classes[step]]
+        ]
+        confidence = float(scores.max(axis=1)[steps].mean()) if len(steps) else 0.0
+        start = len(text) - len(text.lstrip())
+        text = text.strip()
+        places = places[start : start + len(text)]
+        return Read(text, min(1.0, confidence), tuple(places), _unread(crop, text, places))
+
+
+def _unread(crop: "Pixels", text: str, places: Sequence[float]) -> float:
+    import numpy
+
+    height, width = crop.shape[:2]
+    grey = crop.mean(axis=2)
+    # The background is the commoner half of the range between the darkest and the lightest.
+    low, high = float(grey.min()), float(grey.max())
+    if high - low < 24:
+        return 0.0
+    dark = grey < (low + high) / 2
+    ink = dark if dark.mean() <= 0.5 else ~dark
+    # A rule is thin and has no gaps.
+    heights = ink.sum(axis=0)
+    if (heights > 0).mean() > 0.95 and heights.max() < 0.3 * height:
+        return 0.0
+    # Descenders and accents of the neighbouring lines reach into the first and last rows.
+    columns = numpy.flatnonzero(ink[height // 5 : height - height // 5].any(axis=0))
+    if len(columns) == 0:
+        return 0.0
+    near = numpy.zeros(width + 1, dtype=bool)
+    for character, place in zip(text, places, strict=True):
+        if not character.isspace():
+            middle = place * width
+            near[max(0, int(middle - REACH * height)) : int(middle + REACH * height) + 1] = True
+    return float(1 - near[columns].mean())
+
+
+def turned(corners: "Corners", degrees: int) -> "Corners":
+    """The corners of a line from its own top left, if it is upright after a turn clockwise."""
+    import numpy
+
+    return numpy.roll(corners, degrees // 90, axis=0)
+
+
+def cropped(pixels: "Pixels", corners: "Corners") -> "Pixels":
+    """The line between four corners, from its own top left, as an upright picture."""
+    import cv2
+    import numpy
+
+    top_left, top_right, bottom_right, bottom_left = corners
+    norm = numpy.linalg.norm
+    width = max(1, int(max(norm(top_right - top_left), norm(bottom_right - bottom_left))))
+    height = max(1, int(max(norm(bottom_left - top_left), norm(bottom_right - top_right))))
+    target = numpy.array([[0, 0], [width, 0], [width, height], [0, height]], numpy.float32)
+    matrix = cv2.getPerspectiveTransform(numpy.asarray(corners, numpy.float32), target)
+    crop: Pixels = cv2.warpPerspective(  # type: ignore[assignment]
+        pixels, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC
+    )
+    return crop
+
+
+def _padded(pixels: "Pixels") -> "Pixels":
+    """Widen a narrow strip to the right; rapidocr itself pads a flat one."""
+    import numpy
+
+    height, width = pixels.shape[:2]
+    missing = height // MAX_ASPECT - width
+    if missing <= 0:
+        return pixels
+    return numpy.pad(pixels, ((0, 0), (0, missing), (0, 0)), mode="edge")
+
+
+@lru_cache(maxsize=1)
+def _engine(threads: int) -> Any:
+    """One engine for a child's life: loading the models takes a second."""
+    # Read when onnxruntime is loaded: else it writes a device id into the home and reports usage.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    import cv2
+    import rapidocr
+
+    cv2.setNumThreads(threads)
+    folder = Path(rapidocr.__file__).parent / "models"
+    missing = [name for name in MODELS.values() if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"rapidocr's wheel has no {', '.join(missing)} in {folder}: install the version that "
+            "uv.lock names (models are never downloaded)"
+        )
+    # It takes "as many as there are cores" for a number above that.
+    bounded = min(threads, os.cpu_count() or 1)
+    parameters: dict[str, object] = {
+        "Global.log_level": "warning",
+        "Global.max_side_len": 3000,  # reduced already, by `resolution`
+        "EngineConfig.onnxruntime.intra_op_num_threads": bounded,
+        "EngineConfig.onnxruntime.inter_op_num_threads": bounded,
+        "Rec.rec_batch_num": BATCH,
+    }
+    for stage, name in MODELS.items():
+        parameters[f"{stage}.model_path"] = str(folder / name)
+    return rapidocr.RapidOCR(params=parameters)
