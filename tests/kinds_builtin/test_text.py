@@ -3,14 +3,19 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+from xml.etree import ElementTree
 
+import numpy
 import psutil
+import pypdfium2
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from app.jobs import JobCancelled, JobError
+from app.jobs import FileId, JobCancelled, JobError
 from tests.kinds_builtin.conftest import FolderContext
 from worker.kinds.text import TextExtract, TextExtracted, TextLine, TextLines, extract
 
@@ -33,8 +38,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket.socket, name, refuse)
 
 
-def read(job: FolderContext, path: Path, **options: float) -> TextExtracted:
+def read(job: FolderContext, path: Path, **options: object) -> TextExtracted:
     return extract(TextExtract.model_validate({"source": job.give(path), **options}), job)
+
+
+def content(job: FolderContext, file: FileId | None) -> bytes:
+    assert file is not None
+    return job.path(file).read_bytes()
 
 
 def squeezed(text: str) -> str:
@@ -68,11 +78,14 @@ def test_reads_a_scanned_page(job: FolderContext, pictures: Path) -> None:
     assert 270 < heading[1].x < 310
     assert heading[3].y < 45
 
-    text = job.path(result.text).read_text("utf-8")
+    text = content(job, result.text).decode()
     assert text.splitlines() == [line.text for line in result.lines]
-    details = TextLines.model_validate(json.loads(job.path(result.details).read_bytes()))
+    details = TextLines.model_validate(json.loads(content(job, result.details)))
     assert details.lines == result.lines
-    assert job.outputs[result.text][2].startswith("text/plain")
+    assert [(name, kind) for _, name, kind in job.outputs.values()] == [
+        ("text.txt", "text/plain; charset=utf-8"),
+        ("lines.json", "application/json"),
+    ]
     assert any(message.startswith("reading lines 1 to 6 of") for _, message in job.told)
     job.assert_monotone()
 
@@ -111,7 +124,7 @@ def test_no_text(job: FolderContext, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200), "white").save(tmp_path / "white.png")
     result = read(job, tmp_path / "white.png")
     assert (result.line_count, result.lines) == (0, [])
-    assert job.path(result.text).read_bytes() == b""
+    assert content(job, result.text) == b""
 
 
 @pytest.mark.slow
@@ -155,6 +168,402 @@ def test_a_speck_is_refused(job: FolderContext, tmp_path: Path) -> None:
     with pytest.raises(JobError) as caught:
         read(job, tmp_path / "speck.png")
     assert caught.value.code == "image-too-small"
+
+
+# --- what people upload -----------------------------------------------------------------------
+
+CASES = Path(__file__).parent / "cases"
+DEJAVU = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
+needs_dejavu = pytest.mark.skipif(not DEJAVU.is_file(), reason="fonts-dejavu-core is missing")
+
+INVOICE = [
+    "The invoice of 14 March 2024 was paid in full.",
+    "Total amount due: 1,234.56 EUR (VAT 19%)",
+    "Please quote reference INV-2024/0071 when paying.",
+    "Account DE89 3704 0044 0532 0130 00 at Example Bank",
+    "Late payments bear interest of 5.00% per year.",
+    "Thank you for your business, and see you soon!",
+]
+COLUMNS = [
+    "Alpha begins the left",
+    "column, which goes on",
+    "for several lines and",
+    "ends here at delta.",
+    "Echo opens the right",
+    "column of the same page",
+    "and foxtrot follows in",
+    "the very last line.",
+]
+
+
+def texts(result: TextExtracted) -> list[str]:
+    return [squeezed(line.text) for line in result.lines]
+
+
+def in_order(read: list[str], truth: list[str]) -> float:
+    """The share of the true words that are read in order: their longest common subsequence."""
+    row = [0] * (len(read) + 1)
+    for word in truth:
+        previous = row
+        row = [0]
+        for index, other in enumerate(read):
+            best = max(previous[index + 1], row[-1])
+            row.append(previous[index] + 1 if word == other else best)
+    return row[-1] / len(truth)
+
+
+@pytest.mark.slow
+def test_two_columns_are_read_one_after_the_other(job: FolderContext) -> None:
+    assert texts(read(job, CASES / "two-columns.png")) == [squeezed(line) for line in COLUMNS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_turned_page_is_read_like_the_upright_one(
+    job: FolderContext, tmp_path: Path, turn: int
+) -> None:
+    """The case is turned counterclockwise by 90 degrees; `turn` makes it upright, clockwise."""
+    path = tmp_path / "page.png"
+    with Image.open(CASES / "rot90.png") as image:
+        image.rotate(-(90 - turn), expand=True).save(path)
+        # Far from each edge by as much as before.
+        size = Image.open(path).size
+    result = read(job, path)
+    assert texts(result) == [squeezed(line) for line in INVOICE]
+    assert result.pages[0].rotation == turn
+    for line in result.lines:
+        first, second, _, last = line.box
+        along = second.x - first.x, second.y - first.y
+        down = last.x - first.x, last.y - first.y
+        match turn:
+            case 0:
+                assert along[0] > 0 < down[1]
+            case 90:
+                assert along[1] < 0 < down[0]
+            case 180:
+                assert along[0] < 0 > down[1]
+            case _:
+                assert along[1] > 0 > down[0]
+        assert 0 <= first.x <= size[0]
+        assert 0 <= first.y <= size[1]
+
+
+@pytest.mark.slow
+def test_white_text_on_transparency_is_read(job: FolderContext) -> None:
+    assert texts(read(job, CASES / "white-on-clear.png")) == [squeezed(line) for line in INVOICE]
+
+
+@pytest.mark.slow
+def test_vertical_japanese_is_read_from_the_right(job: FolderContext) -> None:
+    """Drawn with IPA Gothic (IPA Font License)."""
+    result = read(job, CASES / "vertical-japanese.png")
+    page = result.pages[0]
+    assert (page.vertical, page.rotation) == (True, 0)
+    truth = (
+        "吾輩は猫である名前はまだ無い"
+        "どこで生れたかとんと見当が"
+        "つかぬ何でも薄暗いじめじめ"
+        "した所でニャーニャー泣いて"
+        "いた事だけは記憶している"
+    )
+    assert in_order(list("".join(texts(result))), list(truth)) > 0.95
+
+
+def draw(
+    blocks: list[tuple[int, int, str]], path: Path, *, size: tuple[int, int], ink: str = "black"
+) -> Path:
+    """Texts at their places, in DejaVu Sans of 20 pixels."""
+    image = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(image)
+    font = ImageFont.truetype(DEJAVU, 20)
+    for left, top, text in blocks:
+        pen.multiline_text((left, top), text, font=font, fill=ink, spacing=8)
+    image.save(path)
+    return path
+
+
+STORY = [
+    "Once",
+    "upon",
+    "a",
+    "time",
+    "there",
+    "was",
+    "a",
+    "small",
+    "river",
+    "that",
+    "ran",
+    "between",
+    "two",
+    "green",
+    "hills",
+    "and",
+    "never",
+    "slept",
+    "until",
+    "the",
+    "winter",
+    "came",
+    "with",
+    "ice",
+    "and",
+    "silence",
+    "over",
+    "every",
+    "stone",
+    "and",
+    "bridge",
+    "along",
+    "its",
+    "way",
+    "The",
+    "people",
+    "of",
+    "the",
+    "valley",
+    "said",
+    "that",
+    "it",
+    "had",
+    "seen",
+    "kings",
+    "and",
+    "beggars",
+    "pass",
+    "and",
+    "had",
+    "kept",
+    "the",
+    "secrets",
+    "of",
+    "both",
+    "under",
+    "the",
+    "same",
+    "cold",
+    "water",
+    "for",
+    "longer",
+    "than",
+    "anyone",
+    "could",
+    "count",
+    "on",
+    "paper",
+    "or",
+    "stone",
+]
+
+
+def wrapped(words: list[str], width: int) -> str:
+    return textwrap.fill(" ".join(words), width)
+
+
+@pytest.mark.slow
+@needs_dejavu
+@pytest.mark.parametrize(("columns", "skew"), [(2, 2.5), (3, 0.0)])
+def test_words_of_columns_below_a_heading_are_in_order(
+    job: FolderContext, tmp_path: Path, columns: int, skew: float
+) -> None:
+    share = -(-len(STORY) // columns)
+    parts = [STORY[start : start + share] for start in range(0, len(STORY), share)]
+    step = 1100 // columns
+    blocks = [(300, 30, "A heading that spans all of the columns here")]
+    blocks += [
+        (50 + index * step, 100, wrapped(part, 66 // columns)) for index, part in enumerate(parts)
+    ]
+    blocks.append(
+        (50, 560, "1 A footnote below the columns that is as wide as the page, or nearly")
+    )
+    path = draw(blocks, tmp_path / "page.png", size=(1200, 650))
+    with Image.open(path) as image:
+        image.rotate(-skew, Image.Resampling.BICUBIC, fillcolor="white").save(path)
+    result = read(job, path)
+    assert result.pages[0].skew == pytest.approx(skew, abs=0.4)
+    truth = " ".join([blocks[0][2], *STORY, blocks[-1][2]]).split()
+    assert in_order(" ".join(line.text for line in result.lines).split(), truth) >= 0.95
+
+
+UNKNOWN = {
+    "Greek": "Η ελληνική γλώσσα είναι μία από τις ινδοευρωπαϊκές γλώσσες και αποτελεί το μοναδικό "
+    "μέλος ενός ανεξάρτητου κλάδου ΣΥΝΟΛΙΚΟ ΠΟΣΟ 1.234,56 ΕΥΡΩ Ευχαριστούμε για τη συνεργασία",
+    "Russian": "Все люди рождаются свободными и равными в своем достоинстве и правах Счет от 14 "
+    "марта 2024 года оплачен полностью Они наделены разумом и совестью и должны поступать",
+    "Arabic": "يولد جميع الناس أحرارا متساوين في الكرامة والحقوق وقد وهبوا عقلا وضميرا وعليهم أن "
+    "يعامل بعضهم بعضا بروح الإخاء المبلغ الإجمالي 1234 يورو شكرا لتعاملكم معنا",
+    "Vietnamese": "Tất cả mọi người sinh ra đều được tự do và bình đẳng về nhân phẩm và quyền lợi "
+    "Mọi con người đều được tạo hoá ban cho lý trí và lương tâm và cần phải đối xử với nhau",
+}
+
+
+@pytest.mark.slow
+@needs_dejavu
+@pytest.mark.parametrize("language", UNKNOWN)
+def test_a_script_that_the_models_do_not_know_gives_no_confident_rubbish(
+    job: FolderContext, tmp_path: Path, language: str
+) -> None:
+    text = wrapped(UNKNOWN[language].split(), 60)
+    result = read(job, draw([(40, 40, text)], tmp_path / "page.png", size=(900, 200)))
+    assert [line.text for line in result.lines] == []
+    assert result.unreadable_lines == result.pages[0].unreadable_lines >= 2
+    assert result.pages[0].unknown_script
+    details = TextLines.model_validate_json(content(job, result.details))
+    assert len(details.unreadable) == result.unreadable_lines
+
+
+KNOWN = {
+    "en": "All human beings are born free and equal in dignity and rights",
+    "de": "Größe, Öl und Ärger auf der Straße: eine Überweisung genügt",
+    "pl": "Wszyscy ludzie rodzą się wolni i równi, zażółć gęślą jaźń",
+    "cs": "Všichni lidé rodí se svobodní a sobě rovní co do důstojnosti",
+    "tr": "Bütün insanlar hür, haysiyet ve haklar bakımından eşit doğarlar",
+    "fr": "Tous les êtres humains naissent libres, où ça, œuvre, été",
+    "ro": "Toate ființele umane se nasc libere și egale în demnitate",
+    "hu": "Minden emberi lény szabadon születik és egyenlő méltósága",
+    "formula": "where alpha is 0.5 and the sum over i of x[i] is 3 * y + 1",
+}
+
+
+@pytest.mark.slow
+@needs_dejavu
+def test_no_line_of_a_known_language_is_taken_for_unreadable(
+    job: FolderContext, tmp_path: Path
+) -> None:
+    path = draw([(40, 40, "\n".join(KNOWN.values()))], tmp_path / "page.png", size=(900, 320))
+    result = read(job, path)
+    assert result.unreadable_lines == 0
+    assert not result.pages[0].unknown_script
+    assert in_order(list("".join(texts(result))), list(squeezed("".join(KNOWN.values())))) > 0.95
+    assert set(result.languages) >= set(KNOWN) - {"formula"}
+
+
+@pytest.mark.slow
+@needs_dejavu
+def test_light_text_on_a_dark_region_is_read(job: FolderContext, tmp_path: Path) -> None:
+    path = draw([(40, 20, "Black text on white paper")], tmp_path / "page.png", size=(600, 200))
+    with Image.open(path) as image:
+        pen = ImageDraw.Draw(image)
+        pen.rectangle((0, 60, 600, 120), fill="navy")
+        pen.text((40, 78), "White text on a blue bar", font=ImageFont.truetype(DEJAVU, 20))
+        pen.rectangle((0, 120, 600, 200), fill=(90, 90, 90))
+        grey = (150, 150, 150)
+        pen.text((40, 148), "Grey on grey", font=ImageFont.truetype(DEJAVU, 20), fill=grey)
+        image.save(path)
+    assert [line.text for line in read(job, path).lines] == [
+        "Black text on white paper",
+        "White text on a blue bar",
+        "Grey on grey",
+    ]
+
+
+@pytest.mark.slow
+def test_all_pages_of_a_tiff_file_are_read_and_made_searchable(
+    job: FolderContext, tmp_path: Path, picture_of: Callable[..., Path]
+) -> None:
+    pages = [
+        Image.open(
+            picture_of([f"Page number {number}", "Some <more> & text"], name=f"{number}.png")
+        )
+        for number in (1, 2, 3)
+    ]
+    pages[2] = pages[2].rotate(-90, expand=True)
+    pages[0].save(tmp_path / "all.tiff", save_all=True, append_images=pages[1:], dpi=(100, 100))
+    result = read(job, tmp_path / "all.tiff", pages="1,3", outputs=["hocr", "pdf"])
+
+    assert (result.page_count, result.line_count) == (3, 4)
+    assert [(page.number, page.rotation) for page in result.pages] == [(1, 0), (3, 270)]
+    assert [(line.page, line.text) for line in result.lines] == [
+        (1, "Page number 1"),
+        (1, "Some <more> & text"),
+        (3, "Page number 3"),
+        (3, "Some <more> & text"),
+    ]
+    job.assert_monotone()
+    assert any(message.startswith("page 3 (2 of 2)") for _, message in job.told)
+
+    made = pypdfium2.PdfDocument(job.path(result.pdf or FileId(int=0)))
+    # Turned by the file: a reader sees it upright.
+    assert [made[number].get_size() for number in (0, 1)] == [(720, 180), (720, 180)]
+    for number, said in ((0, "Page number 1"), (1, "Page number 3")):
+        textpage = made[number].get_textpage()
+        assert textpage.get_text_range().split("\r\n") == [said, "Some <more> & text"]
+    left, bottom, right, top = made[0].get_textpage().get_charbox(0)
+    with pages[0] as image:
+        dark = image.crop((0, 0, 60, 90)).convert("L").point(lambda grey: 255 - grey).getbbox()
+    assert dark is not None
+    assert (left, 180 - top) == pytest.approx((dark[0] * 0.72, dark[1] * 0.72), abs=12)
+    assert bottom < top
+    assert left < right
+
+    tree = ElementTree.fromstring(content(job, result.hocr))
+    named = "{http://www.w3.org/1999/xhtml}"
+    words = [span.text for span in tree.iter(f"{named}span") if span.get("class") == "ocrx_word"]
+    assert words == ["Page", "number", "1", "Some", "<more>", "&", "text"] + [
+        "Page", "number", "3", "Some", "<more>", "&", "text",
+    ]  # fmt: skip
+    sizes = [
+        div.get("title", "").split(";")[0]
+        for div in tree.iter(f"{named}div")
+        if div.get("class") == "ocr_page"
+    ]
+    assert sizes == ["bbox 0 0 1000 250", "bbox 0 0 250 1000"]
+
+
+@pytest.mark.slow
+def test_a_searchable_pdf_of_a_japanese_page_holds_its_characters(job: FolderContext) -> None:
+    result = read(job, CASES / "vertical-japanese.png", outputs=["pdf"])
+    made = pypdfium2.PdfDocument(job.path(result.pdf or FileId(int=0)))
+    found = "".join(made[0].get_textpage().get_text_range().split())
+    assert in_order(list(found), list("吾輩は猫である名前はまだ無いどこで生れたか")) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("ink", "grounds"), [((255, 255, 255), {0}), ((0, 0, 0), {255}), ((200, 30, 30), {255})]
+)
+def test_transparency_is_laid_on_a_ground_that_shows_the_text(
+    ink: tuple[int, int, int], grounds: set[int]
+) -> None:
+    from worker.kinds.text.picture import background
+
+    image = Image.new("RGBA", (200, 60), (0, 0, 0, 0))
+    ImageDraw.Draw(image).text((10, 10), "Some text", font=ImageFont.load_default(30), fill=ink)
+    assert background(numpy.array(image)) in grounds
+    # An opaque label in the other colour does not change what the rest needs.
+    other = tuple(255 - part for part in ink)
+    pixels = numpy.array(image)
+    pixels[40:50, 150:160] = [*other, 255]
+    assert background(pixels) in grounds | {128}
+
+
+def test_a_tiff_file_with_lost_pixels_is_refused(job: FolderContext) -> None:
+    with pytest.raises(JobError) as caught:
+        read(job, CASES / "tiff-tiled-deflate-cut.tiff")
+    assert caught.value.code == "image-broken"
+
+
+def test_pages_of_a_picture_that_are_not_there_are_refused(
+    job: FolderContext, tmp_path: Path
+) -> None:
+    Image.new("L", (300, 200), 255).save(tmp_path / "one.png")
+    with pytest.raises(JobError) as caught:
+        read(job, tmp_path / "one.png", pages="2")
+    assert caught.value.code == "page-not-found"
+
+
+def test_a_result_of_the_version_before_is_still_valid() -> None:
+    before = {
+        "width": 384,
+        "height": 191,
+        "line_count": 1,
+        "lines": [
+            {"text": "Some text", "box": [{"x": 1.0, "y": 2.0}] * 4, "confidence": 0.98},
+        ],
+        "text": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+        "details": "3fa85f64-5717-4562-b3fc-2c963f66afa7",
+    }
+    result = TextExtracted.model_validate(before)
+    assert (result.page_count, result.pages, result.lines[0].page) == (1, [], 1)
 
 
 CLAIMED = {

@@ -18,6 +18,8 @@ SECTION_GAP = 1.0  # white space over the whole width that separates a table fro
 # 12 letters. Lines of running text are longer in both.
 CELL = 6.0
 ALIGNED = 0.8  # share of the lines with a partner beside them, from which two columns are a grid
+# Lines of two columns need not stand at the same height; lines above one another overlap by 0.2.
+FACING = 0.3
 MAX_DEPTH = 40
 MAX_CANDIDATES = 200
 
@@ -148,7 +150,10 @@ class _Page:
 
     def _faces(self, index: int, others: list[int]) -> bool:
         box = self.boxes[index]
-        return any(_beside(box, self.boxes[other]) for other in others)
+        return any(
+            _overlap(box, self.boxes[other]) > FACING * min(box.height, self.boxes[other].height)
+            for other in others
+        )
 
     def _bands(self, gutter: _Gutter) -> Iterator[list[int]]:
         """What lies above, between and below the lines that cross the gutter, and those lines."""
