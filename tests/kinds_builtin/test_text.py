@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  the letters of many languages
 import json
 import os
 import socket
@@ -225,9 +226,9 @@ def test_a_turned_page_is_read_like_the_upright_one(
     """The case is turned counterclockwise by 90 degrees; `turn` makes it upright, clockwise."""
     path = tmp_path / "page.png"
     with Image.open(CASES / "rot90.png") as image:
-        image.rotate(-(90 - turn), expand=True).save(path)
-        # Far from each edge by as much as before.
-        size = Image.open(path).size
+        turned = image.rotate(-(90 - turn), expand=True)
+    turned.save(path)
+    size = turned.size
     result = read(job, path)
     assert texts(result) == [squeezed(line) for line in INVOICE]
     assert result.pages[0].rotation == turn
@@ -282,78 +283,13 @@ def draw(
     return path
 
 
-STORY = [
-    "Once",
-    "upon",
-    "a",
-    "time",
-    "there",
-    "was",
-    "a",
-    "small",
-    "river",
-    "that",
-    "ran",
-    "between",
-    "two",
-    "green",
-    "hills",
-    "and",
-    "never",
-    "slept",
-    "until",
-    "the",
-    "winter",
-    "came",
-    "with",
-    "ice",
-    "and",
-    "silence",
-    "over",
-    "every",
-    "stone",
-    "and",
-    "bridge",
-    "along",
-    "its",
-    "way",
-    "The",
-    "people",
-    "of",
-    "the",
-    "valley",
-    "said",
-    "that",
-    "it",
-    "had",
-    "seen",
-    "kings",
-    "and",
-    "beggars",
-    "pass",
-    "and",
-    "had",
-    "kept",
-    "the",
-    "secrets",
-    "of",
-    "both",
-    "under",
-    "the",
-    "same",
-    "cold",
-    "water",
-    "for",
-    "longer",
-    "than",
-    "anyone",
-    "could",
-    "count",
-    "on",
-    "paper",
-    "or",
-    "stone",
-]
+STORY = (
+    "Once upon a time there was a small river that ran between two green hills and never slept "
+    "until the winter came with ice and silence over every stone and bridge along its way The "
+    "people of the valley said that it had seen kings and beggars pass and had kept the secrets "
+    "of both under the same cold water for longer than anyone could count on paper or stone"
+)
+FOOTNOTE = "1 A footnote below the columns that is as wide as the page, or nearly"
 
 
 def wrapped(words: list[str], width: int) -> str:
@@ -366,22 +302,21 @@ def wrapped(words: list[str], width: int) -> str:
 def test_words_of_columns_below_a_heading_are_in_order(
     job: FolderContext, tmp_path: Path, columns: int, skew: float
 ) -> None:
-    share = -(-len(STORY) // columns)
-    parts = [STORY[start : start + share] for start in range(0, len(STORY), share)]
+    words = STORY.split()
+    share = -(-len(words) // columns)
+    parts = [words[start : start + share] for start in range(0, len(words), share)]
     step = 1100 // columns
     blocks = [(300, 30, "A heading that spans all of the columns here")]
     blocks += [
         (50 + index * step, 100, wrapped(part, 66 // columns)) for index, part in enumerate(parts)
     ]
-    blocks.append(
-        (50, 560, "1 A footnote below the columns that is as wide as the page, or nearly")
-    )
+    blocks.append((50, 560, FOOTNOTE))
     path = draw(blocks, tmp_path / "page.png", size=(1200, 650))
     with Image.open(path) as image:
         image.rotate(-skew, Image.Resampling.BICUBIC, fillcolor="white").save(path)
     result = read(job, path)
     assert result.pages[0].skew == pytest.approx(skew, abs=0.4)
-    truth = " ".join([blocks[0][2], *STORY, blocks[-1][2]]).split()
+    truth = " ".join([blocks[0][2], STORY, FOOTNOTE]).split()
     assert in_order(" ".join(line.text for line in result.lines).split(), truth) >= 0.95
 
 
@@ -461,12 +396,11 @@ def test_light_text_on_a_dark_region_is_read(job: FolderContext, tmp_path: Path)
 def test_all_pages_of_a_tiff_file_are_read_and_made_searchable(
     job: FolderContext, tmp_path: Path, picture_of: Callable[..., Path]
 ) -> None:
-    pages = [
-        Image.open(
-            picture_of([f"Page number {number}", "Some <more> & text"], name=f"{number}.png")
-        )
-        for number in (1, 2, 3)
-    ]
+    pages: list[Image.Image] = []
+    for number in (1, 2, 3):
+        path = picture_of([f"Page number {number}", "Tom&Jerry <b>"], name=f"{number}.png")
+        with Image.open(path) as image:
+            pages.append(image.copy())
     pages[2] = pages[2].rotate(-90, expand=True)
     pages[0].save(tmp_path / "all.tiff", save_all=True, append_images=pages[1:], dpi=(100, 100))
     result = read(job, tmp_path / "all.tiff", pages="1,3", outputs=["hocr", "pdf"])
@@ -475,9 +409,9 @@ def test_all_pages_of_a_tiff_file_are_read_and_made_searchable(
     assert [(page.number, page.rotation) for page in result.pages] == [(1, 0), (3, 270)]
     assert [(line.page, line.text) for line in result.lines] == [
         (1, "Page number 1"),
-        (1, "Some <more> & text"),
+        (1, "Tom&Jerry <b>"),
         (3, "Page number 3"),
-        (3, "Some <more> & text"),
+        (3, "Tom&Jerry <b>"),
     ]
     job.assert_monotone()
     assert any(message.startswith("page 3 (2 of 2)") for _, message in job.told)
@@ -487,10 +421,10 @@ def test_all_pages_of_a_tiff_file_are_read_and_made_searchable(
     assert [made[number].get_size() for number in (0, 1)] == [(720, 180), (720, 180)]
     for number, said in ((0, "Page number 1"), (1, "Page number 3")):
         textpage = made[number].get_textpage()
-        assert textpage.get_text_range().split("\r\n") == [said, "Some <more> & text"]
+        assert textpage.get_text_range().split() == [*said.split(), "Tom&Jerry", "<b>"]
     left, bottom, right, top = made[0].get_textpage().get_charbox(0)
-    with pages[0] as image:
-        dark = image.crop((0, 0, 60, 90)).convert("L").point(lambda grey: 255 - grey).getbbox()
+    letter = pages[0].crop((0, 0, 60, 90)).convert("L")
+    dark = letter.point(lambda grey: 255 - grey).getbbox()
     assert dark is not None
     assert (left, 180 - top) == pytest.approx((dark[0] * 0.72, dark[1] * 0.72), abs=12)
     assert bottom < top
@@ -499,9 +433,9 @@ def test_all_pages_of_a_tiff_file_are_read_and_made_searchable(
     tree = ElementTree.fromstring(content(job, result.hocr))
     named = "{http://www.w3.org/1999/xhtml}"
     words = [span.text for span in tree.iter(f"{named}span") if span.get("class") == "ocrx_word"]
-    assert words == ["Page", "number", "1", "Some", "<more>", "&", "text"] + [
-        "Page", "number", "3", "Some", "<more>", "&", "text",
-    ]  # fmt: skip
+    assert " ".join(word or "" for word in words) == (
+        "Page number 1 Tom&Jerry <b> Page number 3 Tom&Jerry <b>"
+    )
     sizes = [
         div.get("title", "").split(";")[0]
         for div in tree.iter(f"{named}div")
@@ -515,7 +449,10 @@ def test_a_searchable_pdf_of_a_japanese_page_holds_its_characters(job: FolderCon
     result = read(job, CASES / "vertical-japanese.png", outputs=["pdf"])
     made = pypdfium2.PdfDocument(job.path(result.pdf or FileId(int=0)))
     found = "".join(made[0].get_textpage().get_text_range().split())
-    assert in_order(list(found), list("吾輩は猫である名前はまだ無いどこで生れたか")) > 0.95
+    # PDFium itself orders text that runs down from the left.
+    assert "吾輩は猫である名前はまだ無い" in found
+    assert "どこで生れたかとんと見当が" in found
+    assert "いた事だけは記憶している" in found
 
 
 @pytest.mark.parametrize(

@@ -358,14 +358,11 @@ def test_a_scan_becomes_searchable_and_keeps_its_page(
 def test_a_scan_with_a_stamp_is_read_as_a_picture(
     job: FolderContext, tmp_path: Path, picture_of: Callable[..., Path]
 ) -> None:
-    scan = pypdfium2.PdfDocument(pdfs.write(tmp_path / "stamp.pdf", pdfs.one_page(
-        pdfs.text(b"Exhibit 12", b"1 0 0 1 72 60"))))  # fmt: skip
+    stamp = pdfs.one_page(pdfs.text(b"Exhibit 12", b"1 0 0 1 72 60"))
+    scan = pypdfium2.PdfDocument(pdfs.write(tmp_path / "stamp.pdf", stamp))
+    lines = ["Alpha beta gamma", "Second line of the scan"]
     picture = pypdfium2.PdfImage.new(scan)
-    picture.load_jpeg(
-        picture_of(
-            ["Alpha beta gamma", "Second line of the scan"], name="scan.jpg", size=(1000, 1000)
-        )
-    )
+    picture.load_jpeg(picture_of(lines, name="scan.jpg", size=(1000, 1000)))
     picture.set_matrix(pypdfium2.PdfMatrix().scale(612, 612).translate(0, 180))
     page = scan[0]
     page.insert_obj(picture)
@@ -373,8 +370,4 @@ def test_a_scan_with_a_stamp_is_read_as_a_picture(
     scan.save(tmp_path / "scan.pdf")
     result = read(job, tmp_path / "scan.pdf")
     assert result.pages[0].source == "ocr"
-    assert [line.text for line in result.lines] == [
-        "Alpha beta gamma",
-        "Second line of the scan",
-        "Exhibit 12",
-    ]
+    assert [line.text for line in result.lines] == [*lines, "Exhibit 12"]

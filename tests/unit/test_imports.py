@@ -14,7 +14,7 @@ PARENT = (
 
 SHOW = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 
-HEAVY = ["pyvips", "onnxruntime", "rapidocr", "duckdb", "numpy", "cv2"]
+HEAVY = ["PIL", "duckdb", "pi_heif", "pypdfium2", "pyvips", "onnxruntime", "rapidocr", "numpy", "cv2"]
 WORKERS_OWN = [
     "celery.worker",
     "celery.apps.worker",
