@@ -1,7 +1,7 @@
 """`text.extract`: the text of a picture or a document, page by page."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from app.jobs import FileId, JobContext, JobError, job_kind
@@ -127,11 +127,7 @@ class _Reader:
                     for quad in page.unreadable
                 ],
             )
-            details = self._file(
-                "lines.json",
-                "application/json",
-                lambda target: _ignore(target.write_text(every.model_dump_json(), "utf-8")),
-            )
+            details = self._file("lines.json", "application/json", partial(_write_json, every))
         if "hocr" in outputs:
             marked_up = self._file(
                 "text.hocr.html", "text/html; charset=utf-8", partial(self.write_hocr, pages)
@@ -224,7 +220,7 @@ class _PdfReader(_Reader):
 
     def _read(self, page: PdfPage, progress: Progress) -> Page:
         page.refuse_large_pictures()
-        drawn = _Once(lambda: page.pixels(self.spec.resolution, self.watch))
+        drawn = cache(partial(page.pixels, self.spec.resolution, self.watch))
         progress(0.01, "looking for its text")
         layer = page.layer(self.watch)
         if self.spec.text_layer == "ignore":
@@ -289,19 +285,6 @@ def _too_many(count: int) -> JobError:
     )
 
 
-class _Once:
-    """A picture that is drawn when it is first needed."""
-
-    def __init__(self, draw: "Callable[[], object]") -> None:
-        self._draw = draw
-        self._drawn: object = None
-
-    def __call__(self):  # type: ignore[no-untyped-def]
-        if self._drawn is None:
-            self._drawn = self._draw()
-        return self._drawn
-
-
 def _box(quad: Quad) -> list[Point]:
     return [Point(x=round(x, 1), y=round(y, 1)) for x, y in quad]
 
@@ -345,5 +328,5 @@ def _write_text(pages: list[Page], target: Path) -> None:
             file.writelines(f"{line.text}\n" for line in page.lines)
 
 
-def _ignore(_: object) -> None:
-    return
+def _write_json(every: TextLines, target: Path) -> None:
+    target.write_text(every.model_dump_json(), encoding="utf-8")
