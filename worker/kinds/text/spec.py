@@ -91,8 +91,8 @@ class TextExtract(JobOptions):
             le=3000,
             description="The longer side, in pixels, that a larger picture is reduced to before it "
             "is read, and that a page of a PDF file is drawn at (up to 300 dpi). More finds "
-            "smaller print and takes longer: a page of A4 on one thread 13 s and 1 GB of memory "
-            "at 2000, 33 s and 1.3 GB at 3000.",
+            "smaller print and takes longer: a page of A4 takes some 20 s on one thread and 0.7 GB "
+            "of memory at 2000.",
         ),
     ] = 2000
     minimum_confidence: Annotated[
