@@ -78,7 +78,7 @@ def many_flights(target: Path) -> None:
 def numbers(target: Path) -> None:
     import duckdb
 
-    table = duckdb.sql(
+    table = duckdb.connect().sql(
         "SELECT hash(range) % 1000 AS key, range * 7919 AS number, random() AS share, "
         "md5(range::VARCHAR) AS word FROM range(26_000_000)"
     )

@@ -3,7 +3,17 @@ import sys
 
 import pytest
 
-HEAVY = ["PIL", "duckdb", "pi_heif", "pypdfium2", "pyvips", "numpy", "cv2", "onnxruntime", "rapidocr"]
+HEAVY = [
+    "PIL",
+    "duckdb",
+    "pi_heif",
+    "pypdfium2",
+    "pyvips",
+    "numpy",
+    "cv2",
+    "onnxruntime",
+    "rapidocr",
+]
 
 
 def run(code: str) -> "subprocess.CompletedProcess[str]":

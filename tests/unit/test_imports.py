@@ -14,7 +14,17 @@ PARENT = (
 
 SHOW = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 
-HEAVY = ["PIL", "duckdb", "pi_heif", "pypdfium2", "pyvips", "onnxruntime", "rapidocr", "numpy", "cv2"]
+HEAVY = [
+    "PIL",
+    "duckdb",
+    "pi_heif",
+    "pypdfium2",
+    "pyvips",
+    "onnxruntime",
+    "rapidocr",
+    "numpy",
+    "cv2",
+]
 WORKERS_OWN = [
     "celery.worker",
     "celery.apps.worker",

@@ -36,12 +36,13 @@ def records(
 
     Raises `JobError` (`csv-quote`).
     """
-    line, begun, between = first - 1, first, True
+    line, begun, upcoming, between = first, first, first, True
 
     def wanted() -> Iterator[str]:
-        nonlocal line, begun, between
+        nonlocal line, begun, upcoming, between
         for text in lines:
-            line += 1
+            # A quoted field may hold a CR alone, which ends a line, too.
+            line, upcoming = upcoming, upcoming + max(1, line_ends(text))
             if between:
                 if not text.rstrip("\r\n") or (comment and text.startswith(comment)):
                     continue
@@ -62,7 +63,7 @@ def records(
             return
         except csv.Error as error:
             raise bad_quote(begun) from error
-        yield Record(begun, line, fields)
+        yield Record(begun, upcoming - 1, fields)
         between = True
 
 

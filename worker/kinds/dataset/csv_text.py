@@ -79,7 +79,9 @@ class CsvText:
         line, left = 1, offset
         with self.path.open("rb") as file:
             while left > 0 and (block := file.read(min(BLOCK, left))):
-                line += block.count(b"\n")
+                # A block's last CR may be one half of a CRLF, of which the LF follows.
+                alone = block.count(b"\r") - block.count(b"\r\n") - block.endswith(b"\r")
+                line += block.count(b"\n") + alone
                 left -= len(block)
             # DuckDB counts blank lines to the record that they precede.
             while file.readline(3) in (b"\n", b"\r\n"):
