@@ -1,6 +1,8 @@
 """PDF files: opening them, their text layers, and the pages of bombs."""
 
 import socket
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -371,3 +373,50 @@ def test_a_scan_with_a_stamp_is_read_as_a_picture(
     result = read(job, tmp_path / "scan.pdf")
     assert result.pages[0].source == "ocr"
     assert [line.text for line in result.lines] == [*lines, "Exhibit 12"]
+
+
+HOSTILE = """
+import os
+import sys
+from pathlib import Path
+from app.jobs import JobError
+from tests.kinds_builtin.conftest import FolderContext
+from worker.kinds.text import TextExtract, extract, pdf
+
+pdf.PATIENCE = 2.0
+job = FolderContext(Path(sys.argv[2]))
+spec = TextExtract.model_validate({"source": job.give(Path(sys.argv[1]))})
+try:
+    extract(spec, job)
+except JobError as error:
+    print(error.code, error.detail, flush=True)
+# As a worker's child ends: without clearing up what the thread still uses.
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_page_that_is_never_drawn_fails_the_job(tmp_path: Path) -> None:
+    """A form that draws a form ten times, which draws another ten times, twelve levels deep."""
+    depth = 12
+    page = pdfs.one_page(b"/X Do")
+    forms = {
+        10 + level: pdfs.stream(
+            b"/X Do " * 10,
+            b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] "
+            b"/Resources << /XObject << /X %d 0 R >> >> " % (11 + level),
+        )
+        for level in range(depth)
+    }
+    last = pdfs.stream(b"0 0 9 9 re f ", b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] ")
+    resources = page[3].replace(b"/Font <<", b"/XObject << /X 10 0 R >> /Font <<")
+    path = pdfs.write(tmp_path / "forms.pdf", page | {3: resources, 10 + depth: last} | forms)
+    # In a process of its own: the thread that draws runs on.
+    done = subprocess.run(
+        [sys.executable, "-c", HOSTILE, path, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("pdf-page-too-slow Page 1 of the PDF file takes more than 2 s")

@@ -1,6 +1,7 @@
 """CSV files as one table: texts, and what each use of a column makes of them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.jobs import JobContext, JobError
@@ -279,7 +280,8 @@ class CsvTable:
                 for n, (name, rule) in enumerate(rules)
                 if row[2 * n + 1]
             )
-            where = f"line {line:,}" + f" of source {index + 1}" * (len(self._texts) > 1)
+            where = f"line {line:,}" if line else f"row {row[0]:,}"
+            where += f" of source {index + 1}" * (len(self._texts) > 1)
             shown = value[:SHOWN_CHARACTERS]
             if self._fails:
                 raise JobError(
@@ -301,25 +303,26 @@ class CsvTable:
         self.skipped += bad
 
     def _places(self, numbers: list[int]) -> list[tuple[int, int]]:
-        """Source and line of rows, given by their numbers from 1 in ascending order."""
+        """Source and line of rows, given by their numbers from 1 in ascending order.
+
+        The line is 0 where Python's reader finds fewer rows than DuckDB's.
+        """
         places: list[tuple[int, int]] = []
-        count = 0
-        for index, text in enumerate(self._texts):
-            width = text.width
-            for record in text.records():
-                # DuckDB takes an empty field behind the last one for none.
-                if len(record.fields) != width and not (
-                    len(record.fields) > width and not any(record.fields[width:])
-                ):
-                    continue
-                count += 1
+        records = (
+            (index, record)
+            for index, text in enumerate(self._texts)
+            for record in text.records()
+            if len(record.fields) == text.width
+        )
+        with suppress(JobError):
+            for count, (index, record) in enumerate(records, start=1):
                 if count % 10_000 == 0:
                     self._job.check()
                 while len(places) < len(numbers) and numbers[len(places)] == count:
                     places.append((index, record.first_line))
                 if len(places) == len(numbers):
-                    return places
-        return places
+                    break
+        return places + [(0, 0)] * (len(numbers) - len(places))
 
     # --- what a query reads ----------------------------------------------------------------------
 

@@ -47,8 +47,8 @@ def extract(spec: TextExtract, job: JobContext) -> TextExtracted:
     Greek, Cyrillic, Arabic, Hebrew or Korean, are left out and counted as unreadable.
 
     Fails with `image-unsupported`, `image-too-large`, `image-too-small`, `image-broken`,
-    `pdf-broken`, `pdf-encrypted`, `pdf-page-too-large`, `pdf-page-too-small`, `page-not-found`,
-    `too-many-pages` or `text-layer-missing`.
+    `pdf-broken`, `pdf-encrypted`, `pdf-page-too-large`, `pdf-page-too-small`, `pdf-page-too-slow`,
+    `page-not-found`, `too-many-pages` or `text-layer-missing`.
     """
     job.progress(0, "opening the file")
     path = job.input(spec.source)

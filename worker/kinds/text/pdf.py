@@ -2,9 +2,8 @@
 
 PDFium runs without JavaScript and without XFA: the wheel of pypdfium2 is built without both.
 Annotations and filled form fields are made part of the page first, so that their text counts.
-A page is drawn in steps, which end when the job does. A single step that does not return (one
-operator of a hostile page) ends with the attempt: the worker's parent kills a child that has used
-up the kind's timeout.
+A page is drawn in steps, which end when the job does. A step of a hostile page may not return for
+hours (forms that draw forms that draw forms): the job then fails, and its process is replaced.
 """
 
 import ctypes
@@ -13,12 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from app.jobs import JobError
 from worker.kinds.text.lines import Line, Quad, Turn, upright
 from worker.kinds.text.pdf_streams import refuse_bombs
-from worker.kinds.watch import watched
+from worker.kinds.watch import OverdueError, watched
 
 if TYPE_CHECKING:
     from worker.kinds.text.recognise import Pixels
@@ -33,6 +32,8 @@ MAX_CHARACTERS = 200_000
 MAX_PICTURE = 450_000_000
 MIN_SIDE = 8  # pixels of the drawn page
 PRIVATE = range(0xE000, 0xF900)
+# Seconds for one step of a page. The dearest drawing that the other limits allow takes some 10.
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,36 @@ def is_pdf(path: Path) -> bool:
         return b"%PDF-" in file.read(1024)
 
 
+class _Calls:
+    """Runs the calls of one document. After one that did not return, its objects are let alone."""
+
+    # Their memory may still be in use: never freed.
+    abandoned: ClassVar[list[object]] = []
+
+    def __init__(self) -> None:
+        self.stuck = False
+
+    def run(
+        self, work: Callable[[Event], Result], watch: Watch, place: str, *used: object
+    ) -> Result:
+        try:
+            return watched(work, watch, patience=PATIENCE)
+        except OverdueError as error:
+            self.stuck = True
+            self.abandoned.extend(used)
+            raise JobError(
+                "pdf-page-too-slow",
+                f"{place} of the PDF file takes more than {PATIENCE:.0f} s to draw: simplify it, "
+                "or leave the page out with `pages`.",
+            ) from error
+
+
 class PdfSource:
     """An open PDF file. Use it from one thread at a time: PDFium has no locks."""
 
     def __init__(self, path: Path, watch: Watch) -> None:
+        self._calls = _Calls()
+
         import pypdfium2
 
         def work(stop: Event) -> Any:
@@ -78,7 +105,7 @@ class PdfSource:
             return document
 
         try:
-            self.document = watched(work, watch)
+            self.document = self._calls.run(work, watch, "A part")
         except pypdfium2.PdfiumError as error:
             raise _refused(error) from error
 
@@ -86,7 +113,8 @@ class PdfSource:
         return len(self.document)
 
     def close(self) -> None:
-        self.document.close()
+        if not self._calls.stuck:
+            self.document.close()
 
     def page(self, number: int, watch: Watch) -> "PdfPage":
         import pypdfium2
@@ -99,7 +127,8 @@ class PdfSource:
             return self.document[number - 1]
 
         try:
-            return PdfPage(watched(work, watch), number)
+            page = self._calls.run(work, watch, f"Page {number}", self.document)
+            return PdfPage(page, number, self._calls)
         except pypdfium2.PdfiumError as error:
             raise JobError(
                 "pdf-broken",
@@ -111,8 +140,8 @@ class PdfSource:
 class PdfPage:
     """A page as people see it: cropped, and turned as the file says. Sizes are in points."""
 
-    def __init__(self, page: Any, number: int) -> None:
-        self._page = page
+    def __init__(self, page: Any, number: int, calls: _Calls) -> None:
+        self._page, self._calls = page, calls
         self.number = number
         self.width, self.height = page.get_size()
         self._turn: Turn = page.get_rotation()
@@ -120,7 +149,11 @@ class PdfPage:
         self._crop = left, bottom, right, top
 
     def close(self) -> None:
-        self._page.close()
+        if not self._calls.stuck:
+            self._page.close()
+
+    def _run(self, work: Callable[[Event], Result], watch: Watch) -> Result:
+        return self._calls.run(work, watch, f"Page {self.number}", self._page)
 
     def pictures(self) -> float:
         """The share of the page that its largest picture covers."""
@@ -156,7 +189,7 @@ class PdfPage:
 
     def layer(self, watch: Watch) -> Layer:
         """The text that the page contains, line by line in the order of the file."""
-        return watched(self._layer, watch)
+        return self._run(self._layer, watch)
 
     def _layer(self, stop: Event) -> Layer:
         textpage = self._page.get_textpage()
@@ -295,7 +328,7 @@ class PdfPage:
                 f"at least {MIN_SIDE} pixels on each side at the given resolution. Leave the page "
                 "out with `pages`.",
             )
-        return watched(lambda stop: self._drawn(width, height, stop), watch)
+        return self._run(lambda stop: self._drawn(width, height, stop), watch)
 
     def _drawn(self, width: int, height: int, stop: Event) -> "Pixels":
         import pypdfium2
