@@ -1,4 +1,4 @@
-"""What a column's values are to a query, whatever the file's format."""
+"""Columns as queries use them, whatever the file's format."""
 
 import re
 from collections.abc import Iterable

@@ -81,7 +81,7 @@ class Rewriter:
         self._filler = f"{separator}{FILLER}" if width == 1 else ""
         mark = re.escape(separator)
         self._field = re.compile(f"{quote}[^{quote}]*{quote}" if quote else r"\Z")
-        # All that is not copied as it stands, and quoted fields, inside of which nothing changes.
+        # Parts of the text that change, and quoted fields, in which nothing changes.
         patterns = [r"(?P<end>\r\n|\r|\n)"]
         if comment:
             patterns.append(rf"(?P<comment>(?<![^\r\n]){re.escape(comment)}[^\r\n]*)")
@@ -167,7 +167,7 @@ class Rewriter:
         return "".join(parts)
 
     def _behind(self, record: str) -> str:
-        """What to put at the end of a record."""
+        """The text to add at the end of a record."""
         if not record:
             return ""
         forgiven = ""

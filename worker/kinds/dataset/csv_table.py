@@ -1,4 +1,4 @@
-"""CSV files as one table: texts, and what each use of a column makes of them."""
+"""CSV files as one table, and the types that a column's texts have for each use."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 80
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What every text of a column must be for one use: an SQL condition over it."""
+    """A condition in SQL that every text of a column must fulfil for one use."""
 
     question: str
     holds: str
@@ -57,7 +57,7 @@ class CsvTable:
     # --- reading ---------------------------------------------------------------------------------
 
     def read(self, start: float, end: float) -> None:
-        """Look through all rows once: their number, their faults, the form of their texts.
+        """Read all rows once: count them, find their faults and the forms of their texts.
 
         Raises `JobError`: `csv-ragged`, `csv-quote`, `csv-value`, `file-empty`.
         """
@@ -131,7 +131,7 @@ class CsvTable:
         }
 
     def _questions(self, name: str) -> dict[str, values.Forms]:
-        """The forms that the column's texts are counted by: each text has the first that fits."""
+        """The forms by which the column's texts are counted; a text has the first that fits."""
         t, used = self._sql[name], self._uses[name]
         if declared := self._declared(name):
             return {"declared": {"valid": declared.holds}}
@@ -227,7 +227,7 @@ class CsvTable:
         return self._counts[f"{rule.question} {self._sql[name]}"][values.OTHER] > 0
 
     def _report_rejected(self) -> None:
-        """Fail for the first row that is none, or note those that are skipped."""
+        """Fail for the first faulty row, or note the rows that are skipped."""
         # A row of five fields too many has five errors.
         rejected = (
             "SELECT scan_id, file_id, line_byte_position, file_path, "

@@ -99,7 +99,7 @@ class Bin(JobOptions):
     op: Literal["bin"]
     column: ColumnName
     width: Annotated[float, Field(gt=0, description="Width of a bin, in the column's unit.")]
-    origin: Annotated[float, Field(description="An end between two bins.")] = 0
+    origin: Annotated[float, Field(description="A value at which a bin begins.")] = 0
     name: OutputName
 
 
@@ -366,7 +366,7 @@ class DatasetAggregate(JobOptions):
     ] = ()
     limit: Annotated[
         int | None,
-        Field(ge=1, le=100_000_000, description="The number of rows of the result at most."),
+        Field(ge=1, le=100_000_000, description="Largest number of rows in the result."),
     ] = None
     limit_per: Annotated[
         tuple[ColumnName, ...],
