@@ -12,8 +12,8 @@ Row = tuple[Any, ...]
 
 # Leaves a slot of 900 MiB room for Python and for the buffers that DuckDB does not count.
 MEMORY = "450MB"
-# Bytes that sorts and groups may spill to the scratch folder: with a text of MAX_TEXT bytes
-# (csv_text.py) two jobs fit the chart's scratch volume of 10 GiB.
+# Bytes that sorts and groups may spill to the scratch folder; MAX_TEXT in csv_text.py is the other
+# part of what a job puts there.
 SPILL = "1500MB"
 # They believe what a file says of itself: its statistics decide which rows are read, and count
 # without reading. A file that lies would get a wrong answer.

@@ -86,9 +86,12 @@ def _format(path: Path) -> Format:
 def _csv_texts(paths: list[Path], spec: DatasetAggregate, job: JobContext) -> list[CsvText]:
     texts = []
     before, size = 0, sum(path.stat().st_size for path in paths)
+    share = 0.0
 
     def watch(read: int) -> None:
-        share = min((before + read) / max(size, 1), 1)
+        nonlocal share
+        # A compressed file has more characters than bytes.
+        share = max(share, min((before + read) / max(size, 1), 1))
         job.progress(CHECKED * share, "checking the characters")
 
     for path in paths:
