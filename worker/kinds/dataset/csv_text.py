@@ -25,7 +25,7 @@ from worker.kinds.dataset.csv_lines import (
 from worker.kinds.dataset.spec import MAX_COLUMNS, Compression, CsvOptions
 
 BLOCK = 1 << 20
-# Bytes of a file's text once it is uncompressed: gzip shrinks zeros to a thousandth. The text may be
+# Bytes of a file's text once it is uncompressed: gzip shrinks zeros to a thousandth. It may be
 # in the scratch folder twice for a moment, and two jobs must fit the chart's volume of 10 GiB.
 MAX_TEXT = 2 << 30
 # Characters in which the separator and the header are looked for.
