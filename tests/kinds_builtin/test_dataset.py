@@ -298,7 +298,6 @@ LIES = {
     "": ("file-empty", "empty"),
     "a,b\n": ("file-empty", "no rows"),
     "\n\n": ("file-empty", "blank"),
-    "a,b,a\n1,2,3\n": ("csv-header", "'a'"),
     "a,b\n1,2\n3,4,5\n": ("csv-ragged", "Line 3 has 3 fields where 2"),
     "a,b,c\n1,2,3\n4,5\n": ("csv-ragged", "Line 3 has 2 fields where 3"),
     "a,b\n1,2\n\n3\n": ("csv-ragged", "Line 4 has 1 fields"),
@@ -318,6 +317,13 @@ def test_a_csv_that_lies(run: Run, source: str) -> None:
     code, said = LIES[source]
     assert error.code == code
     assert said in error.detail
+
+
+def test_a_name_that_two_columns_have_is_refused_where_it_is_asked_for(run: Run) -> None:
+    source = "a,b,a,,\n1,2,3,,\n"
+    assert run(source, group_by=["b"]).preview == [[2, 1]]
+    error = refused(run, source, group_by=["a"])
+    assert (error.code, "'a'" in error.detail) == ("csv-header", True)
 
 
 def test_many_columns(run: Run) -> None:

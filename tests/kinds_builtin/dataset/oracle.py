@@ -20,6 +20,7 @@ from tests.kinds_builtin.dataset.oracle_csv import (
     Table,
     is_integer,
     is_number,
+    is_wide,
     key_type,
     midnight,
     moment,
@@ -102,6 +103,8 @@ class Query:
             return [None if v is None else int(v == "true") for v in column.values]
         spelled = [None if v is None else plain(v, self.options) for v in column.values]
         whole = all(is_integer(t) and len(t.lstrip("+-")) <= 38 for t in spelled if t is not None)
+        if not whole and any(is_wide(t) for t in spelled if t is not None):
+            raise Refused(Fault("column-type", name))
         return [None if t is None else int(t) if whole else float(t) for t in spelled]
 
     def moments(self, name: str) -> list[Any]:
@@ -328,10 +331,11 @@ def quantile(values: list[Any], q: float) -> Any:
 
 def lower_end(number: Any, width: Any, origin: Any) -> Any:
     if isinstance(number, float):
-        place = (number - origin) / width
-        if not math.isfinite(place):
+        if not math.isfinite(number) or abs((number - origin) / width) >= 1e15:
             raise Undetermined
-        return math.floor(place) * width + origin
+        exact, step, begin = (Decimal(repr(each)) for each in (number, width, origin))
+        place = Fraction(exact - begin) / Fraction(step)
+        return float(EXACT.add(EXACT.multiply(Decimal(math.floor(place)), step), begin))
     return (number - origin) // width * width + origin
 
 

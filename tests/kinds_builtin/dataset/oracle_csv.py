@@ -67,6 +67,12 @@ def is_integer(digits: str) -> bool:
     return re.fullmatch(r"[+-]?[0-9]+", digits) is not None
 
 
+def is_wide(digits: str) -> bool:
+    """Whether a double may not keep all digits of a number that has no exponent."""
+    exponent = re.search("[eE]", digits)
+    return not exponent and abs(float(digits)) >= 2**53 and repr(float(digits)) != digits
+
+
 MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)(Z|[+-]\d\d:\d\d)?)?", re.ASCII
 )

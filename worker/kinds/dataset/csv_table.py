@@ -47,6 +47,8 @@ class CsvTable:
             if name not in self.columns:
                 raise unknown_column(name, self.columns, "csv.types")
         check_known(spec, self.columns)
+        for text in texts:
+            _reject_twins(text.columns, {*self._uses, *spec.csv.types})
         self.skipped = 0
         self.skipped_rows: list[SkippedRow] = []
         self._counts: dict[str, dict[str, int]] = {}
@@ -80,7 +82,13 @@ class CsvTable:
 
     def _scan(self, index: int, *, reject: bool) -> str:
         text = self._texts[index]
-        nulls = ["", *self._options.null_values]
+        # A field that is not quoted holds no separator and no end of a line.
+        possible = [
+            value
+            for value in self._options.null_values
+            if not set(value) & {text.separator, "\n", "\r"}
+        ]
+        nulls = ["", *possible]
         columns = ", ".join(f"'f{n}': 'VARCHAR'" for n in range(text.width))
         options = {
             "columns": f"{{{columns}}}",
@@ -343,7 +351,7 @@ class CsvTable:
                 if self._all(name, "moment", "date"):
                     return typed(f"TRY_CAST({t} AS DATE)", "DATE")
                 return typed(values.as_moment(t), "TIMESTAMP")
-            case "text order" if self._all(name, "number", "long", "integer", "number"):
+            case "text order" if self._all(name, "number", *self._numbers.forms("")):
                 raise JobError(
                     "column-type",
                     f"Column {name!r} holds numbers: compare it with a number, or set csv.types of "
@@ -359,7 +367,7 @@ class CsvTable:
         if (
             key.type == "VARCHAR"
             and name not in self._options.types
-            and self._all(name, "number", "long", "integer", "number")
+            and self._all(name, "number", *self._numbers.forms(""))
         ):
             number = self._number(name)
             return Value(f"arg_{op}({t}, {number.sql})", "text", "VARCHAR")
@@ -384,10 +392,18 @@ class CsvTable:
 
     def _number(self, name: str) -> Value:
         plain = self._numbers.plain(self._sql[name])
-        if self._all(name, "number", "long"):
+        if self._all(name, "number", "small", "short", "long"):
             return typed(f"TRY_CAST({plain} AS BIGINT)", "BIGINT")
-        if self._all(name, "number", "long", "integer"):
+        if self._all(name, "number", "small", "short", "long", "integer"):
             return typed(f"TRY_CAST({plain} AS HUGEINT)", "HUGEINT")
+        counts = self._counts[f"number {self._sql[name]}"]
+        if counts["long"] or counts["integer"] or counts["wide"]:
+            raise JobError(
+                "column-type",
+                f"Column {name!r} holds fractions, and numbers beyond {2**53:,}, which double "
+                "precision does not tell apart: set csv.types of it to decimal(p,s), or to number "
+                "if that does not matter.",
+            )
         return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
 
     def _typed(self, t: str, declared: str | MomentFormat) -> Value:
@@ -410,6 +426,17 @@ class CsvTable:
             case "text":
                 return typed(t, "VARCHAR")
         return typed(f"TRY_CAST({plain} AS {declared.upper()})", declared.upper())
+
+
+def _reject_twins(columns: list[str], used: set[str]) -> None:
+    """Refuse a name that two columns have, unless nobody asks for it."""
+    twice = [name for name in used if columns.count(name) > 1]
+    if twice:
+        raise JobError(
+            "csv-header",
+            f"The header names the column {twice[0][:80]!r} more than once: give each its own "
+            "name, or list csv.column_names if the file has no header row.",
+        )
 
 
 def _same_columns(columns: list[str], others: list[str]) -> None:

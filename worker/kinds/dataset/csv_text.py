@@ -337,10 +337,3 @@ def _check_names(names: list[str]) -> None:
             f"The header has {len(names):,} columns and may have {MAX_COLUMNS:,}: leave out those "
             "that are not needed, check csv.separator, or send a Parquet file.",
         )
-    twice = sorted(name for name, times in Counter(names).items() if times > 1)
-    if twice:
-        raise JobError(
-            "csv-header",
-            f"The header names the column {twice[0][:80]!r} more than once: give each its own "
-            "name, or list csv.column_names if the file has no header row.",
-        )

@@ -51,8 +51,8 @@ def _translated(broken: JobError) -> Iterator[None]:
     except duckdb.OutOfRangeException as error:
         raise JobError(
             "integer-overflow",
-            "A sum exceeds 38 digits: set csv.types of its column to number, or sum smaller "
-            "groups.",
+            "A sum or a bin exceeds 38 digits: set csv.types of its column to number, or sum "
+            "smaller groups.",
         ) from error
     except duckdb.Error as error:
         said = str(error)

@@ -1,6 +1,7 @@
 """From a specification to SQL: identifiers are our own, values are parameters."""
 
 import math
+import re
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal, InvalidOperation, localcontext
 from typing import Literal
@@ -30,6 +31,10 @@ Op = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 SQL: dict[str, str] = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 # date_part's names where they are not ours.
 PART = {"weekday": "isodow"}
+# The first and the last second of TIMESTAMP_NS, and a bit less.
+NANOSECONDS = datetime(1678, 1, 1), datetime(2262, 1, 1)  # noqa: DTZ001
+# Digits of a second behind the sixth, which Python's datetime drops.
+FRACTION = re.compile(r"[.,]\d{6}(\d+)")
 # Digits that every JSON number keeps on its way through a double.
 SAFE_DIGITS = 15
 # The largest exponent of a number that a column is compared with.
@@ -86,13 +91,13 @@ class Query:
                 return self._bin(key)
             case Truncate():
                 moment = self._moment(key.column)
-                whole = key.unit not in ("hour", "minute")
-                sql = f"date_trunc('{key.unit}', CAST({moment.sql} AS TIMESTAMP))"
-                return f"CAST({sql} AS DATE)" if moment.kind == "date" and whole else sql
+                if moment.kind == "date" and key.unit not in ("hour", "minute"):
+                    return f"CAST(date_trunc('{key.unit}', {moment.sql}) AS DATE)"
+                return f"date_trunc('{key.unit}', CAST({moment.sql} AS TIMESTAMP))"
             case DatePart():
                 moment = self._moment(key.column)
                 part = PART.get(key.part, key.part)
-                return f"CAST(date_part('{part}', CAST({moment.sql} AS TIMESTAMP)) AS BIGINT)"
+                return f"CAST(date_part('{part}', {moment.sql}) AS BIGINT)"
 
     def _moment(self, name: str) -> Value:
         value = self._table.value(name, "moment")
@@ -110,9 +115,7 @@ class Query:
             width = f"{int(key.width)}::HUGEINT"
             rest = f"((({x} % {width}) + {width}) % {width})"
             return f"({x} - {rest} + {int(key.origin)}::HUGEINT)"
-        width, origin = self._parameter(key.width), self._parameter(key.origin)
-        x = f"(CAST({value.sql} AS DOUBLE) - {origin}::DOUBLE)"
-        return f"(floor({x} / {width}::DOUBLE) * {width}::DOUBLE + {origin}::DOUBLE)"
+        return _float_bin(f"CAST({value.sql} AS DOUBLE)", key)
 
     # --- aggregates ------------------------------------------------------------------------------
 
@@ -244,8 +247,41 @@ class Query:
         return f"({column.sql} {SQL[op]} CAST({bound} AS {column.type}))"
 
     def _at(self, name: str, column: Value, op: Op, value: str) -> str:
-        moment = self._parameter(_moment(name, value))
-        return f"({column.sql} {SQL[op]} {moment}::TIMESTAMP)"
+        moment, nanoseconds = _moment(name, value)
+        present = f"({column.sql} IS NOT NULL)"
+        if column.type == "TIMESTAMP_NS":
+            if not NANOSECONDS[0] <= moment <= NANOSECONDS[1]:
+                before = moment < NANOSECONDS[0]
+                holds = op in (("gt", "ge", "ne") if before else ("lt", "le", "ne"))
+                return present if holds else "false"
+            text = self._parameter(f"{moment:%Y-%m-%d %H:%M:%S.%f}{nanoseconds:03d}")
+            return f"({column.sql} {SQL[op]} CAST({text} AS TIMESTAMP_NS))"
+        if nanoseconds and op in ("eq", "ne"):
+            return "false" if op == "eq" else present
+        if nanoseconds:
+            # Between two microseconds, less than the value is at most the lower one.
+            op = "le" if op in ("lt", "le") else "gt"
+        return f"({column.sql} {SQL[op]} {self._parameter(moment)}::TIMESTAMP)"
+
+
+def _float_bin(x: str, key: Bin) -> str:
+    """The lower end of the bin of a double: a multiple of the width in decimal arithmetic.
+
+    In binary arithmetic, 0.3 lies below three times 0.1.
+    """
+    width, origin = Decimal(repr(key.width)), Decimal(repr(key.origin))
+
+    def end(place: str) -> str:
+        exact = f"CAST({place} AS DECIMAL(16,0)) * {width:f}::DECIMAL(22,9)"
+        return f"CAST({exact} + {origin:f}::DECIMAL(22,9) AS DOUBLE)"
+
+    place = f"floor(({x} - {float(origin)!r}::DOUBLE) / {float(width)!r}::DOUBLE)"
+    return (
+        # Doubles beyond are further apart than bins.
+        f"CASE WHEN NOT isfinite({x}) OR abs({place}) >= 1e15 THEN {x} "
+        f"WHEN {x} >= {end(f'{place} + 1')} THEN {end(f'{place} + 1')} "
+        f"WHEN {x} < {end(place)} THEN {end(f'{place} - 1')} ELSE {end(place)} END"
+    )
 
 
 def _decimal(name: str, column: Value, value: float | str) -> Decimal:
@@ -278,10 +314,14 @@ def _date(name: str, value: str) -> date:
         raise _wrong_moment(name, value, "2013-12-31") from error
 
 
-def _moment(name: str, value: str) -> datetime:
+def _moment(name: str, value: str) -> tuple[datetime, int]:
+    """The time in UTC, and its nanoseconds beyond microseconds."""
     try:
         moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        if moment.tzinfo:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        fraction = FRACTION.search(value)
+        return moment, int((fraction[1] if fraction else "").ljust(3, "0")[:3])
     except (ValueError, OverflowError) as error:
         raise _wrong_moment(name, value, "2013-12-31T23:59:00Z") from error
 

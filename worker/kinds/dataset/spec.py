@@ -1,6 +1,7 @@
 """The specification of `dataset.aggregate`."""
 
 import re
+from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -93,13 +94,32 @@ class DatePart(JobOptions):
     name: OutputName
 
 
+def _nine_places(number: float) -> float:
+    if Decimal(repr(number)).as_tuple().exponent < -9:  # type: ignore[operator]
+        raise ValueError("write at most nine digits after the point")
+    return number
+
+
 class Bin(JobOptions):
     """Groups numbers by bins of equal width; the key is the bin's lower, included end."""
 
     op: Literal["bin"]
     column: ColumnName
-    width: Annotated[float, Field(gt=0, description="Width of a bin, in the column's unit.")]
-    origin: Annotated[float, Field(description="A value at which a bin begins.")] = 0
+    width: Annotated[
+        float,
+        Field(
+            ge=1e-9,
+            le=1e12,
+            description="Width of a bin in the column's unit, of at most nine digits after the "
+            "point.",
+        ),
+        AfterValidator(_nine_places),
+    ]
+    origin: Annotated[
+        float,
+        Field(ge=-1e12, le=1e12, description="A value at which a bin begins."),
+        AfterValidator(_nine_places),
+    ] = 0
     name: OutputName
 
 
@@ -202,6 +222,11 @@ ColumnType = Annotated[
 DIRECTIVES = frozenset("YymdHMSfpIjbBz")
 
 
+def directives(format_: str) -> list[str]:
+    """The letters of strptime's directives in a format."""
+    return re.findall("%(.?)", format_.replace("%%", ""))
+
+
 class MomentFormat(JobOptions):
     """The way a column's dates or times are written."""
 
@@ -217,14 +242,21 @@ class MomentFormat(JobOptions):
     ]
 
     @model_validator(mode="after")
-    def complete(self) -> Self:
-        rest = self.format.replace("%%", "")
-        used = re.findall("%(.?)", rest)
+    def unambiguous(self) -> Self:
+        used = directives(self.format)
         if wrong := [each for each in used if each not in DIRECTIVES]:
             raise ValueError(f"format: %{wrong[0]} is not supported")
-        year = {"Y", "y"} & set(used)
-        if not (year and ("j" in used or ({"m", "b", "B"} & set(used) and "d" in used))):
+        for alternatives in ("Yy", "mbBj", "dj", "HI", "M", "S", "f", "p", "z"):
+            twice = [each for each in used if each in alternatives]
+            if len(twice) > 1:
+                raise ValueError(f"format: %{twice[0]} and %{twice[1]} say the same")
+        year, month, day = (set(used) & set(each) for each in ("Yy", "mbBj", "dj"))
+        if not (year and month and day):
             raise ValueError("format: a date needs a year (%Y), a month (%m) and a day (%d)")
+        if ("I" in used) != ("p" in used):
+            raise ValueError("format: %I and %p need each other; hours of a day of 24 are %H")
+        if "z" in used and not self.format.endswith("%z"):
+            raise ValueError("format: %z must come last")
         return self
 
 
@@ -301,6 +333,8 @@ class CsvOptions(JobOptions):
             raise ValueError("decimal_separator and thousands_separator must differ")
         if self.comment is not None and self.comment in {self.separator, self.quote}:
             raise ValueError("comment must differ from separator and quote")
+        if self.quote != "none" and any(self.quote in value for value in self.null_values):
+            raise ValueError("null_values: a quoted field is never null, leave out the quote")
         if self.column_names and len(set(self.column_names)) != len(self.column_names):
             raise ValueError("column_names must be unique")
         return self

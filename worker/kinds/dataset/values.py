@@ -6,7 +6,7 @@ and `2.345` to two places. Each function here returns an expression over a text 
 
 import re
 
-from worker.kinds.dataset.spec import CsvOptions, MomentFormat
+from worker.kinds.dataset.spec import CsvOptions, MomentFormat, directives
 
 BLANKS = "[ \\t]*"
 DATE = r"\d{4}-\d{2}-\d{2}"
@@ -76,10 +76,16 @@ class Numbers:
     def forms(self, t: str) -> Forms:
         matches = _matches(t, self._integer)
         long = f"({matches} AND TRY_CAST({self.plain(t)} AS BIGINT) IS NOT NULL)"
+        number = f"TRY_CAST({self.plain(t)} AS DOUBLE)"
+        wide = f"({_matches(t, self._decimal + BLANKS)} AND abs({number}) >= {2**53})"
         return {
             # Most are: this is told without a pattern.
-            "long": f"({_is_usual_integer(t)} OR {long})",
+            "small": f"({_is_usual_integer(t)} AND {_is_small(f'TRY_CAST({t} AS BIGINT)')})",
+            "short": f"({long} AND {_is_small(f'TRY_CAST({self.plain(t)} AS BIGINT)')})",
+            "long": long,
             "integer": self.is_integer(t),
+            # A double may not keep its digits.
+            "wide": f"({wide} AND NOT coalesce({_is_usual_float(t)}, false))",
             "number": self.is_number(t),
         }
 
@@ -112,12 +118,14 @@ def is_moment(t: str) -> str:
 
 def as_moment(t: str) -> str:
     """The time in UTC."""
-    return f"(CAST({t} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
+    return f"(TRY_CAST({t} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
 
 
 def formatted(t: str, moment: MomentFormat) -> str:
     """The date or time in UTC, null where the text is of another format."""
-    parsed = f"CAST(try_strptime({t}, {literal(moment.format)}) AS TIMESTAMPTZ)"
+    # Its %z does not know Z.
+    text = f"regexp_replace({t}, 'Z$', '+00')" if "z" in directives(moment.format) else t
+    parsed = f"CAST(try_strptime({text}, {literal(moment.format)}) AS TIMESTAMPTZ)"
     type_ = "DATE" if moment.type == "date" else "TIMESTAMP"
     # Its strptime takes one digit for a year, and blanks at the end.
     of_format = _matches(t, _format_pattern(moment.format))
@@ -137,26 +145,30 @@ def place(forms: Forms) -> str:
     return f"CASE {cases} END"
 
 
+def _is_small(integer: str) -> str:
+    """Whether a double holds an integer and its neighbours (RFC 8259, section 6)."""
+    return f"({integer} BETWEEN {1 - 2**53} AND {2**53 - 1})"
+
+
+def _is_usual_float(t: str) -> str:
+    return (
+        f"(CAST(TRY_CAST({t} AS DOUBLE) AS VARCHAR) = {t} AND isfinite(TRY_CAST({t} AS DOUBLE)) "
+        f"AND {t} <> '-0.0' AND NOT contains({t}, 'e'))"
+    )
+
+
 def _is_usual_integer(t: str) -> str:
     return f"(CAST(TRY_CAST({t} AS BIGINT) AS VARCHAR) = {t})"
 
 
 def key_forms(t: str) -> Forms:
     """The forms in which a value is usually written, from which its text can be told."""
-    # RFC 8259, section 6: a double holds these integers exactly.
-    small = (
-        f"({_is_usual_integer(t)} AND TRY_CAST({t} AS BIGINT) BETWEEN {1 - 2**53} AND {2**53 - 1})"
-    )
-    usual_float = (
-        f"(CAST(TRY_CAST({t} AS DOUBLE) AS VARCHAR) = {t} AND isfinite(TRY_CAST({t} AS DOUBLE)) "
-        f"AND {t} <> '-0.0' AND NOT contains({t}, 'e'))"
-    )
     return {
         "boolean": f"({t} IN ('true', 'false'))",
         # Letters come after digits.
         "word": f"({t} >= ':')",
-        "small": small,
+        "small": f"({_is_usual_integer(t)} AND {_is_small(f'TRY_CAST({t} AS BIGINT)')})",
         "integer": _is_usual_integer(t),
-        "whole": f"({usual_float} AND ends_with({t}, '.0'))",
-        "fraction": usual_float,
+        "whole": f"({_is_usual_float(t)} AND ends_with({t}, '.0'))",
+        "fraction": _is_usual_float(t),
     }
