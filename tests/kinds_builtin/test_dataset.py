@@ -2,6 +2,7 @@ import csv
 import gzip
 import io
 import math
+import resource
 import statistics
 import sys
 import time
@@ -682,3 +683,79 @@ def test_any_name_is_a_name(run: Run, job: FolderContext, names: list[str]) -> N
     assert result.preview == [[1, "x", 1], [2, "y", 1]]
     with job.path(result.file).open(newline="") as written:
         assert next(csv.reader(written)) == [*names, "n"]
+
+
+def test_bins_are_those_of_decimal_numbers(run: Run) -> None:
+    bins = [{"op": "bin", "column": "a", "width": 0.1, "name": "bin"}]
+    result = run("a\n0.3\n0.6\n0.7\n0.29\n1.1\n", group_by=bins)
+    assert [row[0] for row in result.preview] == [0.2, 0.3, 0.6, 0.7, 1.1]
+
+
+def test_numbers_that_double_precision_would_merge_are_refused(run: Run) -> None:
+    source = f"a\n{2**53}\n{2**53 + 1}\n1.5\n"
+    wanted = [{"op": "eq", "column": "a", "value": 2**53 + 1}]
+    assert refused(run, source, filters=wanted).code == "column-type"
+    options = {"types": {"a": "decimal(20,1)"}}
+    assert run(source, csv=options, filters=wanted).preview == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("value", "rows"),
+    [
+        ("2024-01-01T00:00:00.123456789", 1),
+        ("2024-01-01T00:00:00.123456788", 0),
+        ("9999-12-31", 0),
+    ],
+)
+def test_a_filter_has_nanoseconds(run: Run, tmp_path: Path, value: str, rows: int) -> None:
+    times = pyarrow.array([1704067200123456789, 1704067200123456000], pyarrow.timestamp("ns"))
+    path = write(tmp_path / "times.parquet", t=times)
+    assert run(path, filters=[{"op": "eq", "column": "t", "value": value}]).preview == [[rows]]
+    assert run(path, filters=[{"op": "lt", "column": "t", "value": "3000-01-01"}]).preview == [[2]]
+
+
+def test_a_date_is_not_compared_with_texts_of_another_format(run: Run) -> None:
+    wanted = [{"op": "ge", "column": "d", "value": "2024-01-01"}]
+    assert refused(run, "d\n1/2/2024\n12/31/2023\n", filters=wanted).code == "column-type"
+    zones = "d\n2024-01-01T02:00:00+05:00\n2023-12-31T23:00:00-05:00\n"
+    assert run(zones, filters=wanted).preview == [[1]]
+
+
+def test_the_decimal_separator_is_not_sniffed_as_the_fields_separator(run: Run) -> None:
+    options = {"decimal_separator": ",", "column_names": ["a", "b"]}
+    total = [{"op": "sum", "column": "b", "name": "total"}]
+    assert run("1;2,5\n3;4,5\n", csv=options, aggregates=total).preview == [[7.0]]
+
+
+def test_a_fault_of_one_of_several_sources_names_it(
+    run: Run, job: FolderContext, tmp_path: Path
+) -> None:
+    more = tmp_path / "more"
+    more.write_text("a,b\n1,2\n3\n")
+    error = refused(run, "a,b\n1,2\n", more_sources=[job.give(more)])
+    assert error.detail.startswith("Source 2: Line 3 has 1 fields")
+
+
+def test_rows_of_another_width_cost_no_memory(run: Run) -> None:
+    """They were 1.2 GB where DuckDB made an error of each."""
+    source = "a,b\n" + "1,2,3\n" * 100_000 + "1,2\n"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "Line 2 has 3 fields" in refused(run, source).detail
+    skipped = run(source, csv={"on_error": "skip"})
+    assert (skipped.rows_in, skipped.rows_skipped, len(skipped.skipped)) == (1, 100_000, 10)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+@pytest.mark.parametrize(
+    ("format_", "said"),
+    [
+        ("%Y-%m", "a day"),
+        ("%Y-%m-%d %I:%M", "%I and %p"),
+        ("%y/%Y/%m/%d", "say the same"),
+        ("%Y-%j %d", "say the same"),
+        ("%Y %q", "not supported"),
+    ],
+)
+def test_a_format_leaves_nothing_to_guess(run: Run, format_: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        run("d\nx\n", csv={"types": {"d": {"type": "date", "format": format_}}})

@@ -19,6 +19,7 @@ from tests.kinds_builtin.dataset.oracle_csv import (
     EXACT,
     Table,
     is_integer,
+    is_moment,
     is_number,
     is_wide,
     key_type,
@@ -143,6 +144,11 @@ class Query:
         if column.type == "guessed":
             texts = self.texts(name)
             ordered = op not in ("eq", "ne", "in")
+            if ordered and all(is_moment(v) for v in values):
+                if not all(is_moment(text) for text in texts):
+                    raise wrong
+                times = [None if v is None else midnight(moment(v)) for v in column.values]
+                return times, [midnight(moment(v)) for v in values]
             if ordered and texts and all(is_number(text, self.options) for text in texts):
                 raise wrong
             return column.values, values

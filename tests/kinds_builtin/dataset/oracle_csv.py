@@ -92,6 +92,14 @@ def moment(text: str) -> date | datetime:
     return utc(known)
 
 
+def is_moment(text: str) -> bool:
+    try:
+        moment(text)
+    except ValueError:
+        return False
+    return True
+
+
 def utc(value: datetime) -> datetime:
     return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 
 from app.jobs import JobError
@@ -23,9 +24,19 @@ from worker.kinds.dataset.spec import (
 Kind = Literal["text", "boolean", "integer", "decimal", "float", "date", "datetime", "nested"]
 # How a query reads a column: its values are shown (key), ordered (min and max), counted (distinct)
 # or calculated with (number, and sum, which takes booleans too); they are compared with truths,
-# with texts, or with texts by their order; or only its nulls matter.
+# with texts, with texts or moments by their order; or only its nulls matter.
 Use = Literal[
-    "key", "order", "number", "sum", "boolean", "moment", "text", "text order", "distinct", "null"
+    "key",
+    "order",
+    "number",
+    "sum",
+    "boolean",
+    "moment",
+    "text",
+    "text order",
+    "moment order",
+    "distinct",
+    "null",
 ]
 
 INTEGERS = {
@@ -56,6 +67,7 @@ CONVERTED = {
     "TIMESTAMPTZ_NS": ("({} AT TIME ZONE 'UTC')", "TIMESTAMP_NS"),
     "TIMESTAMP_S": ("CAST({} AS TIMESTAMP)", "TIMESTAMP"),
     "TIMESTAMP_MS": ("CAST({} AS TIMESTAMP)", "TIMESTAMP"),
+    "JSON": ("CAST({} AS VARCHAR)", "VARCHAR"),
     "UUID": ("CAST({} AS VARCHAR)", "VARCHAR"),
     "TIME": ("CAST({} AS VARCHAR)", "VARCHAR"),
     "TIME_NS": ("CAST({} AS VARCHAR)", "VARCHAR"),
@@ -79,6 +91,8 @@ class Value:
     high: int = 0
 
 
+# Dates and times by ISO 8601 in a filter.
+ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?", re.ASCII)
 VALUE_KINDS: dict[type, Use] = {bool: "boolean", int: "number", float: "number", str: "text"}
 
 
@@ -105,6 +119,8 @@ class Table(Protocol):
 
     rows: int
     source: str
+    # Where a user changes the type of a column, in an error.
+    hint: str
 
     def value(self, name: str, use: Use) -> Value:
         """The column as a query uses it."""
@@ -182,7 +198,17 @@ def filter_use(item: Filter) -> Use:
             "values of one type.",
         )
     kind = kinds.pop()
-    return "text order" if kind == "text" and not equality else kind
+    if kind != "text" or equality:
+        return kind
+    return "moment order" if all(_is_moment(str(value)) for value in values) else "text order"
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return ISO.fullmatch(text) is not None
 
 
 def wrong_type(name: str, value: Value, fault: str) -> JobError:

@@ -12,6 +12,8 @@ from app.jobs import JobError
 BLOCK = 1 << 20
 # Bytes of a record; DuckDB keeps 16 of them in memory.
 MAX_RECORD = 2_000_000
+# Skipped rows that are reported one by one.
+SKIPPED_SHOWN = 10
 # The second field of a row of one column: DuckDB forgives an empty one behind the last.
 FILLER = "."
 
@@ -72,15 +74,20 @@ class Rewriter:
 
     Lines end in LF, comments are blank lines. Where DuckDB forgives a fault or changes a value, it
     gets a fault that it reports, or the value between quotes: a separator too many at the end of a
-    row, blanks before and behind a quoted field.
+    row, blanks before and behind a quoted field. With `skips`, rows of another width become blank
+    lines: they are counted in `skipped`, with the line and the number of fields of the first.
     """
 
-    def __init__(self, separator: str, quote: str, comment: str | None, width: int) -> None:
+    def __init__(
+        self, separator: str, quote: str, comment: str | None, width: int, *, skips: bool
+    ) -> None:
         self._separator, self._quote, self._width = separator, quote, width
-        self._comment = comment
+        self._comment, self._skips = comment, skips
+        self.skipped = 0
+        self.first_skipped: list[tuple[int, int]] = []
+        self._line = 1
         self._filler = f"{separator}{FILLER}" if width == 1 else ""
         mark = re.escape(separator)
-        self._field = re.compile(f"{quote}[^{quote}]*{quote}" if quote else r"\Z")
         # Parts of the text that change, and quoted fields, in which nothing changes.
         patterns = [r"(?P<end>\r\n|\r|\n)"]
         if comment:
@@ -106,24 +113,24 @@ class Rewriter:
             for _ in range(blank):
                 text.readline()
             copy.write("\n" * blank)
-            rest, line = "", blank + 1
+            rest, self._line = "", blank + 1
             while True:
                 check()
                 block = text.read(BLOCK)
                 rest += block
                 cut = self._last_end(rest) if block else len(rest)
                 copy.write(self._rewritten(rest[:cut]))
-                line += line_ends(rest[:cut])
                 rest = rest[cut:]
                 if not block:
                     return
                 if len(rest) > MAX_RECORD:
-                    raise too_long(line)
+                    raise too_long(self._line)
 
     def _simple(self, text: str) -> bool:
         """Whether only the ends of lines are to be changed."""
         return not (
             self._filler
+            or self._skips
             or self._comment
             or (self._quote and self._quote in text)
             or f"{self._separator}\n" in text
@@ -145,7 +152,9 @@ class Rewriter:
     def _rewritten(self, text: str) -> str:
         """The text of whole lines."""
         if self._simple(text):
+            self._line += line_ends(text)
             return text.replace("\r\n", "\n").replace("\r", "\n")
+        rows: list[str] = []
         parts: list[str] = []
         begun = copied = 0
         for token in self._tokens.finditer(text):
@@ -153,8 +162,9 @@ class Rewriter:
             copied = token.end()
             match token.lastgroup:
                 case "end":
-                    parts += [self._behind(text[begun : token.start()]), "\n"]
-                    begun = copied
+                    rows += [self._row(text[begun : token.start()], "".join(parts)), "\n"]
+                    self._line += 1
+                    begun, parts = copied, []
                 case "comment":
                     begun = copied
                 case "blank":
@@ -163,18 +173,32 @@ class Rewriter:
                 case _:
                     # A tab behind a quoted field is a fault, a blank is not.
                     parts += [token["field"], "\t" if token["behind"] else ""]
-        parts += [text[copied:], self._behind(text[begun:])]
-        return "".join(parts)
+        rows.append(self._row(text[begun:], "".join(parts) + text[copied:]))
+        return "".join(rows)
 
-    def _behind(self, record: str) -> str:
-        """The text to add at the end of a record."""
+    def _row(self, record: str, rewritten: str) -> str:
+        """A record in its new form."""
+        first, inside = self._line, line_ends(record)
+        self._line += inside
         if not record:
             return ""
-        forgiven = ""
-        if record.endswith(self._separator):
-            plain = self._field.sub("", record)
-            forgiven = FILLER if plain.count(self._separator) >= self._width else ""
-        return forgiven + self._filler
+        if self._skips and (found := self._fields(record)) not in (0, self._width):
+            self.skipped += 1
+            if len(self.first_skipped) < SKIPPED_SHOWN:
+                self.first_skipped.append((first, found))
+            return "\n" * inside
+        more = record.endswith(self._separator) and self._fields(record) > self._width
+        return rewritten + FILLER * more + self._filler
+
+    def _fields(self, record: str) -> int:
+        """The number of fields, or 0 where quotes are wrong."""
+        if not self._quote or self._quote not in record:
+            return record.count(self._separator) + 1
+        try:
+            (found,) = records([record], 1, self._separator, self._quote)
+        except (JobError, ValueError):
+            return 0
+        return len(found.fields)
 
 
 def is_misread(
@@ -214,4 +238,12 @@ def too_long(line: int) -> JobError:
         "csv-ragged",
         f"The record in line {line:,} has more than {MAX_RECORD:,} bytes: check csv.separator and "
         "csv.quote, and whether the file is CSV.",
+    )
+
+
+def ragged(line: int, found: int, width: int, separator: str) -> JobError:
+    return JobError(
+        "csv-ragged",
+        f"Line {line:,} has {found} fields where {width} are expected, as many as columns: quote "
+        f"fields that hold the separator {separator!r}, or check csv.separator.",
     )

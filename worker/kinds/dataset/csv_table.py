@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from app.jobs import JobContext, JobError
 from worker.kinds.dataset import values
 from worker.kinds.dataset.columns import Use, Value, check_known, typed, unknown_column, uses
-from worker.kinds.dataset.csv_lines import MAX_RECORD, bad_quote, too_long
+from worker.kinds.dataset.csv_lines import MAX_RECORD, SKIPPED_SHOWN, ragged
 from worker.kinds.dataset.csv_text import CsvText
 from worker.kinds.dataset.engine import Engine
+from worker.kinds.dataset.faults import named
 from worker.kinds.dataset.result import SkippedRow
-from worker.kinds.dataset.spec import MAX_COLUMNS, DatasetAggregate, MomentFormat
+from worker.kinds.dataset.spec import DatasetAggregate, MomentFormat
 
-# Skipped rows that the result shows.
-SKIPPED_SHOWN = 10
 SHOWN_CHARACTERS = 80
 
 
@@ -29,6 +28,8 @@ class _Rule:
 
 
 class CsvTable:
+    hint = " (see csv.types)"
+
     def __init__(
         self,
         texts: list[CsvText],
@@ -41,8 +42,9 @@ class CsvTable:
         self._fails = spec.csv.on_error == "fail"
         self._numbers = values.Numbers(spec.csv)
         self.columns = texts[0].columns
-        for text in texts[1:]:
-            _same_columns(self.columns, text.columns)
+        for index, text in enumerate(texts):
+            with named(index, len(texts)):
+                _same_columns(self.columns, text.columns)
         for name in spec.csv.types:
             if name not in self.columns:
                 raise unknown_column(name, self.columns, "csv.types")
@@ -63,12 +65,18 @@ class CsvTable:
 
         Raises `JobError`: `csv-ragged`, `csv-quote`, `csv-value`, `file-empty`.
         """
-        scans = [self._scan(index, reject=True) for index in range(len(self._texts))]
-        self._look(" UNION ALL ".join(scans), start, end)
-        self._report_rejected()
-        source = " UNION ALL ".join(
-            self._scan(index, reject=False) for index in range(len(self._texts))
-        )
+        import duckdb
+
+        source = " UNION ALL ".join(map(self._scan, self._texts))
+        try:
+            self._look(source, start, end)
+        except duckdb.InvalidInputException:
+            for index, text in enumerate(self._texts):
+                with named(index, len(self._texts)):
+                    if fault := text.fault():
+                        raise fault from None
+            raise
+        self._note_skipped()
         rules = self._rules()
         broken = [name for name, rule in rules if self._broken(name, rule)]
         if broken:
@@ -76,12 +84,12 @@ class CsvTable:
             self._report_values(source, [(n, r) for n, r in rules if n in broken])
             source = f"SELECT * FROM ({source}) WHERE NOT ({' OR '.join(faults)})"
             self._look(source, end, end)
+        self.skipped_rows = self.skipped_rows[:SKIPPED_SHOWN]
         if self.rows == 0 and not self.skipped:
             raise JobError("file-empty", "The CSV file has a header and no rows.")
         self.source = source
 
-    def _scan(self, index: int, *, reject: bool) -> str:
-        text = self._texts[index]
+    def _scan(self, text: CsvText) -> str:
         # A field that is not quoted holds no separator and no end of a line.
         possible = [
             value
@@ -104,9 +112,6 @@ class CsvTable:
             "allow_quoted_nulls": "false",
             "strict_mode": "true",
             "max_line_size": str(MAX_RECORD),
-            "ignore_errors": "true",
-            "store_rejects": "true" if reject else "false",
-            **({"rejects_limit": str(MAX_COLUMNS)} if reject and self._fails else {}),
         }
         listed = ", ".join(f"{name} = {value}" for name, value in options.items())
         wanted = ", ".join(
@@ -150,7 +155,7 @@ class CsvTable:
             asked["number"] = self._numbers.forms(t)
         if "boolean" in used:
             asked["truth"] = {"truth": values.is_true_or_false(t)}
-        if "moment" in used:
+        if used & {"moment", "moment order"}:
             asked["moment"] = {"date": values.is_date(t), "moment": values.is_moment(t)}
         return asked
 
@@ -234,42 +239,15 @@ class CsvTable:
         """Whether a text of the column breaks the rule, by what was counted."""
         return self._counts[f"{rule.question} {self._sql[name]}"][values.OTHER] > 0
 
-    def _report_rejected(self) -> None:
-        """Fail for the first faulty row, or note the rows that are skipped."""
-        # A row of five fields too many has five errors.
-        rejected = (
-            "SELECT scan_id, file_id, line_byte_position, file_path, "
-            "max(error_type) AS error_type, min(found) AS least, max(found) AS most "
-            "FROM (SELECT *, TRY_CAST("
-            "regexp_extract(error_message, 'Found: (\\d+)', 1) AS INTEGER) AS found "
-            "FROM reject_errors) JOIN reject_scans USING (scan_id, file_id) GROUP BY ALL"
-        )
-        (count,) = self._engine.run(f"SELECT count(*) FROM ({rejected})")[0]
-        if not count:
-            return
-        rows = self._engine.run(
-            f"SELECT error_type, line_byte_position, least, most, file_path FROM ({rejected}) "
-            "ORDER BY error_type <> 'UNQUOTED VALUE', scan_id, file_id, line_byte_position "
-            f"LIMIT {SKIPPED_SHOWN}"
-        )
-        faults = [self._rejected(*row) for row in rows]
-        if self._fails or rows[0][0] == "UNQUOTED VALUE":
-            first = min((fault for fault in faults), key=lambda fault: (fault[0], fault[1]))
-            raise first[2]
-        self.skipped += count
-        self.skipped_rows += [
-            SkippedRow(source=source + 1, line=line, reason=error.detail[:500])
-            for source, line, error in faults
-        ]
-
-    def _rejected(
-        self, error_type: str, position: int | None, least: int, most: int, path: str
-    ) -> tuple[int, int, JobError]:
-        index = next(n for n, text in enumerate(self._texts) if str(text.path) == path)
-        text = self._texts[index]
-        line = text.line_at((position or 1) - 1)
-        found = most if error_type == "TOO MANY COLUMNS" else least
-        return index, line, _bad_row(error_type, found, line, text)
+    def _note_skipped(self) -> None:
+        """Take over the rows of another width, which are not in the texts any more."""
+        for index, text in enumerate(self._texts):
+            self.skipped += text.skipped
+            for line, found in text.first_skipped:
+                fault = ragged(line, found, len(text.columns), text.separator)
+                self.skipped_rows.append(
+                    SkippedRow(source=index + 1, line=line, reason=fault.detail)
+                )
 
     def _report_values(self, source: str, rules: list[tuple[str, _Rule]]) -> None:
         faults = " OR ".join(self._fault(name, rule) for name, rule in rules)
@@ -316,18 +294,13 @@ class CsvTable:
         The line is 0 where Python's reader finds fewer rows than DuckDB's.
         """
         places: list[tuple[int, int]] = []
-        records = (
-            (index, record)
-            for index, text in enumerate(self._texts)
-            for record in text.records()
-            if len(record.fields) == text.width
-        )
+        lines = ((index, line) for index, text in enumerate(self._texts) for line in text.rows())
         with suppress(JobError):
-            for count, (index, record) in enumerate(records, start=1):
+            for count, place in enumerate(lines, start=1):
                 if count % 10_000 == 0:
                     self._job.check()
                 while len(places) < len(numbers) and numbers[len(places)] == count:
-                    places.append((index, record.first_line))
+                    places.append(place)
                 if len(places) == len(numbers):
                     break
         return places + [(0, 0)] * (len(numbers) - len(places))
@@ -340,6 +313,11 @@ class CsvTable:
             return Value(t, "text", "VARCHAR")
         if declared is not None:
             return self._typed(t, declared)
+        return self._guessed(name, use)
+
+    def _guessed(self, name: str, use: Use) -> Value:
+        """A column whose type the specification does not give."""
+        t = self._sql[name]
         match use:
             case "number" | "sum":
                 if use == "sum" and self._sums_booleans(name):
@@ -351,6 +329,8 @@ class CsvTable:
                 if self._all(name, "moment", "date"):
                     return typed(f"TRY_CAST({t} AS DATE)", "DATE")
                 return typed(values.as_moment(t), "TIMESTAMP")
+            case "moment order":
+                return self._ordered_moment(name)
             case "text order" if self._all(name, "number", *self._numbers.forms("")):
                 raise JobError(
                     "column-type",
@@ -359,6 +339,18 @@ class CsvTable:
                 )
             case "key":
                 return self._key(name)
+        return typed(t, "VARCHAR")
+
+    def _ordered_moment(self, name: str) -> Value:
+        t = self._sql[name]
+        if self._all(name, "moment", "date", "moment"):
+            return typed(values.as_moment(t), "TIMESTAMP")
+        if any(self._counts[f"moment {t}"].values()):
+            raise JobError(
+                "column-type",
+                f"Column {name!r} is compared with a date and holds texts that are none by ISO "
+                "8601: give its format in csv.types, or set it to text there.",
+            )
         return typed(t, "VARCHAR")
 
     def extreme(self, name: str, op: str) -> Value:
@@ -443,33 +435,12 @@ def _same_columns(columns: list[str], others: list[str]) -> None:
     if missing := [name for name in columns if name not in others]:
         raise JobError(
             "sources-differ",
-            f"more_sources: a file has no column {missing[0]!r}, which the first one has: all "
-            "sources need the same columns.",
+            f"The file has no column {missing[0]!r}, which the first one has: all sources need the "
+            "same columns.",
         )
     if extra := [name for name in others if name not in columns]:
         raise JobError(
             "sources-differ",
-            f"more_sources: a file has a column {extra[0]!r}, which the first one has not: all "
-            "sources need the same columns.",
+            f"The file has a column {extra[0]!r}, which the first one has not: all sources need "
+            "the same columns.",
         )
-
-
-def _bad_row(error_type: str, found: int, line: int, text: CsvText) -> JobError:
-    match error_type:
-        case "UNQUOTED VALUE":
-            return bad_quote(line)
-        case "LINE SIZE OVER MAXIMUM":
-            return too_long(line)
-        case "MISSING COLUMNS" | "TOO MANY COLUMNS":
-            width = len(text.columns)
-            found -= text.width - width
-            return JobError(
-                "csv-ragged",
-                f"Line {line:,} has {found} fields where {width} are expected, as many as columns: "
-                f"quote fields that hold the separator {text.separator!r}, or check "
-                "csv.separator.",
-            )
-    return JobError(
-        "csv-broken",
-        f"Line {line:,} can't be split into fields: check csv.quote and csv.separator.",
-    )

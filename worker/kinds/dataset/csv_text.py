@@ -6,7 +6,7 @@ import io
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from worker.kinds.dataset.csv_lines import (
     Rewriter,
     is_misread,
     line_ends,
+    ragged,
     records,
     too_long,
 )
@@ -36,15 +37,16 @@ SEPARATORS = (",", ";", "\t", "|")
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook: export the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook: export the sheet as CSV"),
-    (b"%PDF", "a PDF: export the table as CSV"),
-    (b"BZh", "compressed with bzip2: use gzip or zstd"),
+    (b"%PDF-", "a PDF: export the table as CSV"),
+    (b"BZh91AY&SY", "compressed with bzip2: use gzip or zstd"),
     (b"\xfd7zXZ\x00", "compressed with xz: use gzip or zstd"),
     (b"7z\xbc\xaf", "a 7-Zip archive: use gzip or zstd"),
-    (b"ARROW1", "an Arrow file: convert it to Parquet"),
-    (b"PAR1", "a Parquet file: leave out format, or set it to parquet"),
+    (b"ARROW1\0\0", "an Arrow file: convert it to Parquet"),
+    (b"PAR1\x15", "a Parquet file: leave out format, or set it to parquet"),
     (b"Obj\x01", "an Avro file: convert it to Parquet"),
-    (b"ORC", "an ORC file: convert it to Parquet"),
-    (b"SQLite format 3", "a SQLite database: export the table as CSV"),
+    (b"ORC\n", "an ORC file: convert it to Parquet"),
+    (b"ORC\x08", "an ORC file: convert it to Parquet"),
+    (b"SQLite format 3\0", "a SQLite database: export the table as CSV"),
 )
 MARKUP = re.compile(r"\s*<(!doctype|html|\?xml|head|body|table|svg|!--)", re.IGNORECASE)
 JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{])')
@@ -52,7 +54,11 @@ JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{])')
 
 @dataclass(frozen=True, slots=True)
 class CsvText:
-    """A file in UTF-8 whose rows begin in line `body`, counted from 1."""
+    """A file in UTF-8 whose rows begin in line `body`, counted from 1.
+
+    `skipped` rows of another width were left out; `first_skipped` has the lines and the numbers of
+    fields of the first.
+    """
 
     path: Path
     columns: list[str]
@@ -60,6 +66,8 @@ class CsvText:
     separator: str
     quote: str
     compression: Compression
+    skipped: int = 0
+    first_skipped: Sequence[tuple[int, int]] = ()
 
     @property
     def width(self) -> int:
@@ -75,19 +83,34 @@ class CsvText:
                 file.readline()
             yield from records(file, self.body, self.separator, self.quote)
 
-    def line_at(self, offset: int) -> int:
-        """The line of the record at a byte."""
-        line, left = 1, offset
+    def rows(self) -> Iterator[int]:
+        """The first line of each row."""
+        if self.quote and self._holds(self.quote.encode()):
+            for record in self.records():
+                if len(record.fields) == self.width:
+                    yield record.first_line
+            return
         with self.path.open("rb") as file:
-            while left > 0 and (block := file.read(min(BLOCK, left))):
-                # A block's last CR may be one half of a CRLF, of which the LF follows.
-                alone = block.count(b"\r") - block.count(b"\r\n") - block.endswith(b"\r")
-                line += block.count(b"\n") + alone
-                left -= len(block)
-            # DuckDB counts blank lines to the record that they precede.
-            while file.readline(3) in (b"\n", b"\r\n"):
-                line += 1
-        return line
+            for line, content in enumerate(file, start=1):
+                if line >= self.body and content != b"\n":
+                    yield line
+
+    def _holds(self, mark: bytes) -> bool:
+        with self.path.open("rb") as file:
+            return any(mark in block for block in iter(lambda: file.read(BLOCK), b""))
+
+    def fault(self) -> JobError | None:
+        """The first row that can't be split, or has another number of fields, if there is one."""
+        try:
+            for record in self.records():
+                if sum(map(len, record.fields)) > MAX_RECORD:
+                    return too_long(record.first_line)
+                if len(record.fields) != self.width:
+                    found = len(record.fields) - (self.width - len(self.columns))
+                    return ragged(record.first_line, found, len(self.columns), self.separator)
+        except JobError as error:
+            return error
+        return None
 
 
 def read_csv_text(
@@ -104,6 +127,11 @@ def read_csv_text(
     with path.open("rb") as file:
         head = file.read(16)
     compression = options.compression or _compression(head)
+    if compression not in ("none", _compression(head)):
+        raise JobError(
+            "csv-compression",
+            f"The file is no {compression} data: leave csv.compression out.",
+        )
     if compression == "none":
         _reject_other_formats(head)
     copy = scratch / f"{path.name}.utf8"
@@ -117,21 +145,31 @@ def read_csv_text(
     separator = options.separator or head_lines.separator()
     columns, body, simple = head_lines.header(separator)
     width = len(columns)
+    skips = options.on_error == "skip"
     check = partial(watch, path.stat().st_size)
     if (
         ends - {"\n"}
         or options.comment
         or not simple
         or width == 1
+        or skips
         or is_misread(plain, separator, quote, width, check)
     ):
         uniform = scratch / f"{path.name}.lines"
-        Rewriter(separator, quote, options.comment, width).write(
-            plain, uniform, 0 if simple else body - 1, check
-        )
+        rewriter = Rewriter(separator, quote, options.comment, width, skips=skips)
+        # The lines before the rows may have any number of fields.
+        rewriter.write(plain, uniform, body - 1, check)
         copy.unlink(missing_ok=True)
-        plain = uniform
-        body = body if simple else 1
+        return CsvText(
+            uniform,
+            columns,
+            1,
+            separator,
+            quote,
+            compression,
+            rewriter.skipped,
+            rewriter.first_skipped,
+        )
     return CsvText(plain, columns, body, separator, quote, compression)
 
 
@@ -187,6 +225,12 @@ def _decoded(
             except UnicodeDecodeError as error:
                 line = _line_after(path, compression, encoding, size)
                 raise _undecodable(error, encoding, line) from error
+            except UnicodeError as error:
+                raise JobError(
+                    "csv-encoding",
+                    "The file does not begin with a byte order mark, as UTF-16 text does: set "
+                    "csv.encoding to the file's own, or save the file as UTF-8.",
+                ) from error
             size += len(block)
             watch(size)
             if size > MAX_TEXT and not plain:
@@ -221,6 +265,11 @@ def _blocks(path: Path, compression: Compression) -> Iterator[bytes]:
                 # The system's errors have a number: those are no fault of the file.
                 if compression == "none" or getattr(error, "errno", None) is not None:
                     raise
+                if "too much memory" in str(error):
+                    raise JobError(
+                        "csv-compression",
+                        "The file's zstd window has more than 128 MiB: compress it without --long.",
+                    ) from error
                 raise JobError(
                     "csv-compression",
                     f"The file's {compression} data is damaged or cut short: upload it again.",
@@ -276,16 +325,24 @@ class _Head:
 
     def separator(self) -> str:
         """The separator that splits the header and the first rows alike into most fields."""
-        candidates = {mark: self._widths(mark) for mark in SEPARATORS}
+        numeric = (self._options.decimal_separator, self._options.thousands_separator)
+        # Rather none that stands inside of numbers.
+        marks = sorted(SEPARATORS, key=lambda mark: mark in numeric)
+        candidates = {mark: self._widths(mark) for mark in marks}
         alike = {
             mark: widths[0]
             for mark, (widths, whole) in candidates.items()
             if whole and len(set(widths)) == 1
         }
-        best = max(alike, key=lambda mark: alike[mark], default=",")
+        names = self._options.column_names
+        fitting = [mark for mark in alike if names and alike[mark] == len(names)]
+        if fitting:
+            return fitting[0]
+        outside = [mark for mark in alike if mark not in numeric and alike[mark] > 1]
+        best = max(outside or alike, key=lambda mark: alike[mark], default=",")
         if alike.get(best, 1) > 1:
             return best
-        return max(SEPARATORS, key=lambda mark: max(candidates[mark][0][:1], default=0))
+        return max(marks, key=lambda mark: max(candidates[mark][0][:1], default=0))
 
     def _widths(self, mark: str) -> tuple[list[int], bool]:
         """The fields of each of the first rows, and whether all of these could be split."""

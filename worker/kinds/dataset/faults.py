@@ -65,5 +65,16 @@ def _translated(broken: JobError) -> Iterator[None]:
         raise broken from error
 
 
+@contextmanager
+def named(index: int, count: int) -> Iterator[None]:
+    """Name the source in its faults, if there are several."""
+    try:
+        yield
+    except JobError as error:
+        if count == 1:
+            raise
+        raise JobError(error.code, f"Source {index + 1}: {error.detail}") from error
+
+
 def encrypted() -> JobError:
     return JobError("parquet-encrypted", "The Parquet file is encrypted: send it decrypted.")

@@ -8,7 +8,7 @@ from app.jobs import JobContext, JobError, job_kind
 from worker.kinds.dataset.csv_table import CsvTable
 from worker.kinds.dataset.csv_text import CsvText, read_csv_text
 from worker.kinds.dataset.engine import Engine, quoted
-from worker.kinds.dataset.faults import csv_errors, parquet_errors
+from worker.kinds.dataset.faults import csv_errors, named, parquet_errors
 from worker.kinds.dataset.parquet_table import ParquetTable
 from worker.kinds.dataset.query import Query
 from worker.kinds.dataset.result import (
@@ -51,7 +51,10 @@ def aggregate(spec: DatasetAggregate, job: JobContext) -> DatasetAggregated:
     """
     job.progress(0, "opening the file")
     paths = [job.input(file) for file in (spec.source, *spec.more_sources)]
-    formats = {spec.format or _format(path) for path in paths}
+    formats = set()
+    for index, path in enumerate(paths):
+        with named(index, len(paths)):
+            formats.add(spec.format or _format(path))
     if len(formats) > 1:
         raise JobError(
             "sources-differ", "more_sources: all sources must be of one format, CSV or Parquet."
@@ -77,10 +80,15 @@ def aggregate(spec: DatasetAggregate, job: JobContext) -> DatasetAggregated:
 
 def _format(path: Path) -> Format:
     with path.open("rb") as file:
-        magic = file.read(4)
-    if not magic:
+        head = file.read(5)
+        file.seek(max(path.stat().st_size - 4, 0))
+        tail = file.read()
+    if not head:
         raise JobError("file-empty", "The file is empty: send a CSV or a Parquet file.")
-    return "parquet" if magic in (b"PAR1", b"PARE") else "csv"
+    magic, behind = head[:4], head[4:]
+    # A header line may begin with PARENT. Where the file is cut, a byte that no text has follows.
+    whole = tail == magic or behind < b"\x20"
+    return "parquet" if magic in (b"PAR1", b"PARE") and whole else "csv"
 
 
 def _csv_texts(paths: list[Path], spec: DatasetAggregate, job: JobContext) -> list[CsvText]:
@@ -94,8 +102,9 @@ def _csv_texts(paths: list[Path], spec: DatasetAggregate, job: JobContext) -> li
         share = max(share, min((before + read) / max(size, 1), 1))
         job.progress(CHECKED * share, "checking the characters")
 
-    for path in paths:
-        texts.append(read_csv_text(path, spec.csv, job.scratch, watch))
+    for index, path in enumerate(paths):
+        with named(index, len(paths)):
+            texts.append(read_csv_text(path, spec.csv, job.scratch, watch))
         before += path.stat().st_size
     return texts
 
@@ -201,7 +210,11 @@ def _put_header(path: Path, names: list[str]) -> None:
     """Put the line of names before the rows of a CSV file. Names of SQL would lose their case."""
     rows = path.rename(path.with_suffix(".rows"))
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(names)
+        # The writer of Python 3.11 leaves a CR without quotes.
+        if any("\r" in name for name in names):
+            csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(names)
+        else:
+            csv.writer(file, lineterminator="\n").writerow(names)
     with rows.open("rb") as source, path.open("ab") as file:
         shutil.copyfileobj(source, file)
     rows.unlink()

@@ -5,7 +5,7 @@ from pathlib import Path
 from app.jobs import JobContext, JobError
 from worker.kinds.dataset.columns import Use, Value, check_known, typed, uses
 from worker.kinds.dataset.engine import Engine, Row
-from worker.kinds.dataset.faults import encrypted
+from worker.kinds.dataset.faults import encrypted, named, parquet_errors
 from worker.kinds.dataset.parquet_pages import Chunk, check_pages
 from worker.kinds.dataset.spec import MAX_DIGITS, DatasetAggregate
 from worker.kinds.dataset.values import literal
@@ -13,11 +13,15 @@ from worker.kinds.dataset.values import literal
 # Of a text column whose writer did not say that it is text.
 BINARY = "BLOB"
 MAX_SCHEMA = 10_000
+# Of a column without values, whose type its writer did not know.
+NO_TYPE = '"NULL"'
 
 Schema = list[tuple[str, str]]
 
 
 class ParquetTable:
+    hint = ""
+
     def __init__(
         self, paths: list[Path], spec: DatasetAggregate, engine: Engine, job: JobContext
     ) -> None:
@@ -36,7 +40,10 @@ class ParquetTable:
         Raises `JobError`: `parquet-broken`, `parquet-encrypted`, `column-unknown`,
         `sources-differ`.
         """
-        schemas = [self._schema(path) for path in self._paths]
+        schemas = []
+        for index, path in enumerate(self._paths):
+            with named(index, len(self._paths)), parquet_errors():
+                schemas.append(self._schema(path))
         first = schemas[0]
         self.columns = [name for name, _ in first]
         check_known(self._spec, self.columns)
@@ -47,15 +54,22 @@ class ParquetTable:
                 )
         used = list(self._uses) or [first[_smallest(first)][0]]
         self._types = {name: type_ for name, type_ in first if name in used}
+        for name, type_ in self._types.items():
+            # A part of a table may have no values, and so no type of a column.
+            if type_ == NO_TYPE:
+                types = [dict(schema).get(name, NO_TYPE) for schema in schemas]
+                self._types[name] = next((each for each in types if each != NO_TYPE), NO_TYPE)
         self._sql = {name: f"c{n}" for n, name in enumerate(used)}
         try:
-            for path in self._paths:
-                self._check(path, used)
+            for index, path in enumerate(self._paths):
+                with named(index, len(self._paths)):
+                    self._check(path, used)
         except JobError as error:
             # The headers of an encrypted column's pages are encrypted, too.
             raise encrypted() if self._encrypted else error from error
         self.source = " UNION ALL ".join(
-            self._scan(path, schema) for path, schema in zip(self._paths, schemas, strict=True)
+            self._scan(index, path, schema)
+            for index, (path, schema) in enumerate(zip(self._paths, schemas, strict=True))
         )
         binary = [name for name, type_ in self._types.items() if type_ == BINARY]
         texts = "".join(
@@ -122,19 +136,21 @@ class ParquetTable:
             )
         return True
 
-    def _scan(self, path: Path, schema: Schema) -> str:
+    def _scan(self, index: int, path: Path, schema: Schema) -> str:
         """The used columns of one file, by their place: SQL does not tell `a` from `A`."""
         names = [name for name, _ in schema]
         wanted: list[str] = []
         for name, column in self._sql.items():
             found = dict(schema).get(name, "missing")
-            if found != self._types[name]:
+            if found not in (self._types[name], NO_TYPE):
                 raise JobError(
                     "sources-differ",
-                    f"more_sources: column {name!r} is {self._types[name]} in the first file and "
-                    f"{found} in another: all sources need the same columns.",
+                    f"Source {index + 1}: column {name!r} is {found}, and {self._types[name]} in "
+                    "another source: all sources need the same columns.",
                 )
-            wanted.append(f"f{names.index(name)} AS {column}")
+            empty = f"CAST(NULL AS {self._types[name]})"
+            value = empty if found == NO_TYPE else f"f{names.index(name)}"
+            wanted.append(f"{value} AS {column}")
         return f"SELECT {', '.join(wanted)} FROM {_reader(path, len(names))}"
 
     def _schema(self, path: Path) -> Schema:

@@ -2,8 +2,9 @@
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from decimal import Context, Decimal, InvalidOperation, localcontext
+from decimal import Context, Decimal, localcontext
 from typing import Literal
 
 from app.jobs import JobError
@@ -33,10 +34,13 @@ SQL: dict[str, str] = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", 
 PART = {"weekday": "isodow"}
 # The first and the last second of TIMESTAMP_NS, and a bit less.
 NANOSECONDS = datetime(1678, 1, 1), datetime(2262, 1, 1)  # noqa: DTZ001
+# Integers whose sum, however many they are, has at most 128 bits.
+SHORT_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 # Digits of a second behind the sixth, which Python's datetime drops.
 FRACTION = re.compile(r"[.,]\d{6}(\d+)")
 # Digits that every JSON number keeps on its way through a double.
 SAFE_DIGITS = 15
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 # The largest exponent of a number that a column is compared with.
 MAX_EXPONENT = 1000
 EXACT = Context(prec=2 * MAX_EXPONENT)
@@ -102,7 +106,7 @@ class Query:
     def _moment(self, name: str) -> Value:
         value = self._table.value(name, "moment")
         if value.kind not in ("date", "datetime"):
-            raise wrong_type(name, value, "holds no dates (see csv.types)")
+            raise wrong_type(name, value, f"holds no dates{self._table.hint}")
         return value
 
     def _bin(self, key: Bin) -> str:
@@ -142,10 +146,10 @@ class Query:
                 return self._sum(self._number(name, op, "sum"))
             case "mean":
                 number = self._number(name, op, "sum")
-                exact = number.kind in ("integer", "decimal")
-                type_ = "BIGINT" if number.kind == "boolean" else "DOUBLE"
-                values = number.sql if exact else f"CAST({number.sql} AS {type_})"
-                return f"CAST(avg({values}) AS DOUBLE)"
+                if number.kind == "boolean" or number.type in SHORT_INTEGERS:
+                    return f"CAST(avg(CAST({number.sql} AS BIGINT)) AS DOUBLE)"
+                # Their sum might exceed 128 bits.
+                return f"favg(CAST({number.sql} AS DOUBLE))"
             case "median" | "std":
                 function = {"median": "median", "std": "stddev_samp"}[op]
                 return f"{function}(CAST({self._number(name, op).sql} AS DOUBLE))"
@@ -174,7 +178,7 @@ class Query:
             return value
         if value.kind == "boolean" and use == "sum":
             return value
-        raise wrong_type(name, value, f"can't be used with {op}, numbers can (see csv.types)")
+        raise wrong_type(name, value, f"can't be used with {op}, numbers can{self._table.hint}")
 
     def _single(self, name: str, op: str, use: Literal["key", "order", "distinct"]) -> Value:
         value = self._table.value(name, use)
@@ -194,13 +198,24 @@ class Query:
                     raise wrong_type(item.column, value, f"can't be used with {item.op}, text can")
                 return f"{item.op}({value.sql}, {self._parameter(item.value)}::VARCHAR)"
             case OneOf():
-                same = [self._compared(item.column, value, "eq", each) for each in item.values]
-                return f"({' OR '.join(same)})"
+                return self._one_of(item.column, value, item.values)
             case Between():
                 low = self._compared(item.column, value, "ge", item.low)
                 return f"({low} AND {self._compared(item.column, value, 'le', item.high)})"
             case Compare():
                 return self._compared(item.column, value, item.op, item.value)
+
+    def _one_of(self, name: str, column: Value, values: Sequence[bool | float | str]) -> str:
+        """A list of values is looked up in a table; to plan an OR of them takes seconds."""
+        if column.kind == "text" and all(isinstance(value, str) for value in values):
+            listed = ", ".join(f"{self._parameter(value)}::VARCHAR" for value in values)
+            return f"({column.sql} IN ({listed}))"
+        same = [self._compared(name, column, "eq", value) for value in values]
+        equals = f"({column.sql} = "
+        if all(each.startswith(equals) or each == "false" for each in same):
+            listed = ", ".join(each[len(equals) : -1] for each in same if each != "false")
+            return f"({column.sql} IN ({listed}))" if listed else "false"
+        return f"({' OR '.join(same)})"
 
     def _compared(self, name: str, column: Value, op: Op, value: bool | float | str) -> str:
         match column.kind, value:
@@ -215,8 +230,7 @@ class Query:
             case "datetime", str():
                 return self._at(name, column, op, value)
             case "float", int() | float():
-                number = f"{self._parameter(float(value))}::DOUBLE"
-                return f"(CAST({column.sql} AS DOUBLE) {SQL[op]} {number})"
+                return f"({column.sql} {SQL[op]} {self._parameter(float(value))}::DOUBLE)"
             case "integer" | "decimal", int() | float() | str():
                 return self._exact(column, op, _decimal(name, column, value))
         raise wrong_type(
@@ -296,15 +310,9 @@ def _decimal(name: str, column: Value, value: float | str) -> Decimal:
                 "it as text",
             )
         return number
-    try:
-        number = Decimal(value)
-    except InvalidOperation as error:
-        raise wrong_type(
-            name, column, f"can't be compared with {str(value)[:80]!r}: give a number"
-        ) from error
-    if not number.is_finite() or number.adjusted() > MAX_EXPONENT:
-        raise wrong_type(name, column, f"can't be compared with {value!r}: give a number")
-    return number
+    if NUMBER.fullmatch(str(value)) and abs(Decimal(value).adjusted()) <= MAX_EXPONENT:
+        return Decimal(value)
+    raise wrong_type(name, column, f"can't be compared with {str(value)[:80]!r}: give a number")
 
 
 def _date(name: str, value: str) -> date:

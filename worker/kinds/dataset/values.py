@@ -9,7 +9,8 @@ import re
 from worker.kinds.dataset.spec import CsvOptions, MomentFormat, directives
 
 BLANKS = "[ \\t]*"
-DATE = r"\d{4}-\d{2}-\d{2}"
+# There is no year 0 in SQL.
+DATE = r"([1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])-\d{2}-\d{2}"
 TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,6}0*)?)?"
 ZONE = r"(Z|[+-]\d{2}(:?\d{2})?)?"
 
