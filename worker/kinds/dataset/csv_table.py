@@ -392,9 +392,9 @@ class CsvTable:
         if counts["long"] or counts["integer"] or counts["wide"]:
             raise JobError(
                 "column-type",
-                f"Column {name!r} holds fractions, and numbers beyond {2**53:,}, which double "
-                "precision does not tell apart: set csv.types of it to decimal(p,s), or to number "
-                "if that does not matter.",
+                f"Column {name!r} holds numbers beyond {2**53:,} that are not all integers of 128 "
+                "bits, and double precision does not tell them apart: set csv.types of it to "
+                "decimal(p,s), of at most 38 digits, or to number if that does not matter.",
             )
         return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
 

@@ -189,7 +189,7 @@ Separator = Annotated[
     WithJsonSchema({"type": "string", "enum": [",", ";", "tab", "|"]}),
 ]
 
-DECIMAL = re.compile(r"decimal\((\d{1,2}),(\d{1,2})\)")
+DECIMAL = re.compile(r"decimal\(([0-9]{1,2}),([0-9]{1,2})\)")
 MAX_DIGITS = 38
 PLAIN_TYPES = ("text", "integer", "number", "boolean", "date", "datetime")
 
@@ -200,7 +200,7 @@ def _column_type(name: str) -> str:
     if (found := DECIMAL.fullmatch(name.replace(" ", ""))) and (
         1 <= int(found[1]) <= MAX_DIGITS and int(found[2]) <= int(found[1])
     ):
-        return found[0]
+        return f"decimal({int(found[1])},{int(found[2])})"
     raise ValueError(
         f"write one of {', '.join(PLAIN_TYPES)}, or decimal(p,s) with p digits in all, at most "
         f"{MAX_DIGITS}, and s of them after the point"
