@@ -759,3 +759,31 @@ def test_rows_of_another_width_cost_no_memory(run: Run) -> None:
 def test_a_format_leaves_nothing_to_guess(run: Run, format_: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         run("d\nx\n", csv={"types": {"d": {"type": "date", "format": format_}}})
+
+
+def test_the_top_prices_are_those_of_the_greatest_numbers(run: Run) -> None:
+    source = "g,p\nx,9.50\ny,10.25\nz,100.10\n"
+    top = {"sort": [{"column": "s", "descending": True}], "limit": 1}
+    dearest = [{"op": "max", "column": "p", "name": "s"}]
+    assert run(source, group_by=["g"], aggregates=dearest, **top).preview == [["z", "100.10"]]
+    prices = run(source, group_by=["p"])
+    assert [row[0] for row in prices.preview] == ["9.50", "10.25", "100.10"]
+
+
+def test_the_usual_form_of_a_number_is_that_of_the_options(run: Run) -> None:
+    options = {"decimal_separator": ",", "thousands_separator": ".", "separator": ";"}
+    extremes = [{"op": op, "column": "p", "name": op} for op in ("min", "max")]
+    result = run("p;q\n1.234;1\n999;1\n", csv=options, aggregates=extremes)
+    assert result.preview == [["999", "1.234"]]
+
+
+def test_the_latest_of_times_with_zones(run: Run) -> None:
+    latest = [{"op": "max", "column": "t", "name": "t"}]
+    source = "t\n2024-01-01T00:30:00+02:00\n2023-12-31T23:00:00Z\n"
+    assert run(source, aggregates=latest).preview == [["2023-12-31T23:00:00Z"]]
+
+
+def test_nanoseconds_before_1970_belong_to_the_year_before(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", t=pyarrow.array([-1], pyarrow.timestamp("ns")))
+    key = {"op": "truncate", "column": "t", "unit": "year", "name": "year"}
+    assert run(path, group_by=[key]).preview == [["1969-01-01 00:00:00", 1]]

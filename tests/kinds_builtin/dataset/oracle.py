@@ -81,7 +81,7 @@ class Query:
         column = self.table.columns[name]
         if column.type != "guessed":
             return column.values
-        kind = key_type(self.texts(name))
+        kind = key_type(self.texts(name), self.options.decimal_separator)
         converters: dict[str, Callable[[str], Any]] = {
             "text": str,
             "integer": int,
@@ -232,6 +232,19 @@ class Query:
         unit = key.unit if key.op == "truncate" else key.part
         return [None if m is None else derive(m, unit) for m in moments]
 
+    def shows_texts(self, place: int) -> bool:
+        """Whether a column of the result holds texts of a column whose type is guessed."""
+        spec = self.spec
+        if place < len(spec.group_by):
+            key = spec.group_by[place]
+            name = key if isinstance(key, str) else None
+        else:
+            each = spec.aggregates[place - len(spec.group_by)]
+            name = each.column if each.op in ("min", "max", "first", "last") else None
+        if name is None or self.table.columns[name].type != "guessed":
+            return False
+        return key_type(self.texts(name), spec.csv.decimal_separator) == "text"
+
     # Aggregates
 
     def aggregate(self, each: Any) -> Callable[[list[int]], Any]:
@@ -274,6 +287,9 @@ class Query:
         texts = self.texts(name)
         if column.type == "guessed" and all(is_number(text, self.options) for text in texts):
             ranks = [rank(v) for v in self.numbers(name)]
+        elif column.type == "guessed" and all(is_moment(text) for text in texts):
+            times = [None if v is None else midnight(moment(v)) for v in column.values]
+            ranks = [rank(v) for v in times]
 
         def extreme(rows: list[int]) -> Any:
             rows = [row for row in rows if column.values[row] is not None]
@@ -398,7 +414,14 @@ def query(table: Table, spec: DatasetAggregate) -> Answer:
         if any(isinstance(row[place], Near | AnyOf) for row in result):
             raise Undetermined
         present = [row for row in result if row[place] is not None]
-        present.sort(key=lambda row: rank(row[place]), reverse=descending)
+        texts = [row[place] for row in present if isinstance(row[place], str)]
+        if asked.shows_texts(place) and all(is_number(text, spec.csv) for text in texts):
+            present.sort(
+                key=lambda row: (float(plain(row[place], spec.csv) or 0), row[place]),
+                reverse=descending,
+            )
+        else:
+            present.sort(key=lambda row: rank(row[place]), reverse=descending)
         result = present + [row for row in result if row[place] is None]
     if spec.limit is not None:
         seen: Counter[tuple[Any, ...]] = Counter()

@@ -146,7 +146,7 @@ def declared(  # noqa: C901
     return value.quantize(Decimal(1).scaleb(-scale), context=EXACT)
 
 
-def key_type(texts: Sequence[str]) -> str:
+def key_type(texts: Sequence[str], point: str) -> str:  # noqa: C901
     """The type that a column without a declared one has where it is a key."""
 
     def whole(text: str) -> bool:
@@ -167,6 +167,8 @@ def key_type(texts: Sequence[str]) -> str:
         return "boolean"
     if all(whole(text) and -(2**63) <= int(text) < 2**63 for text in texts):
         return "integer"
+    if point != ".":
+        return "text"
     if all(map(real, texts)):
         return "number"
     if all(

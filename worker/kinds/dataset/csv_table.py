@@ -150,12 +150,12 @@ class CsvTable:
             return {"declared": {"valid": declared.holds}}
         asked: dict[str, values.Forms] = {}
         if used & {"key", "order", "sum"}:
-            asked["key"] = values.key_forms(t)
+            asked["key"] = values.key_forms(t, self._options.decimal_separator)
         if used & {"order", "text order", "number", "sum"}:
             asked["number"] = self._numbers.forms(t)
         if "boolean" in used:
             asked["truth"] = {"truth": values.is_true_or_false(t)}
-        if used & {"moment", "moment order"}:
+        if used & {"moment", "moment order", "order"}:
             asked["moment"] = {"date": values.is_date(t), "moment": values.is_moment(t)}
         return asked
 
@@ -180,8 +180,8 @@ class CsvTable:
                 "number",
                 self._numbers.is_number(t),
                 "a number",
-                "add it to csv.null_values if it stands for no value, and check "
-                "csv.decimal_separator and csv.thousands_separator",
+                "add it to csv.null_values if it means null, or check csv.decimal_separator and "
+                "csv.thousands_separator",
             )
         if "boolean" in used:
             yield _Rule(
@@ -203,7 +203,7 @@ class CsvTable:
         t, declared = self._sql[name], self._options.types.get(name)
         if declared is None or declared == "text":
             return None if declared is None else _Rule("declared", "true", "a text", "")
-        remedy = "correct csv.types, or add the value to csv.null_values if it stands for no value"
+        remedy = "correct csv.types, or add the value to csv.null_values if it means null"
         if isinstance(declared, MomentFormat):
             return _Rule(
                 "declared",
@@ -273,7 +273,7 @@ class CsvTable:
                 raise JobError(
                     "csv-value",
                     f"Column {name!r} holds {shown!r} in {where}, where {rule.wanted} is expected: "
-                    f"correct it, {rule.remedy}.",
+                    f"correct the value, {rule.remedy}.",
                 )
             self.skipped_rows.append(
                 SkippedRow(
@@ -348,8 +348,8 @@ class CsvTable:
         if any(self._counts[f"moment {t}"].values()):
             raise JobError(
                 "column-type",
-                f"Column {name!r} is compared with a date and holds texts that are none by ISO "
-                "8601: give its format in csv.types, or set it to text there.",
+                f"Column {name!r} is compared with a date, but holds text that is not an ISO 8601 "
+                "date: give its format in csv.types, or declare it as text.",
             )
         return typed(t, "VARCHAR")
 
@@ -363,7 +363,15 @@ class CsvTable:
         ):
             number = self._number(name)
             return Value(f"arg_{op}({t}, {number.sql})", "text", "VARCHAR")
+        if name not in self._options.types and self._all(name, "moment", "date", "moment"):
+            return Value(f"arg_{op}({t}, {values.as_moment(t)})", "text", "VARCHAR")
         return Value(f"{op}({key.sql})", key.kind, key.type)
+
+    def sorted_by(self, name: str, column: str) -> str | None:
+        if name in self._options.types or self._key(name).type != "VARCHAR":
+            return None
+        numbers = f"bool_and(coalesce({self._numbers.is_number(column)}, {column} IS NULL)) OVER ()"
+        return f"CASE WHEN {numbers} THEN TRY_CAST({self._numbers.plain(column)} AS DOUBLE) END"
 
     def _sums_booleans(self, name: str) -> bool:
         used = self._uses[name] & {"number", "sum"}
@@ -393,8 +401,8 @@ class CsvTable:
             raise JobError(
                 "column-type",
                 f"Column {name!r} holds numbers beyond {2**53:,} that are not all integers of 128 "
-                "bits, and double precision does not tell them apart: set csv.types of it to "
-                "decimal(p,s), of at most 38 digits, or to number if that does not matter.",
+                "bits, and double precision can't represent them exactly: declare it in csv.types "
+                "as decimal(p,s), of at most 38 digits, or as number to accept rounding.",
             )
         return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
 
@@ -441,6 +449,6 @@ def _same_columns(columns: list[str], others: list[str]) -> None:
     if extra := [name for name in others if name not in columns]:
         raise JobError(
             "sources-differ",
-            f"The file has a column {extra[0]!r}, which the first one has not: all sources need "
+            f"The file has a column {extra[0]!r}, which the first one lacks: all sources need "
             "the same columns.",
         )

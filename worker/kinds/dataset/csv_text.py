@@ -130,7 +130,7 @@ def read_csv_text(
     if compression not in ("none", _compression(head)):
         raise JobError(
             "csv-compression",
-            f"The file is no {compression} data: leave csv.compression out.",
+            f"The file is not {compression}-compressed, so omit csv.compression.",
         )
     if compression == "none":
         _reject_other_formats(head)
@@ -262,7 +262,7 @@ def _blocks(path: Path, compression: Compression) -> Iterator[bytes]:
             try:
                 block = file.read(BLOCK)
             except Exception as error:
-                # The system's errors have a number: those are no fault of the file.
+                # Errors with an errno come from the system, not from the file.
                 if compression == "none" or getattr(error, "errno", None) is not None:
                     raise
                 if "too much memory" in str(error):
@@ -326,7 +326,7 @@ class _Head:
     def separator(self) -> str:
         """The separator that splits the header and the first rows alike into most fields."""
         numeric = (self._options.decimal_separator, self._options.thousands_separator)
-        # Rather none that stands inside of numbers.
+        # Prefer a separator that does not occur inside numbers.
         marks = sorted(SEPARATORS, key=lambda mark: mark in numeric)
         candidates = {mark: self._widths(mark) for mark in marks}
         alike = {

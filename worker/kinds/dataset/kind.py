@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.jobs import JobContext, JobError, job_kind
 from worker.kinds.dataset.csv_table import CsvTable
-from worker.kinds.dataset.csv_text import CsvText, read_csv_text
+from worker.kinds.dataset.csv_text import MAX_TEXT, CsvText, read_csv_text
 from worker.kinds.dataset.engine import Engine, quoted
 from worker.kinds.dataset.faults import csv_errors, named, parquet_errors
 from worker.kinds.dataset.parquet_table import ParquetTable
@@ -50,7 +50,7 @@ def aggregate(spec: DatasetAggregate, job: JobContext) -> DatasetAggregated:
     `integer-overflow` or `memory-limit`.
     """
     job.progress(0, "opening the file")
-    paths = [job.input(file) for file in (spec.source, *spec.more_sources)]
+    paths = _inputs(spec, job)
     formats = set()
     for index, path in enumerate(paths):
         with named(index, len(paths)):
@@ -76,6 +76,19 @@ def aggregate(spec: DatasetAggregate, job: JobContext) -> DatasetAggregated:
             "skipped": table.skipped_rows,
         }
     )
+
+
+def _inputs(spec: DatasetAggregate, job: JobContext) -> list[Path]:
+    paths = [job.input(spec.source)]
+    for file in spec.more_sources:
+        paths.append(job.input(file))
+        if sum(path.stat().st_size for path in paths) > MAX_TEXT:
+            raise JobError(
+                "file-too-large",
+                f"more_sources: the files have more than {MAX_TEXT >> 30} GiB together. Split the "
+                "job, and aggregate its results.",
+            )
+    return paths
 
 
 def _format(path: Path) -> Format:
@@ -105,6 +118,13 @@ def _csv_texts(paths: list[Path], spec: DatasetAggregate, job: JobContext) -> li
     for index, path in enumerate(paths):
         with named(index, len(paths)):
             texts.append(read_csv_text(path, spec.csv, job.scratch, watch))
+            copies = sum(text.path.stat().st_size for text in texts if text.path not in paths)
+            if index and copies > MAX_TEXT:
+                raise JobError(
+                    "file-too-large",
+                    f"The texts of the files so far have more than {MAX_TEXT >> 30} GiB together. "
+                    "Split the job, and aggregate its results.",
+                )
         before += path.stat().st_size
     return texts
 
@@ -179,7 +199,9 @@ def check_names(spec: DatasetAggregate) -> None:
 
 
 def _limited(query: Query, spec: DatasetAggregate) -> str:
-    sql = f"SELECT * FROM ({query.sql})"
+    wanted = ", ".join(query.columns.values())
+    source = f"SELECT {', '.join(['*', *query.sorted])} FROM ({query.sql})"
+    sql = f"SELECT {wanted} FROM ({source})"
     order = f" ORDER BY {query.order}" if query.order else ""
     if spec.limit_per:
         parts = ", ".join(query.columns[name] for name in spec.limit_per)

@@ -89,10 +89,13 @@ class ParquetTable:
         """Compare what the footer says of the used columns with their pages."""
         where = literal(str(path))
         rows = self._counted(where)
-        groups = self._run(
-            f"SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata({where})"
+        columns = self._run(
+            "SELECT row_group_id, row_group_num_rows, path_in_schema, num_values, "
+            "dictionary_page_offset, data_page_offset, total_compressed_size "
+            f"FROM parquet_metadata({where})"
         )
-        if rows is not None and sum(group_rows for _, group_rows in groups) != rows:
+        groups = {row[0]: row[1] for row in columns}
+        if rows is not None and sum(groups.values()) != rows:
             raise JobError(
                 "parquet-broken",
                 f"The footer counts {rows:,} rows, and other numbers in its groups: upload the "
@@ -100,11 +103,8 @@ class ParquetTable:
             )
         chunks = [
             Chunk(name, min(filter(None, (dictionary, data)), default=0), size, values)
-            for name, rows, values, dictionary, data, size in self._run(
-                "SELECT path_in_schema, row_group_num_rows, num_values, dictionary_page_offset, "
-                f"data_page_offset, total_compressed_size FROM parquet_metadata({where})"
-            )
-            if name in used and self._flat(name, rows, values)
+            for _, group_rows, name, values, dictionary, data, size in columns
+            if name in used and self._flat(name, group_rows, values)
         ]
         for _ in check_pages(path, chunks):
             self._job.check()
@@ -183,6 +183,9 @@ class ParquetTable:
             return Value(sql if use == "null" else f"decode({sql})", "text", "VARCHAR")
         return typed(sql, type_)
 
+    def sorted_by(self, name: str, column: str) -> None:
+        del name, column
+
     def extreme(self, name: str, op: str) -> Value:
         value = self.value(name, "order")
         return Value(f"{op}({value.sql})", value.kind, value.type)
@@ -197,7 +200,7 @@ def _reader(path: Path, width: int) -> str:
 
 
 def _smallest(schema: Schema) -> int:
-    """A column to count rows by: rather one that is quick to read."""
+    """Choose a column that is cheap to read, for counting rows."""
     for wanted in ("integer", "boolean", "date", "float", "datetime", "decimal", "text"):
         for n, (_, type_) in enumerate(schema):
             if typed("", type_).kind == wanted:

@@ -47,7 +47,10 @@ EXACT = Context(prec=2 * MAX_EXPONENT)
 
 
 class Query:
-    """One statement: columns `k0`, ... are the groups, `a0`, ... the aggregates."""
+    """One statement: columns `k0`, ... are the groups, `a0`, ... the aggregates.
+
+    `order` sorts its rows, once the columns of `sorted` have been added.
+    """
 
     def __init__(self, spec: DatasetAggregate, table: Table) -> None:
         self.parameters: list[object] = []
@@ -67,16 +70,36 @@ class Query:
             self.sql += f" WHERE {' AND '.join(conditions)}"
         if keys:
             self.sql += f" GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}"
+        # Further columns, which the rows are sorted by.
+        self.sorted: list[str] = []
         self.order = self._order(spec)
 
     def _order(self, spec: DatasetAggregate) -> str:
-        # The groups last: the same result from the same file, whatever ties.
+        # Group keys break ties, so that the order is deterministic.
         keys = [
             (self.columns[key.column], "DESC" if key.descending else "ASC") for key in spec.sort
         ]
         named = {name for name, _ in keys}
         keys += [(f"k{n}", "ASC") for n in range(len(spec.group_by)) if f"k{n}" not in named]
-        return ", ".join(f"{name} {direction} NULLS LAST" for name, direction in keys)
+        sources = self._sources(spec)
+        ordered: list[str] = []
+        for name, direction in keys:
+            by = self._table.sorted_by(sources[name], name) if name in sources else None
+            if by is not None:
+                place = f"s{len(self.sorted)}"
+                self.sorted.append(f"{by} AS {place}")
+                ordered.append(f"{place} {direction} NULLS LAST")
+            ordered.append(f"{name} {direction} NULLS LAST")
+        return ", ".join(ordered)
+
+    def _sources(self, spec: DatasetAggregate) -> dict[str, str]:
+        """Columns of the result whose values are those of a column of the file."""
+        plain = {f"k{n}": key for n, key in enumerate(spec.group_by) if isinstance(key, str)}
+        return plain | {
+            f"a{n}": item.column
+            for n, item in enumerate(spec.aggregates)
+            if isinstance(item, Reduce) and item.op in ("min", "max", "first", "last")
+        }
 
     def _parameter(self, value: object) -> str:
         self.parameters.append(value)
@@ -88,7 +111,7 @@ class Query:
         if isinstance(key, str):
             value = self._table.value(key, "key")
             if value.kind == "nested":
-                raise wrong_type(key, value, "holds no single values, which group_by needs")
+                raise wrong_type(key, value, "is nested: group_by needs single values")
             return value.sql
         match key:
             case Bin():
@@ -97,7 +120,7 @@ class Query:
                 moment = self._moment(key.column)
                 if moment.kind == "date" and key.unit not in ("hour", "minute"):
                     return f"CAST(date_trunc('{key.unit}', {moment.sql}) AS DATE)"
-                return f"date_trunc('{key.unit}', CAST({moment.sql} AS TIMESTAMP))"
+                return f"date_trunc('{key.unit}', {_microseconds(moment)})"
             case DatePart():
                 moment = self._moment(key.column)
                 part = PART.get(key.part, key.part)
@@ -183,7 +206,7 @@ class Query:
     def _single(self, name: str, op: str, use: Literal["key", "order", "distinct"]) -> Value:
         value = self._table.value(name, use)
         if value.kind == "nested":
-            raise wrong_type(name, value, f"holds no single values, which {op} needs")
+            raise wrong_type(name, value, f"is nested: {op} needs single values")
         return value
 
     # --- filters ---------------------------------------------------------------------------------
@@ -261,21 +284,30 @@ class Query:
         return f"({column.sql} {SQL[op]} CAST({bound} AS {column.type}))"
 
     def _at(self, name: str, column: Value, op: Op, value: str) -> str:
-        moment, nanoseconds = _moment(name, value)
+        moment, rest = _moment(name, value)
         present = f"({column.sql} IS NOT NULL)"
-        if column.type == "TIMESTAMP_NS":
-            if not NANOSECONDS[0] <= moment <= NANOSECONDS[1]:
-                before = moment < NANOSECONDS[0]
-                holds = op in (("gt", "ge", "ne") if before else ("lt", "le", "ne"))
-                return present if holds else "false"
-            text = self._parameter(f"{moment:%Y-%m-%d %H:%M:%S.%f}{nanoseconds:03d}")
-            return f"({column.sql} {SQL[op]} CAST({text} AS TIMESTAMP_NS))"
-        if nanoseconds and op in ("eq", "ne"):
-            return "false" if op == "eq" else present
-        if nanoseconds:
-            # Between two microseconds, less than the value is at most the lower one.
+        fine = column.type == "TIMESTAMP_NS"
+        if fine and not NANOSECONDS[0] <= moment <= NANOSECONDS[1]:
+            before = moment < NANOSECONDS[0]
+            holds = op in (("gt", "ge", "ne") if before else ("lt", "le", "ne"))
+            return present if holds else "false"
+        if rest[3 if fine else 0 :].strip("0"):
+            # Between two values, less than the value is at most the lower one.
+            if op in ("eq", "ne"):
+                return "false" if op == "eq" else present
             op = "le" if op in ("lt", "le") else "gt"
-        return f"({column.sql} {SQL[op]} {self._parameter(moment)}::TIMESTAMP)"
+        if not fine:
+            return f"({column.sql} {SQL[op]} {self._parameter(moment)}::TIMESTAMP)"
+        text = self._parameter(f"{moment:%Y-%m-%d %H:%M:%S.%f}{rest[:3]:0<3}")
+        return f"({column.sql} {SQL[op]} CAST({text} AS TIMESTAMP_NS))"
+
+
+def _microseconds(moment: Value) -> str:
+    """The time as TIMESTAMP; DuckDB's cast rounds nanoseconds before 1970 up."""
+    if moment.type != "TIMESTAMP_NS":
+        return f"CAST({moment.sql} AS TIMESTAMP)"
+    nanoseconds = f"epoch_ns({moment.sql})"
+    return f"make_timestamp(({nanoseconds} - (({nanoseconds} % 1000) + 1000) % 1000) // 1000)"
 
 
 def _float_bin(x: str, key: Bin) -> str:
@@ -322,14 +354,14 @@ def _date(name: str, value: str) -> date:
         raise _wrong_moment(name, value, "2013-12-31") from error
 
 
-def _moment(name: str, value: str) -> tuple[datetime, int]:
-    """The time in UTC, and its nanoseconds beyond microseconds."""
+def _moment(name: str, value: str) -> tuple[datetime, str]:
+    """The time in UTC, and the digits of its second behind the sixth."""
     try:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo:
             moment = moment.astimezone(UTC).replace(tzinfo=None)
         fraction = FRACTION.search(value)
-        return moment, int((fraction[1] if fraction else "").ljust(3, "0")[:3])
+        return moment, fraction[1] if fraction else ""
     except (ValueError, OverflowError) as error:
         raise _wrong_moment(name, value, "2013-12-31T23:59:00Z") from error
 

@@ -270,7 +270,7 @@ class CsvOptions(JobOptions):
         Separator | None,
         Field(
             description="Separator of a line's fields: `,`, `;`, `tab` (or the character) or `|`. "
-            "By default it is found from the first lines."
+            "Detected from the first lines by default."
         ),
     ] = None
     quote: Annotated[
@@ -297,7 +297,7 @@ class CsvOptions(JobOptions):
     encoding: Encoding = "utf-8"
     compression: Annotated[
         Compression | None,
-        Field(description="By default it is found from the file's first bytes."),
+        Field(description="Detected from the file's first bytes by default."),
     ] = None
     types: Annotated[
         dict[ColumnName, ColumnType | MomentFormat],
@@ -321,9 +321,9 @@ class CsvOptions(JobOptions):
     on_error: Annotated[
         Literal["fail", "skip"],
         Field(
-            description="What to do with a row that has too few or too many fields, or a value "
-            "that is not of its column's type: fail the job, or skip the row and report it in "
-            "the result."
+            description="Action for a row with too few or too many fields, or with a value that "
+            "does not fit its column's type: fail the job, or skip the row and report it in the "
+            "result."
         ),
     ] = "fail"
 
@@ -334,7 +334,9 @@ class CsvOptions(JobOptions):
         if self.comment is not None and self.comment in {self.separator, self.quote}:
             raise ValueError("comment must differ from separator and quote")
         if self.quote != "none" and any(self.quote in value for value in self.null_values):
-            raise ValueError("null_values: a quoted field is never null, leave out the quote")
+            raise ValueError(
+                "null_values: values must not contain csv.quote; a quoted field is never null"
+            )
         if self.column_names and len(set(self.column_names)) != len(self.column_names):
             raise ValueError("column_names must be unique")
         return self
@@ -377,7 +379,7 @@ class DatasetAggregate(JobOptions):
     ] = ()
     format: Annotated[
         Format | None,
-        Field(description="Format of the sources. By default it is found from the first bytes."),
+        Field(description="Format of the sources, detected from their first bytes by default."),
     ] = None
     csv: CsvOptions = CsvOptions()
     filters: Annotated[
@@ -406,8 +408,8 @@ class DatasetAggregate(JobOptions):
         tuple[ColumnName, ...],
         Field(
             max_length=20,
-            description="Columns of the result for each value of which `limit` applies, as for "
-            "the top three of each group.",
+            description="Apply `limit` to each group of rows that share these columns of the "
+            "result, for example for the top three of each.",
         ),
     ] = ()
     output_format: Format = "parquet"
@@ -435,5 +437,5 @@ class DatasetAggregate(JobOptions):
                 if column not in names:
                     raise ValueError(f"{field}: the result has no column {column!r}, only {names}")
         if self.limit_per and self.limit is None:
-            raise ValueError("limit_per: say the number of rows in limit")
+            raise ValueError("limit_per requires limit")
         return self

@@ -162,14 +162,21 @@ def _is_usual_integer(t: str) -> str:
     return f"(CAST(TRY_CAST({t} AS BIGINT) AS VARCHAR) = {t})"
 
 
-def key_forms(t: str) -> Forms:
-    """The forms in which a value is usually written, from which its text can be told."""
+def key_forms(t: str, point: str) -> Forms:
+    """The forms in which a value is usually written, from which its text can be told.
+
+    With another decimal separator than the usual `point`, only integers are written in theirs.
+    """
+    fractions = {
+        "whole": f"({_is_usual_float(t)} AND ends_with({t}, '.0'))",
+        "fraction": _is_usual_float(t),
+    }
+    none = dict.fromkeys(fractions, "false")
     return {
         "boolean": f"({t} IN ('true', 'false'))",
         # Letters come after digits.
         "word": f"({t} >= ':')",
         "small": f"({_is_usual_integer(t)} AND {_is_small(f'TRY_CAST({t} AS BIGINT)')})",
         "integer": _is_usual_integer(t),
-        "whole": f"({_is_usual_float(t)} AND ends_with({t}, '.0'))",
-        "fraction": _is_usual_float(t),
+        **(fractions if point == "." else none),
     }
