@@ -1,5 +1,6 @@
 """Lines and records of CSV text."""
 
+import codecs
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -106,56 +107,41 @@ class Rewriter:
 
         Raises `JobError` (`csv-ragged`) for a record that is too long.
         """
-        with (
-            source.open(encoding="utf-8-sig", newline="") as text,
-            target.open("w", encoding="utf-8", newline="") as copy,
-        ):
-            for _ in range(blank):
-                text.readline()
-            copy.write("\n" * blank)
-            rest, self._line = "", blank + 1
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        # A large block at once: text files decode 8 KiB at a time.
+        with source.open("rb") as file, target.open("wb") as copy:
+            rest, self._line = _without_lines(decoder.decode(file.read(BLOCK)), blank), blank + 1
+            copy.write(b"\n" * blank)
             while True:
                 check()
-                block = text.read(BLOCK)
-                rest += block
-                cut = self._last_end(rest) if block else len(rest)
-                copy.write(self._rewritten(rest[:cut]))
-                rest = rest[cut:]
+                block = file.read(BLOCK)
+                rest += decoder.decode(block, final=not block)
+                done, rest = self._rewritten(rest, last=not block)
+                copy.write(done.encode())
                 if not block:
                     return
                 if len(rest) > MAX_RECORD:
                     raise too_long(self._line)
 
-    def _simple(self, text: str) -> bool:
-        """Whether only the ends of lines are to be changed."""
-        return not (
-            self._filler
-            or self._skips
-            or self._comment
-            or (self._quote and self._quote in text)
-            or f"{self._separator}\n" in text
-            or f"{self._separator}\r" in text
-            or text.endswith(self._separator)
-        )
+    def _rewritten(self, text: str, *, last: bool) -> tuple[str, str]:
+        """The whole lines of a text in their new form, and the rest of it."""
+        # A CR at the very end may be the first half of a CRLF.
+        cut = len(text) if last else max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
+        if (lines := self._one_line_records(text[:cut])) is not None:
+            return self._joined(lines), text[cut:]
+        if not last:
+            cut = self._last_end(text)
+        return self._by_tokens(text[:cut]), text[cut:]
 
     def _last_end(self, text: str) -> int:
-        """Where the last whole line ends."""
-        # A CR at the very end may be the first half of a CRLF.
-        if self._simple(text):
-            return max(text.rfind("\n"), text.rfind("\r", 0, len(text) - 1)) + 1
+        """Where the last whole record ends."""
         last = 0
         for token in self._tokens.finditer(text):
             if token.lastgroup == "end" and (token[0] != "\r" or token.end() < len(text)):
                 last = token.end()
         return last
 
-    def _rewritten(self, text: str) -> str:
-        """The text of whole lines."""
-        if self._simple(text):
-            self._line += line_ends(text)
-            return text.replace("\r\n", "\n").replace("\r", "\n")
-        if (lines := self._one_line_records(text)) is not None:
-            return self._joined(lines)
+    def _by_tokens(self, text: str) -> str:
         rows: list[str] = []
         parts: list[str] = []
         begun = copied = 0
@@ -184,16 +170,20 @@ class Rewriter:
         The usual text is; it takes a twentieth of the time that the tokens take.
         """
         quote = self._quote
-        if self._comment or (quote and (f" {quote}" in text or f"{quote} " in text)):
+        if quote and (f" {quote}" in text or f"{quote} " in text):
             return None
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         # A field that goes on in the next line leaves an odd number of quotes in this one.
         if quote and quote in text and any(line.count(quote) % 2 for line in lines):
             return None
-        return lines
+        comment = self._comment
+        return ["" if line.startswith(comment) else line for line in lines] if comment else lines
 
     def _joined(self, lines: list[str]) -> str:
         begun, marks, quote = self._line, self._width - 1, self._quote
+        if not (self._skips or self._filler or any(line[-1:] == self._separator for line in lines)):
+            self._line += len(lines) - 1
+            return "\n".join(lines)
         rows: list[str] = []
         for number, line in enumerate(lines):
             if line.count(self._separator) == marks and line and not (quote and quote in line):
@@ -267,6 +257,14 @@ def too_long(line: int) -> JobError:
         f"The record in line {line:,} has more than {MAX_RECORD:,} bytes: check csv.separator and "
         "csv.quote, and whether the file is CSV.",
     )
+
+
+def _without_lines(text: str, count: int) -> str:
+    """The text behind its first lines."""
+    for _ in range(count):
+        found = re.search("\r\n|\r|\n", text)
+        text = text[found.end() :] if found else ""
+    return text
 
 
 def ragged(line: int, found: int, width: int, separator: str) -> JobError:
