@@ -1,12 +1,11 @@
 """What a picture's header declares, and what is refused before a pixel is decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from app.jobs import JobError
-from worker.kinds.pictures import heic
-from worker.kinds.pictures.containers import tiff_pages
+from worker.kinds.pictures import heic, tiff
 from worker.kinds.pictures.faults import UNSUPPORTED, broken, is_ours, reason, unsupported
 
 # A phone's 108 megapixels and a 1200 dpi scan of A4 pass. Decoded whole it takes 600 MB, which
@@ -31,7 +30,8 @@ SIGNATURES = (
 class Header:
     """What a picture's header declares; width and height are as people see it (EXIF applied).
 
-    `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file.
+    `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file. `channels` are
+    those to be shown, or None for all.
     """
 
     format: str
@@ -39,6 +39,7 @@ class Header:
     height: int
     turned: bool
     pages: int = 1
+    channels: tuple[int, ...] | None = None
 
 
 def read_header(library: Any, path: Path, page: int = 0) -> Header:
@@ -59,6 +60,8 @@ def read_header(library: Any, path: Path, page: int = 0) -> Header:
         if start.startswith(TIFF_SIGNATURES):
             _check_pages(path)
         header = _read(library, path, page, start)
+        if header.format == "tiff":
+            header = replace(header, channels=tiff.channels(path, page))
         _check_size([(header.width, header.height)], MAX_PIXELS)
     return header
 
@@ -74,7 +77,7 @@ def _check_size(sizes: list[tuple[int, int]], limit: int) -> None:
 
 
 def _check_pages(path: Path) -> None:
-    if tiff_pages(path, MAX_TIFF_PAGES) > MAX_TIFF_PAGES:
+    if tiff.count_pages(path, MAX_TIFF_PAGES) > MAX_TIFF_PAGES:
         raise JobError(
             "image-too-large",
             f"The TIFF file has more than {MAX_TIFF_PAGES:,} pages, the most that is accepted: "

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from app.jobs import JobError
 from worker.kinds.pictures import heic
-from worker.kinds.pictures.containers import gif_is_whole
 from worker.kinds.pictures.faults import (
     STRICT,
     STRICTEST,
@@ -17,6 +16,7 @@ from worker.kinds.pictures.faults import (
     is_ours,
     reject_broken,
 )
+from worker.kinds.pictures.gif import gif_is_whole
 from worker.kinds.pictures.header import Header, read_header
 
 Result = TypeVar("Result")
@@ -73,9 +73,17 @@ class Picture:
         if self.page:
             self._check_last_frame()
         options = {"page": self.page} if self.page else {}
-        return self.library.Image.new_from_file(
+        image = self.library.Image.new_from_file(
             str(self.path), access=access, fail_on=self._fail_on, **options
         )
+        return self._shown(image)
+
+    def _shown(self, image: Any) -> Any:
+        """The image with the channels that are to be shown."""
+        if (channels := self.header.channels) is None:
+            return image
+        first, *others = (image.extract_band(channel) for channel in channels)
+        return first.bandjoin(others) if others else first
 
     def frames(self) -> Any:
         """All frames of a GIF or WebP animation, one below the other.

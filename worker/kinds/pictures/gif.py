@@ -1,0 +1,36 @@
+"""The parts of a GIF file, which its decoder does not check: read without decoding."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+GIF_TRAILER = b"\x3b"
+GIF_IMAGE = b"\x2c"
+GIF_EXTENSION = b"\x21"
+
+
+def gif_is_whole(path: Path) -> bool:
+    """Whether a GIF file goes on to the end of its last frame, which libvips does not check."""
+    with path.open("rb") as file:
+        head = file.read(13)
+        _skip_palette(file, head[10:11])
+        while (kind := file.read(1)) in (GIF_IMAGE, GIF_EXTENSION):
+            if kind == GIF_IMAGE:
+                _skip_palette(file, file.read(9)[8:9])
+            file.read(1)  # the size of a code, or the extension's label
+            if not _skip_blocks(file):
+                return False
+        return kind == GIF_TRAILER
+
+
+def _skip_palette(file: BinaryIO, flags: bytes) -> None:
+    if flags and flags[0] & 0x80:
+        file.seek(3 << (flags[0] & 7) + 1, 1)
+
+
+def _skip_blocks(file: BinaryIO) -> bool:
+    """Skip blocks up to the empty one; say whether there is one."""
+    while size := file.read(1):
+        if size == b"\0":
+            return True
+        file.seek(size[0], 1)
+    return False
