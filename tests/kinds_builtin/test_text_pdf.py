@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import pypdfium2
 import pytest
+from PIL import Image
 
 from app.jobs import JobCancelled, JobError
 from tests.kinds_builtin import pdfs
@@ -373,6 +374,113 @@ def test_a_scan_with_a_stamp_is_read_as_a_picture(
     result = read(job, tmp_path / "scan.pdf")
     assert result.pages[0].source == "ocr"
     assert [line.text for line in result.lines] == [*lines, "Exhibit 12"]
+
+
+SCANNED = ["The committee met on Monday", "and approved the new budget", "for the coming year."]
+BATES = pdfs.text(b"ACME-000123", b"1 0 0 1 480 20", 10)
+FOOTER = pdfs.text(
+    b"Generated for a reader at University College London on 2024-03-11 10:22 GMT", size=8,
+    matrix=b"1 0 0 1 20 30",
+) + pdfs.text(
+    b"Public Domain, Google-digitized: https://example.org/access_use terms apply to this copy",
+    size=8, matrix=b"1 0 0 1 20 18",
+)  # fmt: skip
+
+
+def scan_in_strips(
+    path: Path, picture: Path, content: bytes, *, strips: int, in_form: bool = False
+) -> Path:
+    """A page covered by a picture that is cut into strips, with further content."""
+    with Image.open(picture) as opened:
+        whole = opened.convert("L")
+    height = whole.height // strips
+    objects = pdfs.one_page(b"")
+    drawn, names = b"", b""
+    for number in range(strips):
+        strip = whole.crop((0, number * height, whole.width, (number + 1) * height))
+        entries = b"/Type /XObject /Subtype /Image /Width %d /Height %d " % strip.size
+        entries += b"/ColorSpace /DeviceGray /BitsPerComponent 8 "
+        objects[10 + number] = pdfs.deflated(strip.tobytes(), entries)
+        names += b"/I%d %d 0 R " % (number, 10 + number)
+        place = 1 - (number + 1) / strips
+        drawn += b"q 1 0 0 %f 0 %f cm /I%d Do Q " % (1 / strips, place, number)
+    if in_form:
+        objects[6] = pdfs.stream(
+            drawn,
+            b"/Type /XObject /Subtype /Form /BBox [0 0 1 1] /Resources << /XObject << %s >> >> "
+            % names,
+        )
+        drawn, names = b"/F Do ", b"/F 6 0 R "
+    objects[3] = objects[3].replace(b"/Font <<", b"/XObject << %s >> /Font <<" % names)
+    objects[4] = pdfs.stream(b"q 612 0 0 792 0 0 cm " + drawn + b"Q " + content)
+    return pdfs.write(path, objects)
+
+
+@pytest.fixture
+def scanned(picture_of: Callable[..., Path]) -> Path:
+    return picture_of(SCANNED, name="scanned.png", size=(850, 1100))
+
+
+@pytest.mark.parametrize("in_form", [False, True])
+@pytest.mark.parametrize("strips", [1, 4, 100])
+def test_strips_of_a_scan_cover_the_page_together(
+    tmp_path: Path, scanned: Path, strips: int, in_form: bool
+) -> None:
+    path = tmp_path / "scan.pdf"
+    scan_in_strips(path, scanned, BATES, strips=strips, in_form=in_form)
+    source = PdfSource(path, nothing)
+    page = source.page(1, nothing)
+    assert page.pictures() == pytest.approx(1, abs=0.05)
+    page.close()
+    source.close()
+
+
+def test_pictures_outside_the_page_cover_nothing_of_it(tmp_path: Path) -> None:
+    pixel = pdfs.stream(
+        b"\0", b"/Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray "
+        b"/BitsPerComponent 8 "
+    )  # fmt: skip
+    inside = b"q 306 0 0 396 0 0 cm /I Do Q "
+    outside = b"q 612 0 0 792 700 0 cm /I Do Q q 1e30 0 0 792 -1e30 800 cm /I Do Q "
+    objects = pdfs.with_picture(pdfs.one_page(inside + outside), pixel)
+    source = PdfSource(pdfs.write(tmp_path / "outside.pdf", objects), nothing)
+    page = source.page(1, nothing)
+    assert page.pictures() == pytest.approx(0.25, abs=0.02)
+    page.close()
+    source.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "strips", "said"),
+    [(BATES, 4, ["ACME-000123"]), (FOOTER, 1, []), (FOOTER, 4, [])],
+    ids=["number", "footer", "footer on strips"],
+)
+def test_a_scan_is_read_although_its_page_has_some_text(
+    job: FolderContext, tmp_path: Path, scanned: Path, content: bytes, strips: int, said: list[str]
+) -> None:
+    path = scan_in_strips(tmp_path / "scan.pdf", scanned, content, strips=strips)
+    result = read(job, path)
+    assert result.pages[0].source == "ocr"
+    lines = [line.text for line in result.lines]
+    assert lines[:3] == SCANNED
+    assert set(said) <= set(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", [b"", BATES], ids=["", "with a number"])
+def test_a_scan_whose_text_is_complete_is_not_read_again(
+    job: FolderContext, tmp_path: Path, scanned: Path, content: bytes
+) -> None:
+    """The layer that text recognition left: invisible, where the picture shows the lines."""
+    layer = b"3 Tr "
+    for number, line in enumerate(SCANNED):
+        place = b"1 0 0 1 22 %d" % (792 - (30 + 45 + 90 * number) * 0.72)
+        layer += pdfs.text(line.encode(), place, 36)
+    path = scan_in_strips(tmp_path / "scan.pdf", scanned, layer + content, strips=4)
+    result = read(job, path)
+    assert result.pages[0].source == "text_layer"
+    assert [line.text for line in result.lines][:3] == SCANNED
 
 
 HOSTILE = """

@@ -197,7 +197,7 @@ class _PdfReader(_Reader):
     def __init__(self, spec: TextExtract, job: JobContext, path: Path) -> None:
         super().__init__(spec, job, path)
         self.source = PdfSource(path, self.watch)
-        self.layers = Layers(self.recogniser)
+        self.layers = Layers(self.recogniser, self.watch)
         # Pages without text of their own, which the searchable file gets.
         self.needy: set[int] = set()
 

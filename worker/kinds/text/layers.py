@@ -16,11 +16,13 @@ from worker.kinds.text.pdf import Layer, LayerLine, PdfPage
 from worker.kinds.text.recognise import Recogniser, cropped
 
 if TYPE_CHECKING:
-    from worker.kinds.text.recognise import Pixels
+    from worker.kinds.text.recognise import Corners, Pixels
 
-# A page with less text than this and a picture over a third of it is a scan with a stamp.
-FEW_CHARACTERS = 100
+# A page with pictures over a third of it may be a scan, and its layer a stamp or a footer: the
+# layer must then cover this share of the lines that the page shows.
 SCAN = 0.33
+COMPLETE = 0.7
+STEP = 4  # pixels along a line
 # Share of characters that mean nothing, from which a layer is useless.
 GARBAGE = 0.1
 # A line with fewer characters says nothing about its font.
@@ -35,14 +37,15 @@ MARGIN = 0.1  # of a line's height, around it
 class Layers:
     """Judges the layers of one document; a font that was right once is trusted from then on."""
 
-    def __init__(self, recogniser: Callable[[], Recogniser]) -> None:
+    def __init__(self, recogniser: Callable[[], Recogniser], watch: Callable[[], None]) -> None:
         self._recogniser = recogniser
+        self._watch = watch
         self._trusted: set[str] = set()
 
     def usable(self, page: PdfPage, layer: Layer, pixels: "Callable[[], Pixels]") -> bool:
         if is_empty(layer):
             return False
-        if layer.characters < FEW_CHARACTERS and page.pictures() >= SCAN:
+        if page.pictures() >= SCAN and not self._complete(layer, page, pixels()):
             return False
         wrong = layer.garbage
         fonts = Counter[str]()
@@ -62,6 +65,26 @@ class Layers:
                 wrong += characters
         return wrong <= GARBAGE * layer.characters
 
+    def _complete(self, layer: Layer, page: PdfPage, pixels: "Pixels") -> bool:
+        """Whether the layer has text wherever the page shows lines."""
+        import cv2
+        import numpy
+
+        scale = pixels.shape[1] / page.width, pixels.shape[0] / page.height
+        said = numpy.zeros(pixels.shape[:2], numpy.uint8)
+        for line in layer.lines:
+            corners = numpy.array(line.line.box) * scale
+            cv2.fillPoly(said, [corners.round().astype(numpy.int32)], 1)
+        spots: list[Corners] = [numpy.empty((0, 2), numpy.float32)]
+        for corners in self._recogniser().detect(pixels, self._watch):
+            first, last = _middle_line(corners)
+            count = int(numpy.linalg.norm(last - first)) // STEP + 1
+            spots.append(numpy.linspace(first, last, count, dtype=numpy.float32))
+        across, down = numpy.concatenate(spots).round().astype(int).T
+        height, width = said.shape
+        found = said[down.clip(0, height - 1), across.clip(0, width - 1)]
+        return len(found) == 0 or float(found.mean()) >= COMPLETE
+
     def _agrees(self, line: LayerLine, page: PdfPage, pixels: "Pixels") -> bool:
         import numpy
 
@@ -78,6 +101,12 @@ class Layers:
         if len(seen) < MIN_LETTERS:
             return True
         return SequenceMatcher(None, seen, said, autojunk=False).ratio() >= ALIKE
+
+
+def _middle_line(corners: "Corners") -> "tuple[Corners, Corners]":
+    """Both ends of the line through the middle of a quadrangle, along its longer sides."""
+    top, right, bottom, left = ((corners[i] + corners[(i + 1) % 4]) / 2 for i in range(4))
+    return max((left, right), (top, bottom), key=lambda ends: abs(ends[1] - ends[0]).sum())
 
 
 def is_empty(layer: Layer) -> bool:

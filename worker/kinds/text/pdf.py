@@ -31,6 +31,8 @@ MAX_CHARACTERS = 200_000
 # Bytes of one decoded picture inside a page.
 MAX_PICTURE = 450_000_000
 MIN_SIDE = 8  # pixels of the drawn page
+# Columns, and rows, in which the area of pictures is counted.
+GRID = 32
 PRIVATE = range(0xE000, 0xF900)
 # Seconds for one step of a page. The dearest drawing that the other limits allow takes some 10.
 PATIENCE = 120.0
@@ -156,13 +158,19 @@ class PdfPage:
         return self._calls.run(work, watch, f"Page {self.number}", self._page)
 
     def pictures(self) -> float:
-        """The share of the page that its largest picture covers."""
-        largest = 0.0
-        area = max(self.width * self.height, 1e-6)
+        """The share of the page that its pictures cover together, such as the strips of a scan."""
+        left, bottom, right, top = self._crop
+        covered: set[tuple[int, int]] = set()
         for picture in self._pictures():
-            left, bottom, right, top = picture.get_bounds()
-            largest = max(largest, (right - left) * (top - bottom) / area)
-        return largest
+            box = picture.get_bounds()
+            form = picture.container
+            while form is not None:  # the bounds are in the form's own coordinates
+                box = form.get_matrix().on_rect(*box)
+                form = form.container
+            across = _cells(box[0], box[2], left, right)
+            down = _cells(box[1], box[3], bottom, top)
+            covered.update((column, row) for column in across for row in down)
+        return len(covered) / GRID**2
 
     def refuse_large_pictures(self) -> None:
         """Raise `JobError` if a picture inside the page would not fit into memory."""
@@ -352,6 +360,15 @@ class PdfPage:
             return drawn
         finally:
             bitmap.close()
+
+
+def _cells(first: float, last: float, start: float, end: float) -> range:
+    """The columns or rows of a grid over the page whose middles lie between two places."""
+    size = max(end - start, 1e-6) / GRID
+    begin, stop = (
+        math.ceil(max(0.0, min(GRID, (place - start) / size - 0.5))) for place in (first, last)
+    )
+    return range(begin, stop)
 
 
 def _codes(textpage: Any, count: int) -> Iterator[tuple[int, int]]:
