@@ -293,6 +293,82 @@ def test_a_text_layer_that_agrees_with_the_page_is_used(job: FolderContext, tmp_
     job.assert_monotone()
 
 
+def mapped(codes: bytes, said: str, content: bytes | None = None) -> pdfs.Objects:
+    """A page whose font gives these codes these characters, whatever their glyphs look like."""
+    table = b" ".join(
+        b"<%02X> <%s>" % (code, character.encode("utf-16-be").hex().encode())
+        for code, character in dict(zip(codes, said, strict=True)).items()
+    )
+    cmap = (
+        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def "
+        b"1 begincodespacerange <00> <FF> endcodespacerange "
+        b"%d beginbfchar %s endbfchar endcmap end end" % (len(set(codes)), table)
+    )
+    font = pdfs.FONT.replace(b">>", b"/ToUnicode 7 0 R >>")
+    page = pdfs.one_page(pdfs.text(codes) if content is None else content)
+    return page | {5: font, 7: pdfs.stream(cmap)}
+
+
+@pytest.mark.parametrize(
+    ("codes", "said", "expected"),
+    [
+        (b"A well known state", "A\xa0well\xa0known\xa0state", "A well known state"),
+        (b"10 000 francs", "10\xa0000\xa0francs", "10 000 francs"),
+        (b"A well-known matter", "A well\xadknown matter", "A well-known matter"),
+        (b"zero-width joiner", "zero\u200cwidth joiner", "zero\u200cwidth joiner"),
+        (b"private-use sign", "private\ue123use sign", "private\ufffduse sign"),
+        (b"private-use sign", "private\U000f0001use sign", "private\ufffduse sign"),
+    ],
+)
+def test_unusual_spaces_and_hyphens_are_kept(
+    tmp_path: Path, codes: bytes, said: str, expected: str
+) -> None:
+    assert lines_of(pdfs.write(tmp_path / "signs.pdf", mapped(codes, said))) == [expected]
+
+
+HEBREW = "שלום עולם זה טקסט בעברית"
+
+
+@pytest.mark.parametrize(
+    "logical",
+    [HEBREW, "שנת 2024 טובה", "תוכנת LibreOffice חופשית"],
+    ids=["plain", "number", "Latin word"],
+)
+def test_line_from_right_to_left_is_one_line_in_the_order_of_reading(
+    tmp_path: Path, logical: str
+) -> None:
+    """Files have the glyphs of such a line from left to right."""
+    words = [word if word.isascii() else word[::-1] for word in logical.split()]
+    visual = " ".join(reversed(words))
+    letters = {character: 0xC0 + i for i, character in enumerate(sorted(set(HEBREW + logical)))}
+    codes = bytes(code if ord(c) > 0x100 else ord(c) for c in visual for code in [letters[c]])
+    table = dict(zip(codes, visual, strict=True))
+    content = b"BT /F1 20 Tf 1 0 0 1 72 700 Tm <%s> Tj ET " % codes.hex().encode()
+    objects = mapped(bytes(table), "".join(table.values()), content)
+    layer = layer_of(pdfs.write(tmp_path / "right.pdf", objects))
+    assert [line.line.text for line in layer.lines] == [logical]
+    (line,) = layer.lines
+    parts = list(line.line.words())
+    assert [part.text for part in parts] == logical.split()
+    starts = [part.box[0][0] for part in parts]
+    assert starts == sorted(starts, reverse=True)
+    assert all(part.box[0][0] < part.box[1][0] for part in parts)
+
+
+@pytest.mark.slow
+def test_vertical_text_of_a_layer_is_read_as_a_picture(job: FolderContext, tmp_path: Path) -> None:
+    columns = ["日本語の文章は縦に書く", "右から左へ行が進む事に"]
+    said = "".join(dict.fromkeys("".join(columns)))
+    codes = bytes(0x41 + index for index in range(len(said)))
+    content = b""
+    for x, column in zip((500, 460), columns, strict=True):
+        for row, character in enumerate(column):
+            place = b"1 0 0 1 %d %d" % (x, 700 - 24 * row)
+            content += pdfs.text(bytes([codes[said.index(character)]]), place, 20)
+    path = pdfs.write(tmp_path / "vertical.pdf", mapped(codes, said, content))
+    assert read(job, path).pages[0].source == "ocr"
+
+
 def shifted() -> pdfs.Objects:
     """A font whose table of characters says another letter for each."""
     cmap = (

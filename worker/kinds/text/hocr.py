@@ -1,6 +1,7 @@
 """hOCR 1.2: pages, lines and words with their boxes, as XHTML (kba.github.io/hocr-spec/1.2)."""
 
 import math
+import unicodedata
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -54,7 +55,9 @@ def _line(line: Line, name: str, scale: float) -> str:
 
 def _text(text: str) -> str:
     """XML has no control characters, not even as references."""
-    return escape("".join(c if c.isprintable() else "\ufffd" for c in text))
+    return escape(
+        "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs", "Cn") else c for c in text)
+    )
 
 
 def _box(quad: Quad, scale: float) -> str:

@@ -43,7 +43,7 @@ class Layers:
         self._trusted: set[str] = set()
 
     def usable(self, page: PdfPage, layer: Layer, pixels: "Callable[[], Pixels]") -> bool:
-        if is_empty(layer):
+        if is_empty(layer) or _is_vertical(layer):
             return False
         if page.pictures() >= SCAN and not self._complete(layer, page, pixels()):
             return False
@@ -112,6 +112,16 @@ def _middle_line(corners: "Corners") -> "tuple[Corners, Corners]":
 def is_empty(layer: Layer) -> bool:
     """Whether a layer has no text, or none with a meaning."""
     return layer.characters == 0 or layer.garbage > GARBAGE * layer.characters
+
+
+def _is_vertical(layer: Layer) -> bool:
+    """Whether most of the text is Chinese or Japanese, one character below the other.
+
+    The file gives no lines then, but the picture does.
+    """
+    single = [line.line.text for line in layer.lines if len(line.line.text) == 1]
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in single)
+    return wide > layer.characters / 2
 
 
 def read_layer(page: PdfPage, layer: Layer) -> Page:

@@ -1,6 +1,7 @@
 """A line of text with the place of each character, as OCR and text layers both give it."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -45,8 +46,16 @@ class Line:
 
     def _part(self, start: int, end: int) -> Quad:
         places = self.places
+        if right_to_left(self.text):
+            half = 0.5 / len(places)
+            left = max(0.0, min(places[start:end]) - half)
+            right = min(1.0, max(places[start:end]) + half)
+            return self._between(left, right)
         left = 0.0 if start == 0 else (places[start - 1] + places[start]) / 2
         right = 1.0 if end == len(self.text) else (places[end - 1] + places[end]) / 2
+        return self._between(left, right)
+
+    def _between(self, left: float, right: float) -> Quad:
         top_left, top_right, bottom_right, bottom_left = self.box
         return (
             _between(top_left, top_right, left),
@@ -70,6 +79,11 @@ class Page:
     skew: float = 0.0
     unreadable: list[Quad] = field(default_factory=list)
     unknown_script: bool = False
+
+
+def right_to_left(text: str) -> bool:
+    """Whether there are letters of Hebrew, Arabic or another script that runs to the left."""
+    return any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
 
 
 def _between(first: Spot, second: Spot, share: float) -> Spot:

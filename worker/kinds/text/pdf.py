@@ -8,6 +8,7 @@ hours (forms that draw forms that draw forms): the job then fails, and its proce
 
 import ctypes
 import math
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from app.jobs import JobError
+from worker.kinds.text.glyphs import Glyph, continues, space_after
 from worker.kinds.text.lines import Line, Quad, Turn, upright
 from worker.kinds.text.pdf_streams import refuse_bombs
 from worker.kinds.watch import OverdueError, watched
@@ -33,7 +35,10 @@ MAX_PICTURE = 450_000_000
 MIN_SIDE = 8  # pixels of the drawn page
 # Columns, and rows, in which the area of pictures is counted.
 GRID = 32
-PRIVATE = range(0xE000, 0xF900)
+SPACES = (9, 32, 0xA0)
+SOFT_HYPHEN = 0xAD
+# Unicode's categories of control characters, surrogates, unassigned and private characters.
+MEANINGLESS = ("Cc", "Cs", "Cn", "Co")
 # Seconds for one step of a page. The dearest drawing that the other limits allow takes some 10.
 PATIENCE = 120.0
 
@@ -52,14 +57,6 @@ class Layer:
     lines: list[LayerLine]
     characters: int
     garbage: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Glyph:
-    text: str
-    box: tuple[float, float, float, float]  # left, top, right, bottom on the upright line
-    turn: Turn
-    font: str
 
 
 def is_pdf(path: Path) -> bool:
@@ -220,33 +217,32 @@ class PdfPage:
         finally:
             textpage.close()
 
-    def _fragments(self, textpage: Any, count: int, stop: Event) -> Iterator[list[_Glyph]]:
+    def _fragments(self, textpage: Any, count: int, stop: Event) -> Iterator[list[Glyph]]:
         """Characters that follow one another on one line, without a wide space between them."""
-        glyphs: list[_Glyph] = []
+        glyphs: list[Glyph] = []
         for index, code in _codes(textpage, count):
             if stop.is_set():
                 return
             glyph = self._glyph(textpage, index, code)
             if glyph is None:
-                if code == ord(" ") and glyphs:
-                    last = glyphs[-1]
-                    glyphs.append(_Glyph(" ", last.box, last.turn, last.font))
+                if code in SPACES and glyphs:
+                    glyphs.append(space_after(glyphs[-1]))
                 elif code in (10, 13) and glyphs:
                     yield glyphs
                     glyphs = []
                 continue
-            if glyphs and not _continues(glyphs[-1], glyph):
+            if glyphs and not continues(glyphs, glyph):
                 yield glyphs
                 glyphs = []
             glyphs.append(glyph)
         if glyphs:
             yield glyphs
 
-    def _glyph(self, textpage: Any, index: int, code: int) -> _Glyph | None:
+    def _glyph(self, textpage: Any, index: int, code: int) -> Glyph | None:
         """A character inside the page; None for spaces and line ends, which have no place."""
         from pypdfium2 import raw
 
-        if code in (9, 10, 13, 32, 0xA0) or raw.FPDFText_IsGenerated(textpage, index) == 1:
+        if code in (10, 13, *SPACES) or raw.FPDFText_IsGenerated(textpage, index) == 1:
             return None
         area = raw.FS_RECTF()
         if not raw.FPDFText_GetLooseCharBox(textpage, index, area):
@@ -268,15 +264,14 @@ class PdfPage:
             max(first[1], second[1]),
         )
         text = chr(code)
-        if raw.FPDFText_IsHyphen(textpage, index) == 1:
+        if raw.FPDFText_IsHyphen(textpage, index) == 1 or code == SOFT_HYPHEN:
             text = "-"
         elif (
             raw.FPDFText_HasUnicodeMapError(textpage, index) == 1
-            or code in PRIVATE
-            or not (text.isprintable() or text.isspace())
+            or unicodedata.category(text) in MEANINGLESS
         ):
             text = "\ufffd"
-        return _Glyph(text, box, turn, _font(textpage, index))
+        return Glyph(text, box, turn, _font(textpage, index))
 
     def _spot(self, x: float, y: float) -> tuple[float, float]:
         left, bottom, right, top = self._crop
@@ -290,7 +285,7 @@ class PdfPage:
             case _:
                 return x - left, top - y
 
-    def _line(self, glyphs: list[_Glyph]) -> LayerLine:
+    def _line(self, glyphs: list[Glyph]) -> LayerLine:
         while glyphs[-1].text.isspace():
             glyphs.pop()
         left = min(glyph.box[0] for glyph in glyphs)
@@ -300,7 +295,7 @@ class PdfPage:
         width = max(right - left, 1e-6)
         places = []
         for glyph in glyphs:
-            middle = glyph.box[2] if glyph.text == " " else (glyph.box[0] + glyph.box[2]) / 2
+            middle = (glyph.box[0] + glyph.box[2]) / 2
             places += [min(1.0, max(0.0, (middle - left) / width))] * len(glyph.text)
         turn = glyphs[0].turn
         line = Line(
@@ -394,17 +389,6 @@ def _font(textpage: Any, index: int) -> str:
     flags = ctypes.c_int()
     raw.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
     return name.value.decode("utf-8", errors="replace")
-
-
-def _continues(last: _Glyph, glyph: _Glyph) -> bool:
-    """Whether a character goes on where the last one ended; a column's edge is a wide gap."""
-    if last.turn != glyph.turn:
-        return False
-    height = max(last.box[3] - last.box[1], glyph.box[3] - glyph.box[1], 1e-6)
-    overlap = min(last.box[3], glyph.box[3]) - max(last.box[1], glyph.box[1])
-    least = min(last.box[3] - last.box[1], glyph.box[3] - glyph.box[1])
-    gap = glyph.box[0] - last.box[2]
-    return overlap > 0.3 * least and -height < gap < 1.2 * height
 
 
 def _refused(error: Any) -> JobError:

@@ -1,0 +1,46 @@
+"""The characters of a PDF page, and which of them form a line."""
+
+from dataclasses import dataclass
+
+from worker.kinds.text.lines import Turn, right_to_left
+
+# In line heights: a gap that separates columns, and the width of a word in Latin letters or of a
+# number inside a line from right to left, which begins at its far end.
+COLUMN_GAP, EMBEDDED = 1.2, 15.0
+RECENT = 200  # characters of a line that are looked at for its direction
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    text: str
+    box: tuple[float, float, float, float]  # left, top, right, bottom on the upright line
+    turn: Turn
+    font: str
+
+
+def space_after(last: Glyph) -> Glyph:
+    """A space without a width, where the next character begins if none is left out."""
+    left, top, right, bottom = last.box
+    edge = left if right_to_left(last.text) else right
+    return Glyph(" ", (edge, top, edge, bottom), last.turn, last.font)
+
+
+def continues(line: list[Glyph], glyph: Glyph) -> bool:
+    """Whether a character goes on where the line ended; a column's edge is a wide gap."""
+    last = line[-1]
+    if last.turn != glyph.turn:
+        return False
+    height = max(last.box[3] - last.box[1], glyph.box[3] - glyph.box[1], 1e-6)
+    overlap = min(last.box[3], glyph.box[3]) - max(last.box[1], glyph.box[1])
+    least = min(last.box[3] - last.box[1], glyph.box[3] - glyph.box[1])
+    if overlap <= 0.3 * least:
+        return False
+    if -height < glyph.box[0] - last.box[2] < COLUMN_GAP * height:
+        return True
+    recent = line[-RECENT:]
+    if not (right_to_left(glyph.text) or any(right_to_left(one.text) for one in recent)):
+        return False
+    # PDFium gives such a line in the order in which it is read.
+    left, right = min(one.box[0] for one in recent), max(one.box[2] for one in recent)
+    gap = max(left - glyph.box[2], glyph.box[0] - right)
+    return gap < (COLUMN_GAP if right_to_left(glyph.text) else EMBEDDED) * height
