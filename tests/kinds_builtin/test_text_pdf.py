@@ -355,6 +355,23 @@ def test_line_from_right_to_left_is_one_line_in_the_order_of_reading(
     assert all(part.box[0][0] < part.box[1][0] for part in parts)
 
 
+def test_columns_from_right_to_left_stay_apart(tmp_path: Path) -> None:
+    codes, said = bytes(range(0x41, 0x5B)), "אבגדהוזחטיכלמנסעפצקרשתךםןף"
+    content = pdfs.text(codes[::-1][:12], b"1 0 0 1 350 700", 12)
+    content += pdfs.text(codes[::-1][12:], b"1 0 0 1 72 700", 12)
+    path = pdfs.write(tmp_path / "columns.pdf", mapped(codes, said, content))
+    assert len(lines_of(path)) == 2
+
+
+def test_word_from_right_to_left_inside_another_line_is_part_of_it(tmp_path: Path) -> None:
+    said = "See םולש here"
+    codes = bytes(ord(c) if ord(c) < 128 else 0xC0 + ord(c) - 0x5D0 for c in said)
+    table = dict(zip(codes, said, strict=True))
+    content = b"BT /F1 20 Tf 1 0 0 1 72 700 Tm <%s> Tj ET " % codes.hex().encode()
+    objects = mapped(bytes(table), "".join(table.values()), content)
+    assert lines_of(pdfs.write(tmp_path / "mixed.pdf", objects)) == ["See שלום here"]
+
+
 @pytest.mark.slow
 def test_vertical_text_of_a_layer_is_read_as_a_picture(job: FolderContext, tmp_path: Path) -> None:
     columns = ["日本語の文章は縦に書く", "右から左へ行が進む事に"]

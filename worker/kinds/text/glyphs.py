@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from worker.kinds.text.lines import Turn, right_to_left
 
-# In line heights: a gap that separates columns, and the width of a word in Latin letters or of a
-# number inside a line from right to left, which begins at its far end.
+# In line heights: a gap that separates columns, and the width of a number or of words that run
+# the other way than their line, and begin at their far end.
 COLUMN_GAP, EMBEDDED = 1.2, 15.0
 RECENT = 200  # characters of a line that are looked at for its direction
 
@@ -43,4 +43,6 @@ def continues(line: list[Glyph], glyph: Glyph) -> bool:
     # PDFium gives such a line in the order in which it is read.
     left, right = min(one.box[0] for one in recent), max(one.box[2] for one in recent)
     gap = max(left - glyph.box[2], glyph.box[0] - right)
-    return gap < (COLUMN_GAP if right_to_left(glyph.text) else EMBEDDED) * height
+    before = next(one for one in reversed(line) if not one.text.isspace())
+    same_way = right_to_left(before.text) == right_to_left(glyph.text)
+    return gap < (COLUMN_GAP if same_way else EMBEDDED) * height
