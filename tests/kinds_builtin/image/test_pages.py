@@ -1,5 +1,6 @@
 """Pages of TIFF files, and frames of animations."""
 
+import random
 import struct
 import time
 from pathlib import Path
@@ -327,6 +328,101 @@ def test_cut_animation_is_broken_unless_damage_is_tolerated(
     result = render(path, wish, tolerate_damage=True)
     assert result.source.damaged
     assert len(frames_of(job, result)) >= 2
+
+
+def noisy_frames() -> list[Image.Image]:
+    generator = random.Random(5)
+    noise = [Image.frombytes("L", (60, 40), generator.randbytes(2400)) for _ in range(4)]
+    return [frame.convert("P") for frame in noise]
+
+
+def third_frame_damaged(path: Path, kind: str, *, by: str = "pixels") -> Path:
+    """An animation of four frames, of which the third can't be decoded."""
+    options = {"lossless": True} if kind == "webp" else {}
+    saved_animation(path, kind, noisy_frames(), duration=100, **options)
+    data = bytearray(path.read_bytes())
+    if kind == "webp":
+        at, found, start = 12, 0, 0
+        while found < 3:
+            found += data[at : at + 4] == b"ANMF"
+            start = at + 8
+            at = start + struct.unpack_from("<I", data, at + 4)[0]
+        for place in range(start + 44, start + 144):
+            data[place] ^= 0x5A
+    else:
+        start = data.index(
+            b"\x2c", [i for i in range(len(data)) if data[i : i + 2] == b"\x21\xf9"][2]
+        )
+        flags = data[start + 9]
+        codes = start + 10 + ((3 << (flags & 7) + 1) if flags & 0x80 else 0)
+        if by == "header":
+            data[codes] = 14
+        else:
+            for place in range(codes + 40, codes + 200):
+                data[place] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("tolerate_damage", [False, True])
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_animation_with_a_damaged_frame_is_broken(
+    render: Transform, tmp_path: Path, kind: str, tolerate_damage: bool
+) -> None:
+    path = third_frame_damaged(tmp_path / f"damaged.{kind}", kind)
+    with pytest.raises(JobError) as caught:
+        render(path, {"format": "webp", "animated": True}, tolerate_damage=tolerate_damage)
+    assert caught.value.code == "image-broken"
+    # The first frame is whole.
+    result = render(path, {})
+    assert (result.source.damaged, result.source.pages) == (False, 4)
+
+
+def test_gif_with_a_frame_that_is_not_recognised_is_broken(
+    render: Transform, job: FolderContext, tmp_path: Path
+) -> None:
+    path = third_frame_damaged(tmp_path / "damaged.gif", "gif", by="header")
+    wish = {"format": "webp", "animated": True}
+    for wishes, options in ((wish, {}), ({}, {"pages": [3]}), ({}, {"pages": "all"})):
+        with pytest.raises(JobError) as caught:
+            render(path, wishes, **options)
+        assert caught.value.code == "image-broken"
+    result = render(path, wish, tolerate_damage=True)
+    assert result.source.damaged
+    assert (result.source.pages, result.renditions[0].frames) == (4, 2)
+    assert len(frames_of(job, result)) == 2
+
+
+@pytest.mark.parametrize("end", [b"", b"\0;", b"\0\0\0;", b"\0", b";junk"])
+def test_gif_with_an_unusual_end_is_whole(
+    render: Transform, job: FolderContext, tmp_path: Path, end: bytes
+) -> None:
+    path = saved_animation(tmp_path / "end.gif", "gif", noisy_frames(), duration=100)
+    path.write_bytes(path.read_bytes().removesuffix(b";") + end)
+    with Image.open(path) as image:
+        assert getattr(image, "n_frames", 1) == 4
+    result = render(path, {"format": "webp", "animated": True})
+    assert (result.renditions[0].frames, result.source.damaged) == (4, False)
+    assert render(path, {}, pages=[4]).renditions[0].page == 4
+
+
+def test_gif_with_frames_behind_stray_bytes_is_not_taken_for_whole(
+    render: Transform, tmp_path: Path
+) -> None:
+    path = tmp_path / "stray.gif"
+    whole = bomb_gif(2)
+    frame = whole[-24:-1]
+    path.write_bytes(whole[:-1] + b"\0" + frame + b";")
+    with pytest.raises(JobError) as caught:
+        render(path, {"format": "webp", "animated": True})
+    assert caught.value.code == "image-broken"
+
+
+def test_animated_rendition_of_a_tiff_shows_its_first_page(
+    render: Transform, job: FolderContext, document: Path
+) -> None:
+    result = render(document, {"format": "webp", "animated": True})
+    assert (result.renditions[0].frames, opened(job, result).size) == (1, (40, 30))
 
 
 def test_cancelled_within_an_animation(

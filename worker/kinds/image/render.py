@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from app.jobs import JobError
 from worker.kinds.image.effects import finished, flattened
-from worker.kinds.image.options import Rendition
+from worker.kinds.image.options import ANIMATED, Rendition
 from worker.kinds.image.resize import Resize, as_found, padded, plan, resized
 from worker.kinds.image.saving import save
 from worker.kinds.image.watermark import Overlay, overlay
@@ -70,7 +70,7 @@ def render(
     Raises `JobError`: `crop-outside`, `rendition-too-large`, `max-bytes-too-small`, and those of
     the source and the watermark.
     """
-    if rendition.animated and picture.header.pages > 1:
+    if rendition.animated and picture.header.format in ANIMATED and picture.header.pages > 1:
         frames = _frames(picture, rendition)
     else:
         frames = [_still(picture, rendition, evaluation)]
@@ -103,7 +103,7 @@ def _shaped(image: Any, resize: Resize, rendition: Rendition) -> Any:
 
 def _frames(picture: Picture, rendition: Rendition) -> list[Any]:
     roll = picture.frames()
-    height = roll.height // picture.header.pages
+    height = roll.get_page_height()
     frames: list[Any] = []
     resize: Resize | None = None
     for top in range(0, roll.height, height):

@@ -100,13 +100,21 @@ def fault(text: str, path: Path) -> JobError:
 
 
 def reject_broken(
-    library: Any, path: Path, *, form: str = "", page: int = 0, stop: Event | None = None
+    library: Any,
+    path: Path,
+    *,
+    form: str = "",
+    page: int = 0,
+    animated: bool = False,
+    stop: Event | None = None,
 ) -> None:
     """Raise `JobError` (`image-broken`, `image-unsupported`) if the picture can't be decoded.
 
     Call it after an operation failed, to tell the input's fault from ours (a full disk).
     """
     options: dict[str, object] = {"page": page} if page else {}
+    if animated:
+        options["n"] = -1
     options["fail_on"] = STRICT.get(form, STRICTEST)
 
     def on_eval(image: Any, _progress: Any) -> None:

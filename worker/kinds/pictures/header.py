@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.jobs import JobError
-from worker.kinds.pictures import heic, tiff
+from worker.kinds.pictures import gif, heic, tiff
 from worker.kinds.pictures.faults import UNSUPPORTED, broken, is_ours, reason, unsupported
 
 # A phone's 108 megapixels and a 1200 dpi scan of A4 pass. Decoded whole it takes 600 MB, which
@@ -31,7 +31,7 @@ class Header:
     """What a picture's header declares; width and height are as people see it (EXIF applied).
 
     `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file. `channels` are
-    those to be shown, or None for all.
+    those to be shown, or None for all. `whole` is false of a GIF file that is cut short.
     """
 
     format: str
@@ -40,6 +40,7 @@ class Header:
     turned: bool
     pages: int = 1
     channels: tuple[int, ...] | None = None
+    whole: bool = True
 
 
 def read_header(library: Any, path: Path, page: int = 0) -> Header:
@@ -62,6 +63,9 @@ def read_header(library: Any, path: Path, page: int = 0) -> Header:
         header = _read(library, path, page, start)
         if header.format == "tiff":
             header = replace(header, channels=tiff.channels(path, page))
+        if header.format == "gif":
+            frames, whole = gif.count_frames(path)
+            header = replace(header, pages=max(frames, header.pages), whole=whole)
         _check_size([(header.width, header.height)], MAX_PIXELS)
     return header
 

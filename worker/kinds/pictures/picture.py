@@ -16,7 +16,6 @@ from worker.kinds.pictures.faults import (
     is_ours,
     reject_broken,
 )
-from worker.kinds.pictures.gif import gif_is_whole
 from worker.kinds.pictures.header import Header, read_header
 
 Result = TypeVar("Result")
@@ -52,6 +51,7 @@ class Picture:
             self._heic = heic.is_heic(file.read(64))
         self._decoded: Any = None
         self._read_through = False
+        self._animated = False  # whether the work at hand reads all frames
 
     def pixels(self, access: str = "sequential") -> Any:
         """The whole page. With `sequential` access it is read once, from top to bottom."""
@@ -100,9 +100,14 @@ class Picture:
                 "altogether are accepted. Leave `animated` out to have its first frame.",
             )
         self._check_last_frame()
-        return self.library.Image.new_from_file(
+        self._animated = True
+        roll = self.library.Image.new_from_file(
             str(self.path), n=-1, access="random", fail_on=self._fail_on
         )
+        count = roll.get_n_pages()
+        if count < header.pages and not self.damaged:
+            raise broken(f"frame {count + 1} is not readable")
+        return roll
 
     def decode(self, work: Callable[[], Result], stop: Event | None = None) -> Result:
         """Run `work`, which computes pixels of this picture, and return its result.
@@ -133,9 +138,17 @@ class Picture:
             self.damaged = True
 
     def _reject_broken(self, stop: Event | None) -> None:
-        reject_broken(self.library, self.path, form=self.header.format, page=self.page, stop=stop)
+        reject_broken(
+            self.library,
+            self.path,
+            form=self.header.format,
+            page=self.page,
+            animated=self._animated,
+            stop=stop,
+        )
 
     def _decode(self, work: Callable[[], Result], stop: Event | None) -> Result:
+        self._animated = False
         with complaints(self.library) as heard:
             try:
                 result = work()
@@ -151,7 +164,7 @@ class Picture:
 
     def _check_last_frame(self) -> None:
         # libvips takes a GIF that is cut within a later frame for whole.
-        if self.header.format == "gif" and not self.damaged and not gif_is_whole(self.path):
+        if not self.header.whole and not self.damaged:
             raise broken("the file ends within a frame")
 
     @property
