@@ -183,6 +183,57 @@ def test_xmp_with_a_picture_in_an_unknown_place_is_dropped() -> None:
     assert without_xmp_thumbnails(b"<a/>") == b"<a/>"
 
 
+def packet(content: str, namespaces: str = "") -> bytes:
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        f'xmlns:dc="http://purl.org/dc/elements/1.1/" {namespaces}>'
+        f"<dc:title>Rings</dc:title>{content}</rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+ADOBE = "http://ns.adobe.com/xap/1.0/"
+GOOGLE = "http://ns.google.com/photos/1.0"
+CODED = "/9j/4AAQSkZJRg" + "A" * 200
+OTHER = "A" * 200  # Base64 of a format that is not looked for
+THUMBNAIL = "<a:Thumbnails><rdf:Alt><rdf:li><g:image>{}</g:image></rdf:li></rdf:Alt></a:Thumbnails>"
+STORED = {
+    "other prefixes": packet(THUMBNAIL.format(OTHER), f"xmlns:a='{ADOBE}' xmlns:g='{ADOBE}g/img/'"),
+    "no prefix": packet(f'<image xmlns="{ADOBE}g/img/">{OTHER}</image>'),
+    "UTF-16": packet(THUMBNAIL.format(CODED)).decode().encode("utf-16"),
+    "UTF-16 without a mark": packet(THUMBNAIL.format(CODED)).decode().encode("utf-16-be"),
+    "before an effect": packet(f"<g:Data>{OTHER}</g:Data>", f'xmlns:g="{GOOGLE}/image/"'),
+    "depth": packet("", f'xmlns:GDepth="{GOOGLE}/depthmap/" GDepth:Data="{OTHER}"'),
+    "an unknown element": packet(f"<b:c>{CODED}</b:c>", 'xmlns:b="urn:b"'),
+    "an escaped sign": packet(f"<b:c>{CODED.replace('/', '&#x2F;')}</b:c>", 'xmlns:b="urn:b"'),
+    "not a text": packet("<b:c/>") + b"\xff",
+    "many prefixes": packet(
+        "", " ".join(f'xmlns:p{number}="{ADOBE}g/img/"' for number in range(20_000))
+    ),
+    "many thumbnails": b"<xmp:Thumbnails " * 100_000,
+}
+
+
+@pytest.mark.parametrize("way", STORED)
+def test_xmp_with_a_picture_that_is_stored_in_another_way_is_dropped(
+    render: Transform, job: FolderContext, tmp_path: Path, way: str
+) -> None:
+    assert without_xmp_thumbnails(STORED[way]) == b""
+    if len(STORED[way]) > 60_000:
+        return
+    path = tmp_path / "previews.jpg"
+    path.write_bytes(jpeg(Image.new("RGB", (80, 60)), xmp=STORED[way]))
+    result = render(path, {"format": "jpeg", "crop": CROP}, metadata="keep")
+    assert "xmp" not in opened(job, result).info
+
+
+@pytest.mark.parametrize(
+    "kept", [packet(""), packet("") + b"\0", packet("", f'xmlns:xmpGImg="{ADOBE}g/img/"')]
+)
+def test_xmp_without_a_picture_is_kept(kept: bytes) -> None:
+    assert without_xmp_thumbnails(kept) == kept
+
+
 def test_photoshop_resources_other_than_thumbnails_are_kept() -> None:
     kept = resource(1028, b"caption") + resource(1060, b"x", name=b"ab")
     block = b"Photoshop 3.0\0" + resource(1033, b"t" * 31) + kept + resource(1036, b"t" * 30)

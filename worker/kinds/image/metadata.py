@@ -1,13 +1,24 @@
 """What is kept of a picture's metadata, and what would show the picture as it was before."""
 
 import re
+from html import unescape
 from typing import Any
 
 # XMP's thumbnails (xmp:Thumbnails, xmpGImg:image) are JPEG files in Base64.
 XMP_THUMBNAILS = re.compile(
     rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails\s*>|<(xmp|xap):Thumbnails\b[^>]*/>", re.DOTALL
 )
-XMP_IMAGE = re.compile(rb"<xmpGImg:image\b|xmpGImg:image\s*=")
+# Names of the XML namespaces whose values are pictures: XMP's thumbnails, and Google's pictures
+# from before an effect and maps of depth.
+PICTURES = re.compile(
+    r"""xmlns(?::([\w.-]+))?\s*=\s*["']\s*(?:http://ns\.adobe\.com/xap/1\.0/g/img/"""
+    r"""|http://ns\.google\.com/photos/1\.0/(?:image|depthmap)/)\s*["']"""
+)
+USUAL_PREFIX = "xmpGImg"
+# How a JPEG or PNG file begins in Base64.
+BASE64_PICTURE = re.compile(r"/9j/[A-Za-z0-9+/]{40}|iVBORw0KGgo")
+MAX_THUMBNAILS = 100
+MAX_PREFIXES = 10
 # Image resources of Photoshop that hold a thumbnail: of version 4, and of 5 and later.
 PHOTOSHOP_THUMBNAILS = {1033, 1036}
 SIGNATURE = b"8BIM"
@@ -46,9 +57,22 @@ def _replace(image: Any, field: str, change: Any) -> None:
 
 
 def without_xmp_thumbnails(xmp: bytes) -> bytes:
-    """The XMP packet without thumbnails, or nothing if one is stored in an unknown way."""
+    """The XMP packet without thumbnails, or nothing if a picture is stored in another way."""
+    if xmp.count(b":Thumbnails") > MAX_THUMBNAILS:
+        return b""
     rest = XMP_THUMBNAILS.sub(b"", xmp)
-    return b"" if XMP_IMAGE.search(rest) else rest
+    try:
+        text = unescape(rest.decode("utf-8"))
+    except UnicodeDecodeError:
+        return b""
+    # Zeros are from UTF-16, which is allowed too.
+    if "\0" in text.rstrip("\0") or BASE64_PICTURE.search(text):
+        return b""
+    prefixes = {USUAL_PREFIX, *PICTURES.findall(text)}
+    if "" in prefixes or len(prefixes) > MAX_PREFIXES:
+        return b""
+    used = any(re.search(rf"(?<![\w:.-]){re.escape(prefix)}:\w", text) for prefix in prefixes)
+    return b"" if used else rest
 
 
 def without_photoshop_thumbnails(block: bytes) -> bytes:
