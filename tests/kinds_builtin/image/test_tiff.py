@@ -12,6 +12,7 @@ from PIL import Image
 from app.jobs import JobError
 from tests.kinds_builtin.conftest import FolderContext
 from tests.kinds_builtin.image.rendering import Transform, opened, refused
+from worker.kinds.text.picture import PictureSource
 
 Samples = numpy.ndarray[Any, Any]
 
@@ -191,3 +192,58 @@ def test_usual_page_has_the_same_colours(
                          if samples.ndim == 2 else {"photometric": "rgb"} | options)  # fmt: skip
     wanted = shown(Image.fromarray(expected))
     assert abs(shown(opened(job, render(path, {}))) - wanted).max() <= 3
+
+
+SMALL = GREY[::2, ::2].copy()
+
+
+def copies(path: Path, *small: bool) -> Path:
+    """A file of pages and, where `small` says so, of smaller copies in directories of their own."""
+    with tifffile.TiffWriter(path) as file:
+        for number, is_copy in enumerate(small):
+            samples = SMALL if is_copy else GREY + number
+            file.write(samples, photometric="minisblack", subfiletype=int(is_copy))
+    return path
+
+
+@pytest.mark.parametrize("small", [(False, True), (True, False), (True, False, True, False)])
+def test_smaller_copy_in_a_directory_of_its_own_is_not_a_page(
+    render: Transform, job: FolderContext, tmp_path: Path, small: tuple[bool, ...]
+) -> None:
+    whole = [number for number, is_copy in enumerate(small) if not is_copy]
+    result = render(copies(tmp_path / "copies.tif", *small), {}, pages="all")
+    assert result.source.pages == len(whole)
+    for index, number in enumerate(whole):
+        assert (shown(opened(job, result, index)) == shown(Image.fromarray(GREY + number))).all()
+
+
+def test_text_of_a_smaller_copy_is_not_read(tmp_path: Path) -> None:
+    source = PictureSource(copies(tmp_path / "copies.tif", False, True, False), threads=1)
+    assert len(source) == 2
+    assert source.page(2).pixels(600, lambda: None).shape == (*GREY.shape, 3)
+
+
+def test_file_of_copies_alone_has_them_as_pages(render: Transform, tmp_path: Path) -> None:
+    result = render(copies(tmp_path / "copies.tif", True, True), {}, pages="all")
+    assert [(made.width, made.height) for made in result.renditions] == [(30, 20)] * 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subfiletype": 1, "subifds": 1},
+        {"extratags": [(50706, 1, 4, b"\x01\x04\x00\x00", True)]},
+    ],
+    ids=["thumbnail over a raw picture", "DNG"],
+)
+def test_thumbnail_of_a_cameras_raw_picture_is_not_rendered(
+    render: Transform, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    path = tmp_path / "raw.dng"
+    with tifffile.TiffWriter(path) as file:
+        file.write(SMALL, photometric="minisblack", **options)
+        if "subifds" in options:
+            file.write(GREY, photometric=32803)
+    error = refused(render, path)
+    assert error.code == "image-unsupported"
+    assert "raw" in error.detail

@@ -30,8 +30,9 @@ SIGNATURES = (
 class Header:
     """What a picture's header declares; width and height are as people see it (EXIF applied).
 
-    `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file. `channels` are
-    those to be shown, or None for all. `whole` is false of a GIF file that is cut short.
+    `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file. `index` is the
+    place of this one in the file, from 0. `channels` are those to be shown, or None for all.
+    `whole` is false of a GIF file that is cut short.
     """
 
     format: str
@@ -39,6 +40,7 @@ class Header:
     height: int
     turned: bool
     pages: int = 1
+    index: int = 0
     channels: tuple[int, ...] | None = None
     whole: bool = True
 
@@ -58,11 +60,17 @@ def read_header(library: Any, path: Path, page: int = 0) -> Header:
         header = Header("heif", *sizes[0], turned=False)
         _check_size(sizes, heic.MAX_PIXELS)
     else:
+        pages: list[int] = []
         if start.startswith(TIFF_SIGNATURES):
-            _check_pages(path)
-        header = _read(library, path, page, start)
+            pages = _pages(path)
+        index = pages[page] if page < len(pages) else page
+        header = replace(_read(library, path, index, start), index=index)
         if header.format == "tiff":
-            header = replace(header, channels=tiff.channels(path, page))
+            header = replace(
+                header,
+                pages=sum(number < header.pages for number in pages),
+                channels=tiff.channels(path, index),
+            )
         if header.format == "gif":
             frames, whole = gif.count_frames(path)
             header = replace(header, pages=max(frames, header.pages), whole=whole)
@@ -80,13 +88,15 @@ def _check_size(sizes: list[tuple[int, int]], limit: int) -> None:
             )
 
 
-def _check_pages(path: Path) -> None:
-    if tiff.count_pages(path, MAX_TIFF_PAGES) > MAX_TIFF_PAGES:
+def _pages(path: Path) -> list[int]:
+    pages = tiff.pages(path, MAX_TIFF_PAGES)
+    if len(pages) > MAX_TIFF_PAGES:
         raise JobError(
             "image-too-large",
             f"The TIFF file has more than {MAX_TIFF_PAGES:,} pages, the most that is accepted: "
             "split it into several files.",
         )
+    return pages
 
 
 def _read(library: Any, path: Path, page: int, start: bytes) -> Header:

@@ -38,13 +38,11 @@ class Picture:
     `JobError` unless `tolerate_damage` was given.
     """
 
-    def __init__(
-        self, library: Any, path: Path, header: Header, *, page: int, tolerate_damage: bool
-    ) -> None:
+    def __init__(self, library: Any, path: Path, header: Header, *, tolerate_damage: bool) -> None:
         self.library = library
         self.path = path
         self.header = header
-        self.page = page
+        self.page = header.index
         self.tolerate_damage = tolerate_damage
         self.damaged = False
         with path.open("rb") as file:
@@ -189,4 +187,4 @@ def open_picture(
     Raises `JobError`: `image-unsupported`, `image-too-large`, `image-broken`.
     """
     header = read_header(library, path, page)
-    return Picture(library, path, header, page=page, tolerate_damage=tolerate_damage)
+    return Picture(library, path, header, tolerate_damage=tolerate_damage)

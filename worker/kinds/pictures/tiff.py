@@ -1,4 +1,4 @@
-"""The directories of a TIFF file: how many pages it has, and how the pixels of one are stored.
+"""The directories of a TIFF file: which are pages, and how the pixels of one are stored.
 
 libtiff counts pages slowly, and libvips does not say what a page's channels mean.
 """
@@ -15,6 +15,8 @@ from worker.kinds.pictures.faults import unsupported
 # Tags, and the values of theirs that matter here (TIFF 6.0).
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 259, 262, 277
 INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT = 332, 338, 339
+NEW_SUBFILE_TYPE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
+REDUCED = 1
 GREY, RGB, CMYK, YCBCR, CIE_LAB = (0, 1), 2, 5, 6, 8
 COLOURS = {0: 1, 1: 1, RGB: 3, CMYK: 4, YCBCR: 3, CIE_LAB: 3}
 # Palette, mask, LogL and LogLuv: libtiff or libvips make other channels of these.
@@ -25,17 +27,18 @@ TRANSPARENCY = (1, 2)  # associated and unassociated alpha
 SIGNED, FLOAT = 2, 3
 
 # Layout of a value by its type. Others (fractions, floats) don't occur in the tags above.
-INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 MAX_VALUES = 64
 MAX_ENTRIES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How a file is laid out: byte order, and the sizes of its BigTIFF or classic directories."""
+    """How a file is laid out: byte order, whether its directories are those of BigTIFF, its end."""
 
     order: str
     big: bool
+    end: int
 
     @property
     def count(self) -> str:
@@ -50,28 +53,36 @@ class _Form:
         return 20 if self.big else 12
 
 
-def count_pages(path: Path, limit: int) -> int:
-    """The number of pages, counted up to `limit` + 1.
+def pages(path: Path, limit: int) -> list[int]:
+    """The numbers, from 0, of the directories that are pages, looked for up to `limit` + 1.
 
-    libtiff looks for each page from the first: it took seconds over a file of 100,000.
+    Smaller copies of a page (thumbnails, overviews) have directories too; if there is nothing
+    else, they are the pages. libtiff looks for each directory from the first: it took seconds over
+    a file of 100,000.
     """
-    count = 0
+    copies = []
     with path.open("rb") as file:
-        form = _form(file)
-        for count, _ in enumerate(_directories(file, form, path.stat().st_size), 1):
-            if count > limit:
-                break
-    return count
+        form = _form(file, path)
+        for start, count in islice(_directories(file, form), limit + 1):
+            first = _tags(file, form, start, min(count, 1))  # tags are in order
+            copies.append(_is_copy(first))
+    whole = [number for number, is_copy in enumerate(copies) if not is_copy]
+    return whole or list(range(len(copies)))
 
 
-def channels(path: Path, page: int) -> tuple[int, ...] | None:
+def channels(path: Path, directory: int) -> tuple[int, ...] | None:
     """The channels of a page, counted from 0, that make its colours and its transparency.
 
     None stands for all of them. The others are masks, infrared or anything: not to be shown.
 
     Raises `JobError` (`image-unsupported`) if libvips would decode the page to other colours.
     """
-    tags = _tags(path, page)
+    with path.open("rb") as file:
+        form = _form(file, path)
+        start, count = next(islice(_directories(file, form), directory, None), (form.end, 0))
+        tags = _tags(file, form, start, count)
+    if DNG_VERSION in tags or (_is_copy(tags) and SUB_DIRECTORIES in tags):
+        raise unsupported("a camera's raw picture")
     photometric = tags.get(PHOTOMETRIC, (AS_DECODED[0],))[0]
     if photometric in AS_DECODED:
         return None
@@ -85,6 +96,10 @@ def channels(path: Path, page: int) -> tuple[int, ...] | None:
         return None  # the meaning of a single further channel may be left out: transparency
     clear = [index for index, meaning in enumerate(extra, colours) if meaning in TRANSPARENCY]
     return (*range(colours), *clear[:1])
+
+
+def _is_copy(tags: dict[int, tuple[int, ...]]) -> bool:
+    return bool(tags.get(NEW_SUBFILE_TYPE, (0,))[0] & REDUCED)
 
 
 def _check_colours(photometric: int, tags: dict[int, tuple[int, ...]]) -> None:
@@ -107,55 +122,49 @@ def _check_samples(photometric: int, tags: dict[int, tuple[int, ...]]) -> None:
         raise unsupported(f"TIFF with {bits} bits a sample")
 
 
-def _form(file: BinaryIO) -> _Form:
+def _form(file: BinaryIO, path: Path) -> _Form:
     head = file.read(4)
-    return _Form("<" if head[:2] == b"II" else ">", head[2:4] in (b"+\0", b"\0+"))
+    order = "<" if head[:2] == b"II" else ">"
+    return _Form(order, head[2:4] in (b"+\0", b"\0+"), path.stat().st_size)
 
 
-def _directories(file: BinaryIO, form: _Form, end: int) -> Iterator[tuple[int, int]]:
+def _directories(file: BinaryIO, form: _Form) -> Iterator[tuple[int, int]]:
     """The place and the number of entries of each page's directory, in order."""
     file.seek(8 if form.big else 4)
     place = _unpack(form.place, file.read(8))
     seen: set[int] = set()
-    while 0 < place < end and place not in seen:
+    while 0 < place < form.end and place not in seen:
         seen.add(place)
         file.seek(place)
         count = _unpack(form.count, file.read(8))
         start = place + struct.calcsize(form.count)
         yield start, count
-        file.seek(min(end, start + count * form.entry))
+        file.seek(min(form.end, start + count * form.entry))
         place = _unpack(form.place, file.read(8))
 
 
-def _tags(path: Path, page: int) -> dict[int, tuple[int, ...]]:
-    """The values of the tags that are whole numbers, by their numbers."""
+def _tags(file: BinaryIO, form: _Form, start: int, count: int) -> dict[int, tuple[int, ...]]:
+    """The values of the tags of a directory that are whole numbers, by the tags' numbers."""
     tags: dict[int, tuple[int, ...]] = {}
-    with path.open("rb") as file:
-        form = _form(file)
-        end = path.stat().st_size
-        directories = islice(_directories(file, form, end), page, None)
-        start, count = next(directories, (end, 0))
-        file.seek(start)
-        entries = file.read(min(count, MAX_ENTRIES) * form.entry)
-        for at in range(0, len(entries) - form.entry + 1, form.entry):
-            tag, kind = struct.unpack_from(form.order + "HH", entries, at)
-            length = _unpack(form.place, entries[at + 4 : at + form.entry])
-            content = entries[at + 4 + struct.calcsize(form.place) : at + form.entry]
-            if values := _values(file, form, end, kind, length, content):
-                tags.setdefault(tag, values)
+    file.seek(start)
+    entries = file.read(min(count, MAX_ENTRIES) * form.entry)
+    for at in range(0, len(entries) - form.entry + 1, form.entry):
+        tag, kind = struct.unpack_from(form.order + "HH", entries, at)
+        length = _unpack(form.place, entries[at + 4 : at + form.entry])
+        content = entries[at + 4 + struct.calcsize(form.place) : at + form.entry]
+        if values := _values(file, form, kind, length, content):
+            tags.setdefault(tag, values)
     return tags
 
 
-def _values(
-    file: BinaryIO, form: _Form, end: int, kind: int, length: int, content: bytes
-) -> tuple[int, ...]:
+def _values(file: BinaryIO, form: _Form, kind: int, length: int, content: bytes) -> tuple[int, ...]:
     """An entry's values, which stand elsewhere if they don't fit into it."""
     if kind not in INTEGERS or not 0 < length <= MAX_VALUES:
         return ()
     layout = f"{form.order}{length}{INTEGERS[kind]}"
     size = struct.calcsize(layout)
     if size > len(content):
-        file.seek(min(_unpack(form.place, content), end))
+        file.seek(min(_unpack(form.place, content), form.end))
         content = file.read(size)
     return struct.unpack(layout, content[:size]) if len(content) >= size else ()
 
