@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from xml.etree import ElementTree
 
 import numpy
@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from app.jobs import FileId, JobCancelled, JobError
 from tests.kinds_builtin.conftest import FolderContext
 from worker.kinds.text import TextExtract, TextExtracted, TextLine, TextLines, extract
+from worker.kinds.text.pdf import is_pdf
 
 # What skimage's page.png says (its last lines are too faint to be sure of).
 SENTENCES = [
@@ -572,3 +573,31 @@ def test_models_that_are_missing_are_not_fetched(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FileNotFoundError, match="never downloaded"):
         recognise._engine(1)
     recognise._engine.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "webp", "gif"])
+def test_picture_whose_metadata_names_a_pdf_file_is_a_picture(tmp_path: Path, kind: str) -> None:
+    from PIL import Image, PngImagePlugin
+
+    said = "made from %PDF-1.4"
+    exif = Image.Exif()
+    exif[0x010E] = said
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Comment", said)
+    options: dict[str, dict[str, Any]] = {
+        "png": {"pnginfo": notes},
+        "gif": {"comment": said},
+        "webp": {"exif": exif},
+    }
+    path = tmp_path / "picture"
+    Image.new("L", (20, 20)).save(
+        path, kind, **options.get(kind, {"exif": exif} if kind == "jpeg" else {"description": said})
+    )
+    assert said.encode() in path.read_bytes()[:1024]
+    assert not is_pdf(path)
+
+
+def test_pdf_header_behind_other_bytes_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "some.pdf"
+    path.write_bytes(bytes(900) + b"%PDF-1.4")
+    assert is_pdf(path)

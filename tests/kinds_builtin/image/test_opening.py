@@ -292,6 +292,30 @@ def test_avif_in_a_container_without_its_brand_is_decoded(
     assert not decoded(path).damaged
 
 
+def test_first_picture_of_an_avif_animation_is_decoded(tmp_path: Path, noise: Image.Image) -> None:
+    path = tmp_path / "animation.avif"
+    smooth = noise.resize((6, 4)).resize((96, 64))
+    smooth.save(path, save_all=True, append_images=[smooth.rotate(180)], duration=100, quality=95)
+    assert path.read_bytes()[8:12] == b"avis"
+    picture = opened(path)
+    pixels = picture.decode(lambda: picture.pixels().write_to_memory())
+    with Image.open(path) as image:
+        expected = image.convert("RGB").tobytes()
+    assert sum(abs(a - b) for a, b in zip(bytes(pixels), expected, strict=True)) < 3 * len(expected)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert refused(path).code == "image-broken"
+
+
+@pytest.mark.parametrize("brand", [b"mp42", b"qt  ", b"M4A ", b"crx "])
+def test_video_is_no_damaged_picture(tmp_path: Path, brand: bytes) -> None:
+    path = tmp_path / "stranger.heic"
+    path.write_bytes(struct.pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"isommp42" + bytes(99))
+    error = refused(path)
+    assert error.code == "image-unsupported"
+    assert "HEIC" in error.detail
+
+
 @pytest.mark.parametrize("page", [0, 1, 2])
 def test_page_of_a_tiff_has_its_own_size_and_pixels(tmp_path: Path, page: int) -> None:
     path = tmp_path / "pages.tif"

@@ -12,7 +12,7 @@ refuses a picture that is damaged. Both raise `JobError` with `image-unsupported
 """
 
 from worker.kinds.pictures.faults import reason, reject_broken
-from worker.kinds.pictures.header import MAX_PIXELS, MAX_SIDE, Header, read_header
+from worker.kinds.pictures.header import MAX_PIXELS, MAX_SIDE, Header, is_picture, read_header
 from worker.kinds.pictures.library import vips
 from worker.kinds.pictures.picture import MAX_ANIMATION_PIXELS, Picture, open_picture
 
@@ -22,6 +22,7 @@ __all__ = [
     "MAX_SIDE",
     "Header",
     "Picture",
+    "is_picture",
     "open_picture",
     "read_header",
     "reason",

@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any
 
 from app.jobs import JobError
+from worker.kinds.pictures.library import load
 
 # How strict each loader of libvips is. Measured over the test pictures of Pillow, libvips,
 # scikit-image and pygame: "error" refuses no JPEG, PNG, WebP, AVIF or GIF file that Pillow decodes
@@ -123,7 +124,7 @@ def reject_broken(
 
     with complaints(library) as heard:
         try:
-            image = library.Image.new_from_file(str(path), access="sequential", **options)
+            image = load(library, path, access="sequential", **options)
             image.set_progress(True)
             image.signal_connect("eval", on_eval)
             image.avg()

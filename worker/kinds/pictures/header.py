@@ -7,6 +7,7 @@ from typing import Any
 from app.jobs import JobError
 from worker.kinds.pictures import gif, heic, tiff
 from worker.kinds.pictures.faults import UNSUPPORTED, broken, is_ours, reason, unsupported
+from worker.kinds.pictures.library import load
 
 # A phone's 108 megapixels and a 1200 dpi scan of A4 pass. Decoded whole it takes 600 MB, which
 # libvips puts in a file rather than in memory.
@@ -43,6 +44,13 @@ class Header:
     index: int = 0
     channels: tuple[int, ...] | None = None
     whole: bool = True
+
+
+def is_picture(start: bytes) -> bool:
+    """Whether a file that begins in this way has one of the formats that are read here."""
+    webp = start.startswith(b"RIFF") and start[8:12] == b"WEBP"
+    contained = heic.brands(start) & (heic.AVIF | heic.HEIF)
+    return webp or start.startswith(SIGNATURES) or bool(contained)
 
 
 def read_header(library: Any, path: Path, page: int = 0) -> Header:
@@ -102,7 +110,7 @@ def _pages(path: Path) -> list[int]:
 def _read(library: Any, path: Path, page: int, start: bytes) -> Header:
     options = {"page": page} if page else {}
     try:
-        image = library.Image.new_from_file(str(path), access="sequential", **options)
+        image = load(library, path, access="sequential", **options)
     except library.Error as error:
         raise _unopened(error, path, start) from error
     orientation = image.get("orientation") if image.get_typeof("orientation") else 1
@@ -123,11 +131,8 @@ def _unopened(error: Any, path: Path, start: bytes) -> Exception:
     if is_ours(error):
         return error  # type: ignore[no-any-return]
     why = reason(error, path)
-    if UNSUPPORTED.search(str(error.detail)):
-        return unsupported(why)
-    known = start.startswith(SIGNATURES) or start[4:8] == b"ftyp"
-    if known or (start.startswith(b"RIFF") and start[8:12] == b"WEBP"):
-        return broken(why)
+    if is_picture(start):
+        return unsupported(why) if UNSUPPORTED.search(str(error.detail)) else broken(why)
     return JobError(
         "image-unsupported",
         "The file is not a picture that can be read here: send a JPEG, PNG, WebP, AVIF, HEIC, "

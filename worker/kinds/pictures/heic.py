@@ -35,11 +35,16 @@ class OtherCodecError(Exception):
 
 def is_heic(start: bytes) -> bool:
     """Whether a file with these first bytes is HEIF of any kind but AVIF."""
+    named = brands(start)
+    return bool(named & HEIF) and not named & AVIF
+
+
+def brands(start: bytes) -> set[bytes]:
+    """What a container says that it holds, if the file that begins in this way is one."""
     if start[4:8] != b"ftyp":
-        return False
+        return set()
     size = int.from_bytes(start[:4], "big")
-    brands = {start[8:12], *(start[at : at + 4] for at in range(16, min(size, len(start)), 4))}
-    return bool(brands & HEIF) and not brands & AVIF
+    return {start[8:12], *(start[at : at + 4] for at in range(16, min(size, len(start)), 4))}
 
 
 def read_sizes(path: Path) -> list[tuple[int, int]]:

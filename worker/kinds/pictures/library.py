@@ -3,6 +3,7 @@
 import logging
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 # libvips' loaders by the name of the format. Everything else it could open (SVG, PDF, its own
@@ -45,3 +46,12 @@ def vips(threads: int) -> Any:
     library = _load_vips()
     library.concurrency_set(threads)
     return library
+
+
+def load(library: Any, path: Path, **options: object) -> Any:
+    """Open a file, without decoding it yet. Raises the library's `Error`."""
+    with path.open("rb") as file:
+        container = file.read(8)[4:] == b"ftyp"
+    # libvips knows these files by one of their brands only, and not an animation's.
+    opened = library.Image.heifload if container else library.Image.new_from_file
+    return opened(str(path), **options)

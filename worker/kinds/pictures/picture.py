@@ -17,6 +17,7 @@ from worker.kinds.pictures.faults import (
     reject_broken,
 )
 from worker.kinds.pictures.header import Header, read_header
+from worker.kinds.pictures.library import load
 
 Result = TypeVar("Result")
 
@@ -71,9 +72,7 @@ class Picture:
         if self.page:
             self._check_last_frame()
         options = {"page": self.page} if self.page else {}
-        image = self.library.Image.new_from_file(
-            str(self.path), access=access, fail_on=self._fail_on, **options
-        )
+        image = load(self.library, self.path, access=access, fail_on=self._fail_on, **options)
         return self._shown(image)
 
     def _shown(self, image: Any) -> Any:

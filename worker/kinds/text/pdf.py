@@ -16,6 +16,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from app.jobs import JobError
+from worker.kinds.pictures import is_picture
 from worker.kinds.text.glyphs import Glyph, continues, space_after
 from worker.kinds.text.lines import Line, Quad, Turn, upright
 from worker.kinds.text.pdf_streams import refuse_bombs
@@ -60,9 +61,13 @@ class Layer:
 
 
 def is_pdf(path: Path) -> bool:
-    """Whether the header is in the first 1,024 bytes, as PDF readers accept it."""
+    """Whether the header is in the first 1,024 bytes, as PDF readers accept it.
+
+    A picture may have these characters in its metadata.
+    """
     with path.open("rb") as file:
-        return b"%PDF-" in file.read(1024)
+        start = file.read(1024)
+    return b"%PDF-" in start and not is_picture(start)
 
 
 class _Calls:
