@@ -22,6 +22,7 @@ ALIGNED = 0.8  # share of the lines with a partner beside them, from which two c
 FACING = 0.3
 MAX_DEPTH = 40
 MAX_CANDIDATES = 200
+MAX_BOXES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,12 @@ class _Gutter:
 
 
 def reading_order(boxes: Sequence[Box]) -> list[int]:
-    """The indices of the boxes in the order in which a reader takes them."""
-    if not boxes:
-        return []
+    """The indices of the boxes in the order in which a reader takes them.
+
+    Very many boxes are the labels of a map or a drawing, and are taken row by row.
+    """
+    if len(boxes) > MAX_BOXES:
+        return [index for row in rows(boxes, range(len(boxes))) for index in row]
     return list(_Page(boxes).read(list(range(len(boxes))), 0))
 
 
@@ -90,6 +94,34 @@ def _beside(first: Box, second: Box) -> bool:
 class _Page:
     def __init__(self, boxes: Sequence[Box]) -> None:
         self.boxes = boxes
+        self.bits = [1 << index for index in range(len(boxes))]
+        self.facing = self._facing()
+
+    def _facing(self) -> list[int]:
+        """The boxes beside each box, as the bits of a number: columns are tried by the hundred."""
+        boxes = self.boxes
+        facing = [0] * len(boxes)
+        near: list[int] = []
+        for i in sorted(range(len(boxes)), key=lambda i: boxes[i].top):
+            box = boxes[i]
+            near = [j for j in near if boxes[j].bottom > box.top]
+            for j in near:
+                if _overlap(box, boxes[j]) > FACING * min(box.height, boxes[j].height):
+                    facing[i] |= self.bits[j]
+                    facing[j] |= self.bits[i]
+            near.append(i)
+        return facing
+
+    def _count_facing(self, members: list[int], others: list[int]) -> int:
+        """The number of members that have one of the others beside them."""
+        mask = self._mask(others)
+        return sum(self.facing[i] & mask != 0 for i in members)
+
+    def _mask(self, members: list[int]) -> int:
+        mask = 0
+        for i in members:
+            mask |= self.bits[i]
+        return mask
 
     def read(self, members: list[int], depth: int) -> Iterator[int]:
         gutter = self._gutter(members) if len(members) > 3 and depth < MAX_DEPTH else None
@@ -134,11 +166,9 @@ class _Page:
                 across.append(i)
         if len(left) < 2 or len(right) < 2:
             return None
-        facing_left = sum(self._faces(i, right) for i in left)
-        facing_right = sum(self._faces(i, left) for i in right)
-        facing = min(facing_left, facing_right)
+        facing = min(self._count_facing(left, right), self._count_facing(right, left))
         # A line that crosses the gutter beside others shows that the strip is only a wide space.
-        clashing = sum(self._faces(i, left) or self._faces(i, right) for i in across)
+        clashing = self._count_facing(across, left + right)
         if facing < 2 or clashing > 0.2 * facing:
             return None
         inner_right = max(boxes[i].right for i in left)
@@ -147,13 +177,6 @@ class _Page:
             return None
         gap = min(max(inner_left - inner_right, 0.0) / unit, 3.0)
         return _Gutter(x, left, right, across, facing - 2 * clashing + 0.3 * gap)
-
-    def _faces(self, index: int, others: list[int]) -> bool:
-        box = self.boxes[index]
-        return any(
-            _overlap(box, self.boxes[other]) > FACING * min(box.height, self.boxes[other].height)
-            for other in others
-        )
 
     def _bands(self, gutter: _Gutter) -> Iterator[list[int]]:
         """What lies above, between and below the lines that cross the gutter, and those lines."""
@@ -202,7 +225,7 @@ class _Page:
         right = [i for i in band if i in right_of]
         if not left or not right:
             return None
-        if min(sum(self._faces(i, right) for i in left), len(right)) < 2:
+        if min(self._count_facing(left, right), len(right)) < 2:
             return None
         return left, right
 
