@@ -1,6 +1,7 @@
 """Blur, sharpening and watermarks, compared with Pillow's."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def red_box(image: Image.Image) -> tuple[int, int, int, int] | None:
     return Image.fromarray(mask).getbbox()
 
 
-@pytest.mark.parametrize("sigma", [0.5, 2, 8])
+@pytest.mark.parametrize("sigma", [0.5, 2, 8, 20, 40])
 def test_blur_is_gaussian(
     render: Transform, job: FolderContext, pictures: Path, sigma: float
 ) -> None:
@@ -63,6 +64,23 @@ def test_blur_does_not_bleed_from_what_is_transparent(
     image.save(path)
     blurred = opened(job, render(path, {"blur": 3})).convert("RGBA")
     red, _, _, alpha = blurred.getpixel((32, 20))  # type: ignore[misc]
+    assert 128 < alpha < 240
+    assert red > 250
+
+
+def test_wide_blur_of_a_large_picture_takes_little_time(
+    render: Transform, job: FolderContext, tmp_path: Path
+) -> None:
+    path = tmp_path / "large.png"
+    image = Image.new("RGBA", (800, 600), (0, 0, 0, 0))
+    image.paste((255, 255, 255, 255), (400, 0, 800, 600))
+    image.save(path, compress_level=1)
+    started = time.process_time()
+    result = render(path, {"format": "png", "blur": 100, "rotate": 90})
+    assert time.process_time() - started < 1.5  # of the CPU
+    blurred = opened(job, result)
+    assert (blurred.size, blurred.mode) == ((600, 800), "RGBA")
+    red, _, _, alpha = blurred.getpixel((300, 450))  # type: ignore[misc]
     assert 128 < alpha < 240
     assert red > 250
 
