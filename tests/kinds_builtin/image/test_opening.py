@@ -277,6 +277,18 @@ def test_heic_is_refused_by_the_size_in_its_header(tmp_path: Path) -> None:
     assert refused(path).code == "image-broken"
 
 
+def test_heic_without_a_width_is_broken(tmp_path: Path) -> None:
+    """Its clean aperture, the part to be shown, is 0 pixels wide."""
+    whole = bytearray((CASES / "phone.heic").read_bytes())
+    at = whole.index(b"clap") + 4
+    whole[at : at + 4] = bytes(4)
+    path = tmp_path / "stranger.heic"
+    path.write_bytes(whole)
+    with pytest.raises(JobError) as caught:
+        opened(path)
+    assert caught.value.code == "image-broken"
+
+
 def test_heif_with_a_codec_that_is_not_built_in_is_unsupported(tmp_path: Path) -> None:
     whole = (CASES / "phone.heic").read_bytes()
     path = tmp_path / "stranger.heic"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pydantic import ValidationError
 
 from app.jobs import JobError
@@ -232,6 +233,20 @@ def test_xmp_with_a_picture_that_is_stored_in_another_way_is_dropped(
 )
 def test_xmp_without_a_picture_is_kept(kept: bytes) -> None:
     assert without_xmp_thumbnails(kept) == kept
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_metadata_with_a_name_in_latin_1_does_not_fail_the_job(
+    render: Transform, job: FolderContext, tmp_path: Path, kind: str
+) -> None:
+    notes = PngInfo()
+    notes.add_text("Title", "Overview")
+    notes.add(b"tEXt", "Größe\0Übersicht".encode("latin-1"))
+    path = tmp_path / "notes.png"
+    Image.new("RGB", (20, 10)).save(path, pnginfo=notes)
+    made = opened(job, render(path, {"format": kind}, metadata="keep"))
+    if kind == "png":
+        assert made.info["Title"] == "Overview"
 
 
 def test_photoshop_resources_other_than_thumbnails_are_kept() -> None:

@@ -31,6 +31,7 @@ def without_previews(image: Any) -> Any:
     each maker, so the notes go as a whole.
     """
     image = image.copy()
+    _remove_misnamed(image)
     for field in image.get_fields():
         if (
             field in ("jpeg-thumbnail-data", "heif-thumbnail", "photoshop-data", "gainmap-data")
@@ -41,6 +42,26 @@ def without_previews(image: Any) -> Any:
     _replace(image, "xmp-data", without_xmp_thumbnails)
     _replace(image, "iptc-data", without_photoshop_thumbnails)
     return image
+
+
+def _remove_misnamed(image: Any) -> None:
+    """Remove the fields whose names are not UTF-8, such as a PNG file's in Latin-1.
+
+    pyvips fails at the list of all names if it holds one of them.
+    """
+    from pyvips import ffi, glib_lib, vips_lib
+
+    names = vips_lib.vips_image_get_fields(image.pointer)
+    at = 0
+    while names[at] != ffi.NULL:
+        name: bytes = ffi.string(names[at])
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            vips_lib.vips_image_remove(image.pointer, name)
+        glib_lib.g_free(names[at])
+        at += 1
+    glib_lib.g_free(names)
 
 
 def _replace(image: Any, field: str, change: Any) -> None:

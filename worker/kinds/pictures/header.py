@@ -88,6 +88,8 @@ def read_header(library: Any, path: Path, page: int = 0) -> Header:
 
 def _check_size(sizes: list[tuple[int, int]], limit: int) -> None:
     for width, height in sizes:
+        if min(width, height) < 1:
+            raise broken(f"its size is {width} x {height}")
         if max(width, height) > MAX_SIDE or width * height > limit:
             raise JobError(
                 "image-too-large",
