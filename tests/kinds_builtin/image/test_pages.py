@@ -6,13 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+import tifffile
 from PIL import Image, ImageSequence
 from pydantic import ValidationError
 
 from app.jobs import JobCancelled, JobError
 from tests.kinds_builtin.conftest import FolderContext
 from tests.kinds_builtin.image.rendering import Transform, close, opened
+from worker.kinds.text.picture import PictureSource
 
 COLOURS = [(250, 20, 20), (20, 200, 20), (20, 20, 220), (240, 240, 20)]
 TIMES = [100, 250, 400, 70]
@@ -104,6 +107,46 @@ def test_first_page_is_the_default_and_keeps_its_name(
 def test_frames_are_pages_too(render: Transform, job: FolderContext, animation: Path) -> None:
     result = render(animation, {}, pages=[1, 4])
     assert close(opened(job, result, 1).convert("RGB").getpixel((5, 30)), COLOURS[3])
+
+
+def second_page_damaged(path: Path) -> Path:
+    """A TIFF file of three pages, of which the second can't be decoded."""
+    pages = [Image.effect_noise((64, 64), 60) for _ in range(3)]
+    pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        second = file.pages[1]
+        start, size = second.dataoffsets[0], second.databytecounts[0]
+    data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+    return path
+
+
+def test_damaged_page_is_named(render: Transform, tmp_path: Path) -> None:
+    path = second_page_damaged(tmp_path / "pages.tif")
+    with pytest.raises(JobError, match=r"^Page 2: .* `pages`") as caught:
+        render(path, {}, pages="all")
+    assert caught.value.code == "image-broken"
+    result = render(path, {}, pages="all", tolerate_damage=True)
+    assert [made.damaged for made in result.renditions] == [False, True, False]
+    assert result.source.damaged
+
+
+def test_damaged_page_is_named_where_its_text_is_read(tmp_path: Path) -> None:
+    source = PictureSource(second_page_damaged(tmp_path / "pages.tif"), threads=1)
+    with pytest.raises(JobError, match=r"^Page 2: .* `pages`"):
+        source.page(2).pixels(600, lambda: None)
+
+
+def test_page_of_another_kind_is_named(render: Transform, tmp_path: Path) -> None:
+    path = tmp_path / "pages.tif"
+    page = numpy.zeros((20, 30), "u1")
+    with tifffile.TiffWriter(path) as file:
+        file.write(page, photometric="minisblack")
+        file.write(page.astype("f4"), photometric="minisblack")
+    with pytest.raises(JobError, match=r"^Page 2: .*floating-point") as caught:
+        render(path, {}, pages=[2])
+    assert caught.value.code == "image-unsupported"
 
 
 @pytest.mark.parametrize(("pages", "code"), [([5], "page-missing"), ([1, 100_000], "page-missing")])

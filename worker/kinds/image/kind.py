@@ -11,7 +11,7 @@ from worker.kinds.image.placeholder import placeholder
 from worker.kinds.image.render import Evaluation, Rendered, render
 from worker.kinds.image.result import ImageTransformed, RenditionFile, SourcePicture
 from worker.kinds.image.saving import EXTENSION
-from worker.kinds.pictures import Header, Picture, open_picture, vips
+from worker.kinds.pictures import Header, Picture, open_picture, page_named, vips
 from worker.kinds.watch import watched
 
 
@@ -98,9 +98,10 @@ class _Work:
 
     def opened(self, first: Picture, page: int) -> Picture:
         self.job.check()
-        return open_picture(
-            first.library, first.path, page - 1, tolerate_damage=self.spec.tolerate_damage
-        )
+        with page_named(page, first.header):
+            return open_picture(
+                first.library, first.path, page - 1, tolerate_damage=self.spec.tolerate_damage
+            )
 
     def rendered(self, picture: Picture, rendition: Rendition, page: int) -> RenditionFile:
         extension = EXTENSION[rendition.format]
@@ -127,7 +128,8 @@ class _Work:
                 stop,
             )
 
-        rendered = watched(work, watch)
+        with page_named(page, picture.header):
+            rendered = watched(work, watch)
         hash_, colour = None, None
         if self.spec.placeholder:
             hash_, colour = placeholder(picture.library, target, rendition.background)
@@ -143,6 +145,7 @@ class _Work:
             height=rendered.height,
             bytes=target.stat().st_size,
             page=page,
+            damaged=picture.damaged,
             frames=rendered.frames,
             quality=rendered.quality,
             blurhash=hash_,

@@ -34,6 +34,9 @@ class RenditionFile(BaseModel):
     height: int
     bytes: int
     page: Annotated[int, Field(description="Page of the source, from 1.")] = 1
+    damaged: Annotated[
+        bool, Field(description="Whether pixels of this page of the source are missing or wrong.")
+    ] = False
     frames: Annotated[int, Field(description="Frames of an animation, or 1.")] = 1
     quality: Annotated[
         int | None, Field(description="Quality that a lossy format was saved with.")

@@ -14,7 +14,7 @@ refuses a picture that is damaged. Both raise `JobError` with `image-unsupported
 from worker.kinds.pictures.faults import reason, reject_broken
 from worker.kinds.pictures.header import MAX_PIXELS, MAX_SIDE, Header, is_picture, read_header
 from worker.kinds.pictures.library import vips
-from worker.kinds.pictures.picture import MAX_ANIMATION_PIXELS, Picture, open_picture
+from worker.kinds.pictures.picture import MAX_ANIMATION_PIXELS, Picture, open_picture, page_named
 
 __all__ = [
     "MAX_ANIMATION_PIXELS",
@@ -24,6 +24,7 @@ __all__ = [
     "Picture",
     "is_picture",
     "open_picture",
+    "page_named",
     "read_header",
     "reason",
     "reject_broken",

@@ -1,6 +1,7 @@
 """A stranger's picture, opened, and the ways to its pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -176,6 +177,20 @@ class Picture:
             except heic.OtherCodecError:
                 self._heic = False  # libvips decodes AV1 in any container
         return self._decoded
+
+
+@contextmanager
+def page_named(number: int, header: Header) -> Iterator[None]:
+    """Name the page, counted from 1, in errors about the pixels of a TIFF file with several."""
+    try:
+        yield
+    except JobError as error:
+        if error.code not in ("image-broken", "image-unsupported") or header.pages == 1:
+            raise
+        if header.format != "tiff" or error.detail.startswith("Watermark"):
+            raise
+        detail = f"Page {number}: {error.detail} Or leave the page out with `pages`."
+        raise JobError(error.code, detail) from error
 
 
 def open_picture(

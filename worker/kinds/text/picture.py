@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.jobs import JobError
-from worker.kinds.pictures import Header, Picture, open_picture, vips
+from worker.kinds.pictures import Header, Picture, open_picture, page_named, vips
 from worker.kinds.watch import watched
 
 if TYPE_CHECKING:
@@ -48,10 +48,8 @@ class PictureSource:
         return page
 
     def _opened(self, number: int) -> Picture:
-        try:
+        with page_named(number, self._first.header):
             return open_picture(self._library, self._path, number - 1)
-        except JobError as error:
-            raise JobError(error.code, f"{self._name(number)}: {error.detail}") from error
 
     def _name(self, number: int) -> str:
         return f"Page {number} of the picture" if len(self) > 1 else "The picture"
@@ -75,7 +73,8 @@ class PicturePage:
             found: Pixels = image.numpy()
             return found
 
-        found = watched(lambda _: self._picture.decode(work), watch)
+        with page_named(self.number, self._picture.header):
+            found = watched(lambda stop: self._picture.decode(work, stop), watch)
         if found.shape[2] == 4:
             found = self._opaque(found)
         return found[:, :, ::-1].copy()
@@ -103,7 +102,8 @@ class PicturePage:
             image.jpegsave(str(target), Q=QUALITY, optimize_coding=True, keep="none")
             return dots if int(dots) in DPI else COMMON_DPI
 
-        return watched(lambda _: self._picture.decode(work), watch)
+        with page_named(self.number, self._picture.header):
+            return watched(lambda stop: self._picture.decode(work, stop), watch)
 
 
 def background(pixels: "numpy.ndarray[Any, numpy.dtype[numpy.uint8]]") -> int:
