@@ -14,7 +14,7 @@ import numpy
 import psutil
 import pypdfium2
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from app.jobs import FileId, JobCancelled, JobError
 from tests.kinds_builtin.conftest import FolderContext
@@ -136,6 +136,23 @@ def test_a_long_strip_takes_bounded_memory(job: FolderContext, tmp_path: Path) -
     before = psutil.Process().memory_info().rss
     assert read(job, tmp_path / "strip.png").lines == []
     assert psutil.Process().memory_info().rss - before < 1_500_000_000
+
+
+@pytest.mark.slow
+def test_cancelled_while_labels_across_the_page_are_read(
+    job: FolderContext, picture_of: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = Image.new("RGB", (1000, 1000), "white")
+    with Image.open(picture_of(["Lines of the page itself", "and another"], name="a.png")) as lines:
+        page.paste(lines, (0, 700))
+    with Image.open(picture_of(["Label"], name="b.png", size=(200, 120))) as label:
+        upright = label.rotate(90, expand=True)
+    for left in range(0, 960, 120):
+        page.paste(upright, (left, 100))
+    page.save(tmp_path / "drawing.png")
+    job.cancel_when = lambda fraction, message: "run across" in message
+    with pytest.raises(JobCancelled):
+        read(job, tmp_path / "drawing.png")
 
 
 @pytest.mark.slow
@@ -577,8 +594,6 @@ def test_models_that_are_missing_are_not_fetched(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "webp", "gif"])
 def test_picture_whose_metadata_names_a_pdf_file_is_a_picture(tmp_path: Path, kind: str) -> None:
-    from PIL import Image, PngImagePlugin
-
     said = "made from %PDF-1.4"
     exif = Image.Exif()
     exif[0x010E] = said

@@ -410,6 +410,25 @@ def test_a_text_layer_with_wrong_characters_is_not_believed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [b"/Helvetica", None])
+def test_a_font_of_the_same_name_on_another_page_is_looked_at(
+    job: FolderContext, tmp_path: Path, name: bytes | None
+) -> None:
+    """As in a merged document: the page after the first has another font with the name."""
+    wrong = shifted()
+    objects = GOOD | {
+        2: b"<< /Type /Pages /Kids [3 0 R 8 0 R] /Count 2 >>",
+        7: wrong[7],
+        8: wrong[3].replace(b"/F1 5 0 R", b"/F1 9 0 R"),
+        9: wrong[5] if name else wrong[5].replace(b"/BaseFont /Helvetica", b""),
+    }
+    if not name:
+        objects[5] = objects[5].replace(b"/BaseFont /Helvetica", b"")
+    result = read(job, pdfs.write(tmp_path / "merged.pdf", objects))
+    assert [page.source for page in result.pages] == ["text_layer", "ocr"]
+
+
+@pytest.mark.slow
 def test_a_scan_becomes_searchable_and_keeps_its_page(
     job: FolderContext, tmp_path: Path, picture_of: Callable[..., Path]
 ) -> None:

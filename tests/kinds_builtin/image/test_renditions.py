@@ -266,7 +266,16 @@ def test_a_full_disk_is_not_the_pictures_fault(
         render(pictures / "rocket.jpg", {})
 
 
-@pytest.mark.parametrize("options", [{}, {"rotate": 90}, {"format": "jpeg"}, {"format": "avif"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"rotate": 90},
+        {"format": "jpeg"},
+        {"format": "avif"},
+        {"fit": "cover", "focus": "attention"},
+    ],
+)
 def test_cancelled_within_a_rendition(
     render: Transform, job: FolderContext, pictures: Path, options: dict[str, Any]
 ) -> None:

@@ -1,5 +1,6 @@
 """One rendition of one page: from the source's pixels to a file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -48,7 +49,7 @@ class Evaluation:
 
     def hold(self, image: Any) -> Any:
         """Compute an image now, into memory."""
-        return self.follow(image.copy_memory())
+        return self.follow(image).copy_memory()
 
     def _on_eval(self, image: Any, progress: Any) -> None:
         self.percent = max(self.percent, progress.percent)
@@ -71,7 +72,7 @@ def render(
     the source and the watermark.
     """
     if rendition.animated and picture.header.format in ANIMATED and picture.header.pages > 1:
-        frames = _frames(picture, rendition)
+        frames = _frames(picture, rendition, evaluation.hold)
     else:
         frames = [_still(picture, rendition, evaluation)]
     mark: Overlay | None = None
@@ -88,10 +89,10 @@ def _still(picture: Picture, rendition: Rendition, evaluation: Evaluation) -> An
     if crop := rendition.crop:
         image = picture.pixels().crop(crop.left, crop.top, crop.width, crop.height)
         resize = plan(rendition, crop.width, crop.height)
-        image = resized(image.thumbnail_image, resize, rendition)
+        image = resized(image.thumbnail_image, resize, rendition, evaluation.hold)
     else:
         resize = plan(rendition, picture.header.width, picture.header.height)
-        image = resized(picture.reduced, resize, rendition)
+        image = resized(picture.reduced, resize, rendition, evaluation.hold)
     return _shaped(evaluation.follow(image), resize, rendition)
 
 
@@ -101,7 +102,7 @@ def _shaped(image: Any, resize: Resize, rendition: Rendition) -> Any:
     return finished(image, rendition)
 
 
-def _frames(picture: Picture, rendition: Rendition) -> list[Any]:
+def _frames(picture: Picture, rendition: Rendition, hold: Callable[[Any], Any]) -> list[Any]:
     roll = picture.frames()
     height = roll.get_page_height()
     frames: list[Any] = []
@@ -113,7 +114,7 @@ def _frames(picture: Picture, rendition: Rendition) -> list[Any]:
         if crop := rendition.crop:
             frame = frame.crop(crop.left, crop.top, crop.width, crop.height)
         resize = resize or plan(rendition, frame.width, frame.height)
-        image = resized(frame.thumbnail_image, resize, rendition)
+        image = resized(frame.thumbnail_image, resize, rendition, hold)
         # One part for all frames: it must not jump about.
         resize = as_found(resize, image)
         frames.append(_shaped(image, resize, rendition))

@@ -89,14 +89,18 @@ def _start(focus: float, whole: int, part: int) -> int:
     return min(max(0, round(focus * whole - part / 2)), whole - part)
 
 
-def resized(thumbnail: Thumbnail, resize: Resize, rendition: Rendition) -> Any:
+def resized(
+    thumbnail: Thumbnail, resize: Resize, rendition: Rendition, hold: Callable[[Any], Any]
+) -> Any:
     """The image to compute; libvips computes it in strips while it is saved.
+
+    `hold` computes an image and gives it back in memory, where a part is looked for.
 
     Raises `JobError` with `rendition-too-large`.
     """
     image = thumbnail(resize.width, height=resize.height, **resize.options)
     if resize.search:
-        image = image.copy_memory().smartcrop(*resize.search, interesting=rendition.focus)
+        image = hold(image).smartcrop(*resize.search, interesting=rendition.focus)
     elif resize.window:
         image = image.crop(*resize.window)
     width, height = resize.canvas or (image.width, image.height)

@@ -35,12 +35,17 @@ MARGIN = 0.1  # of a line's height, around it
 
 
 class Layers:
-    """Judges the layers of one document; a font that was right once is trusted from then on."""
+    """Judges the layers of one document.
+
+    A font that was right is looked at less and less often. Fonts are known by their names: others
+    of the same name may come with the pages of another document.
+    """
 
     def __init__(self, recogniser: Callable[[], Recogniser], watch: Callable[[], None]) -> None:
         self._recogniser = recogniser
         self._watch = watch
         self._trusted: set[str] = set()
+        self._seen = Counter[str]()
 
     def usable(self, page: PdfPage, layer: Layer, pixels: "Callable[[], Pixels]") -> bool:
         if is_empty(layer) or _is_vertical(layer):
@@ -52,11 +57,12 @@ class Layers:
         for line in layer.lines:
             fonts[line.font] += len(line.line.text)
         for font, characters in fonts.items():
-            if font in self._trusted:
+            if self._is_trusted(font):
                 continue
             sample = [line for line in layer.lines if line.font == font and _telling(line)]
             if not sample:
                 continue
+            self._trusted.discard(font)
             if self._agrees(
                 max(sample, key=lambda line: _letters(line, MAX_LETTERS)), page, pixels()
             ):
@@ -64,6 +70,12 @@ class Layers:
             else:
                 wrong += characters
         return wrong <= GARBAGE * layer.characters
+
+    def _is_trusted(self, font: str) -> bool:
+        """Whether a font was right before; it is looked at on the 1st, 2nd, 4th, 8th ... page."""
+        self._seen[font] += 1
+        pages = self._seen[font]
+        return font in self._trusted and font != "" and pages & (pages - 1) != 0
 
     def _complete(self, layer: Layer, page: PdfPage, pixels: "Pixels") -> bool:
         """Whether the layer has text wherever the page shows lines."""

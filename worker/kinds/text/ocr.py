@@ -162,25 +162,33 @@ class _Pixels:
             for index, read in self._read(batch, turn).items():
                 self.known[index] = turn, read
         progress(1, f"{len(self.known)} lines read")
+        self._read_odd(odd, turn, lambda: progress(1, "reading lines that run across the others"))
+        self._turn_doubtful(turn, lambda: progress(1, "turning doubtful lines"))
+
+    def _read_odd(self, odd: list[int], turn: Turn, watch: Callable[[], None]) -> None:
+        sideways = turn in (90, 270)
         common = float(_median(self.across if sideways else self.down))
-        for index in odd:
-            length = self.across[index] if sideways else self.down[index]
-            ways: list[Turn] = [0, 180] if sideways else [90, 270]
-            if length <= LETTER * common:
-                ways.insert(0, turn)
-            self.known[index] = self._best(index, ways)
-        self._turn_doubtful(turn)
+        lengths = self.across if sideways else self.down
+        ways: list[Turn] = [0, 180] if sideways else [90, 270]
+        members = sorted(odd, key=lambda i: lengths[i])
+        letters = [i for i in members if lengths[i] <= LETTER * common]
+        tried: dict[int, list[tuple[Turn, Read]]] = {index: [] for index in members}
+        for way, some in ((turn, letters), (ways[0], members), (ways[1], members)):
+            for start in range(0, len(some), BATCH):
+                watch()
+                for index, read in self._read(some[start : start + BATCH], way).items():
+                    tried[index].append((way, read))
+        for index, reads in tried.items():
+            self.known[index] = max(
+                reads, key=lambda pair: pair[1].confidence * (1 - pair[1].unread)
+            )
 
     def _runs_across(self, index: int, sideways: bool) -> bool:
         if sideways:
             return bool(self.across[index] >= TALL * self.down[index])
         return bool(self.tall[index])
 
-    def _best(self, index: int, ways: list[Turn]) -> tuple[Turn, Read]:
-        reads = [(way, self._read([index], way)[index]) for way in ways]
-        return max(reads, key=lambda pair: pair[1].confidence * (1 - pair[1].unread))
-
-    def _turn_doubtful(self, turn: Turn) -> None:
+    def _turn_doubtful(self, turn: Turn, watch: Callable[[], None]) -> None:
         """Turn a single line that is upside down on its page, only if that makes it certain."""
         other: Turn = {0: 180, 90: 270, 180: 0, 270: 90}[turn]  # type: ignore[assignment]
         doubtful = [
@@ -189,6 +197,7 @@ class _Pixels:
             if way == turn and read.confidence * (1 - read.unread) < SURE
         ]
         for start in range(0, len(doubtful), BATCH):
+            watch()
             for index, read in self._read(doubtful[start : start + BATCH], other).items():
                 if read.confidence >= SURE and read.unread == 0 and len(read.text) > 2:
                     self.known[index] = other, read
