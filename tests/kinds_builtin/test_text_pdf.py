@@ -124,13 +124,15 @@ BOMB = b"0 0 1 1 re f " * 1_300_000
     [
         pdfs.deflated(BOMB),
         pdfs.stream(zlib.compress(zlib.compress(BOMB)), b"/Filter [/FlateDecode /FlateDecode] "),
+        pdfs.stream(zlib.compress(BOMB), b"/Filter 6 0 R "),
     ],
-    ids=["deflate", "deflate twice"],
+    ids=["deflate", "deflate twice", "a filter that is named elsewhere"],
 )
 def test_a_drawing_that_inflates_beyond_the_limit_is_refused(
     job: FolderContext, tmp_path: Path, drawing: bytes
 ) -> None:
-    path = pdfs.write(tmp_path / "bomb.pdf", pdfs.one_page(drawing))
+    objects = pdfs.one_page(drawing) | {6: b"/FlateDecode"}
+    path = pdfs.write(tmp_path / "bomb.pdf", objects)
     assert path.stat().st_size < 100_000
     assert refusal(job, path).code == "pdf-page-too-large"
 

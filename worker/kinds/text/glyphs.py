@@ -1,6 +1,9 @@
 """The characters of a PDF page, and which of them form a line."""
 
+import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from worker.kinds.text.lines import Turn, right_to_left
 
@@ -16,6 +19,31 @@ class Glyph:
     box: tuple[float, float, float, float]  # left, top, right, bottom on the upright line
     turn: Turn
     font: str
+
+
+def codes(textpage: Any, count: int) -> Iterator[tuple[int, int]]:
+    """The place and code point of each character; surrogates come one by one."""
+    from pypdfium2 import raw
+
+    high = 0
+    for index in range(count):
+        code = raw.FPDFText_GetUnicode(textpage, index)
+        if 0xD800 <= code < 0xDC00:
+            high = code
+            continue
+        if 0xDC00 <= code < 0xE000:
+            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
+        high = 0
+        yield index, code
+
+
+def font_name(textpage: Any, index: int) -> str:
+    from pypdfium2 import raw
+
+    name = ctypes.create_string_buffer(128)
+    flags = ctypes.c_int()
+    raw.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
+    return name.value.decode("utf-8", errors="replace")
 
 
 def space_after(last: Glyph) -> Glyph:

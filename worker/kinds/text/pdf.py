@@ -6,7 +6,6 @@ A page is drawn in steps, which end when the job does. A step of a hostile page 
 hours (forms that draw forms that draw forms): the job then fails, and its process is replaced.
 """
 
-import ctypes
 import math
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from app.jobs import JobError
 from worker.kinds.pictures import is_picture
-from worker.kinds.text.glyphs import Glyph, continues, space_after
+from worker.kinds.text.glyphs import Glyph, codes, continues, font_name, space_after
 from worker.kinds.text.lines import Line, Quad, Turn, upright
 from worker.kinds.text.pdf_streams import refuse_bombs
 from worker.kinds.watch import OverdueError, watched
@@ -225,7 +224,7 @@ class PdfPage:
     def _fragments(self, textpage: Any, count: int, stop: Event) -> Iterator[list[Glyph]]:
         """Characters that follow one another on one line, without a wide space between them."""
         glyphs: list[Glyph] = []
-        for index, code in _codes(textpage, count):
+        for index, code in codes(textpage, count):
             if stop.is_set():
                 return
             glyph = self._glyph(textpage, index, code)
@@ -276,7 +275,7 @@ class PdfPage:
             or unicodedata.category(text) in MEANINGLESS
         ):
             text = "\ufffd"
-        return Glyph(text, box, turn, _font(textpage, index))
+        return Glyph(text, box, turn, font_name(textpage, index))
 
     def _spot(self, x: float, y: float) -> tuple[float, float]:
         left, bottom, right, top = self._crop
@@ -369,31 +368,6 @@ def _cells(first: float, last: float, start: float, end: float) -> range:
         math.ceil(max(0.0, min(GRID, (place - start) / size - 0.5))) for place in (first, last)
     )
     return range(begin, stop)
-
-
-def _codes(textpage: Any, count: int) -> Iterator[tuple[int, int]]:
-    """The place and code point of each character; surrogates come one by one."""
-    from pypdfium2 import raw
-
-    high = 0
-    for index in range(count):
-        code = raw.FPDFText_GetUnicode(textpage, index)
-        if 0xD800 <= code < 0xDC00:
-            high = code
-            continue
-        if 0xDC00 <= code < 0xE000:
-            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00) if high else 0xFFFD
-        high = 0
-        yield index, code
-
-
-def _font(textpage: Any, index: int) -> str:
-    from pypdfium2 import raw
-
-    name = ctypes.create_string_buffer(128)
-    flags = ctypes.c_int()
-    raw.FPDFText_GetFontInfo(textpage, index, name, len(name), flags)
-    return name.value.decode("utf-8", errors="replace")
 
 
 def _refused(error: Any) -> JobError:

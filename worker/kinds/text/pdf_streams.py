@@ -24,6 +24,7 @@ OTHERS = re.compile(
     rb"/Subtype\s*/(Image|Type1C|CIDFontType0C|OpenType|U3D|PRC|XML)|/Length1|/EmbeddedFile|/XRef"
 )
 DEFLATE = re.compile(rb"/(FlateDecode|Fl)\b")
+INDIRECT = re.compile(rb"/Filter\s+\d+\s+\d+\s+R\b")  # named elsewhere: mostly deflate
 MAX_FILTERS = 3
 
 
@@ -37,7 +38,7 @@ def refuse_bombs(path: Path, stop: Event) -> None:
                 return
             dictionary = data[max(0, found.start() - DICTIONARY) : found.start()]
             dictionary = dictionary[dictionary.rfind(b" obj") + 1 :]
-            filters = len(DEFLATE.findall(dictionary))
+            filters = len(DEFLATE.findall(dictionary)) or len(INDIRECT.findall(dictionary))
             if filters == 0 or OTHERS.search(dictionary):
                 continue
             if _inflates_beyond(data, found.end(), min(filters, MAX_FILTERS), stop):
