@@ -19,7 +19,9 @@ from worker.kinds.dataset import DatasetAggregate
 quick = settings(
     max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-long = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+long = settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 
 
 def wanted_of(spec: dict[str, Any], contents: list[bytes]) -> "Answer | Refused":
