@@ -303,6 +303,10 @@ class Query:
 
 
 def total(values: list[Any]) -> Any:
+    if isinstance(values[0], int | Decimal):
+        digits = max(len(v.as_tuple().digits) for v in map(Decimal, values))
+        if digits + len(str(len(values))) > 37:
+            raise Undetermined  # the sum, or a part of it, may exceed 38 digits
     if isinstance(values[0], int):
         return sum(values)
     if isinstance(values[0], Decimal):

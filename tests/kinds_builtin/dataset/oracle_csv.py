@@ -139,7 +139,7 @@ def declared(  # noqa: C901
     assert found, kind
     value = Decimal(digits)
     precision, scale = int(found[1]), int(found[2])
-    if "e" in digits.lower() or abs(value) >= Decimal(10) ** (precision - scale):
+    if "e" in digits.lower() or value.copy_abs() >= Decimal(10) ** (precision - scale):
         raise ValueError(text)
     if value != value.quantize(Decimal(1).scaleb(-scale), context=EXACT):
         raise ValueError(text)

@@ -56,6 +56,8 @@ def compare(contents: list[bytes], spec: dict[str, Any], wanted: "Answer | Refus
     event(error.code)
     if error.code == "column-name" and unwritable(spec):
         return
+    # Sums near 38 digits, of which tests/kinds_builtin/test_dataset.py tells.
+    assume(error.code != "integer-overflow")
     assert isinstance(wanted, Refused), (error.code, error.detail)
     assert is_one_of(error, wanted.faults), (error.code, error.detail, wanted.faults)
 

@@ -78,7 +78,8 @@ class Numbers:
         matches = _matches(t, self._integer)
         long = f"({matches} AND TRY_CAST({self.plain(t)} AS BIGINT) IS NOT NULL)"
         number = f"TRY_CAST({self.plain(t)} AS DOUBLE)"
-        wide = f"({_matches(t, self._decimal + BLANKS)} AND abs({number}) >= {2**53})"
+        decimal = _matches(t, self._decimal + BLANKS)
+        wide = f"({decimal} AND isfinite({number}) AND abs({number}) >= {2**53})"
         return {
             # Most are: this is told without a pattern.
             "small": f"({_is_usual_integer(t)} AND {_is_small(f'TRY_CAST({t} AS BIGINT)')})",
