@@ -103,7 +103,9 @@ class Query:
         if total and texts and set(texts) <= {"true", "false"}:
             return [None if v is None else int(v == "true") for v in column.values]
         spelled = [None if v is None else plain(v, self.options) for v in column.values]
-        whole = all(is_integer(t) and len(t.lstrip("+-")) <= 38 for t in spelled if t is not None)
+        whole = all(
+            is_integer(t) and -(2**127) <= int(t) < 2**127 for t in spelled if t is not None
+        )
         if not whole and any(is_wide(t) for t in spelled if t is not None):
             raise Refused(Fault("column-type", name))
         return [None if t is None else int(t) if whole else float(t) for t in spelled]
