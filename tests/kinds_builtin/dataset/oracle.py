@@ -1,4 +1,4 @@
-"""What `dataset.aggregate` must answer, by the standard library alone.
+"""The right answers of `dataset.aggregate`, by the standard library alone.
 
 Written from the documentation of the kind and not from its code; slow, and meant to be obvious.
 """

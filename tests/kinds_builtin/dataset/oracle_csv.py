@@ -300,7 +300,7 @@ def read_rows(
 def rule_of(
     column: str, uses: set[str], texts: Sequence[str | None], options: CsvOptions
 ) -> Callable[[str | None], bool]:
-    """What a text of the column must be."""
+    """A condition that each text of the column must fulfil."""
     kind = options.types.get(column)
     if kind is not None:
         return lambda text: text is None or reads(text, kind, options)

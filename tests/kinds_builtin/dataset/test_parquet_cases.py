@@ -148,16 +148,11 @@ def test_decimals_of_38_digits(scale: int) -> None:
                 assert run(content, filters=filters).rows == [[wanted]], (op, value)
 
 
-def test_a_sum_of_decimals_beyond_38_digits_is_exact_or_an_error() -> None:
+def test_a_sum_of_decimals_beyond_38_digits_is_refused() -> None:
     column = pa.array([Decimal(10**38 - 1)] * 3, pa.decimal128(38, 0))
     spec = [{"op": "sum", "column": "v", "name": "x"}]
     content = parquet(pa.table({"v": column}))
-    try:
-        ((value,),) = run(content, aggregates=spec).rows
-    except Exception:
-        assert refused(content, aggregates=spec).code == "integer-overflow"
-    else:
-        assert int(value) == 3 * (10**38 - 1)
+    assert refused(content, aggregates=spec).code == "integer-overflow"
 
 
 @pytest.mark.parametrize("size", [39, 50, 76])
@@ -173,18 +168,7 @@ def test_decimals_beyond_38_digits_are_exact_or_an_error(size: int) -> None:
         {"aggregates": [{"op": "n_unique", "column": "v", "name": "n"}]},
         {"filters": [{"op": "eq", "column": "v", "value": str(10**size - 1)}]},
     ):
-        try:
-            output = run(content, **spec)
-        except Exception:
-            assert refused(content, **spec).code == "column-type"
-        else:
-            wanted = {
-                "group_by": sorted([int(v), 1] for v in values),
-                "aggregates": [[3]],
-                "filters": [[1]],
-            }
-            got = [[int(cell) for cell in row] for row in output.rows]
-            assert sorted(got) == wanted[next(iter(spec))]
+        assert refused(content, **spec).code == "column-type"
 
 
 DEC = pa.array([Decimal("0.10"), Decimal("0.30"), Decimal("1.00"), Decimal("12345678.90"), None])
@@ -453,12 +437,7 @@ def test_sources_of_other_widths_are_added_without_loss() -> None:
     wide = parquet(pa.table({"v": pa.array([2**62], pa.int64())}))
     spec = [{"op": "sum", "column": "v", "name": "s"}]
     for sources in ([narrow, wide], [wide, narrow]):
-        try:
-            assert run(sources, aggregates=spec).rows == [[2**62 + 127]]
-        except AssertionError:
-            raise
-        except Exception:
-            assert refused(sources, aggregates=spec).code.startswith(("column-", "source"))
+        assert refused(sources, aggregates=spec).code == "sources-differ"
 
 
 @pytest.mark.parametrize("other", [{"v": ["x"]}, {"w": [1]}, {"v": [[1]]}, {"v": [True]}], ids=str)

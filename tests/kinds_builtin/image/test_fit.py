@@ -93,7 +93,7 @@ def test_cover_has_the_exact_size_for_every_source(
 def test_cover_keeps_the_surroundings_of_the_focal_point(
     render: Transform, job: FolderContext, bands: Path, x: float, first_band: int
 ) -> None:
-    """Of ten bands the two are kept that lie about the point."""
+    """The two of ten bands that lie about the point are kept."""
     wish = {"width": 40, "height": 50, "fit": "cover", "focus": {"x": x, "y": 0.5}}
     image = opened(job, render(bands, wish)).convert("L")
     expected = [24 * first_band, 24 * first_band + 24]

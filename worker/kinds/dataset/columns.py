@@ -127,7 +127,7 @@ class Table(Protocol):
         ...
 
     def sorted_by(self, name: str, column: str) -> str | None:
-        """What the values of the column `name`, in `column` of the result, are sorted by first.
+        """The first sort key of values of the column `name` that the result has in `column`.
 
         None where it is the values themselves.
         """

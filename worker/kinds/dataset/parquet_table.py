@@ -10,10 +10,10 @@ from worker.kinds.dataset.parquet_pages import Chunk, check_pages
 from worker.kinds.dataset.spec import MAX_DIGITS, DatasetAggregate
 from worker.kinds.dataset.values import literal
 
-# Of a text column whose writer did not say that it is text.
+# The type of a text column whose writer did not say that it is text.
 BINARY = "BLOB"
 MAX_SCHEMA = 10_000
-# Of a column without values, whose type its writer did not know.
+# The type of a column without values, whose type its writer did not know.
 NO_TYPE = '"NULL"'
 
 Schema = list[tuple[str, str]]

@@ -9,7 +9,7 @@ import re
 from worker.kinds.dataset.spec import CsvOptions, MomentFormat, directives
 
 BLANKS = "[ \\t]*"
-# There is no year 0 in SQL.
+# SQL has no year 0.
 DATE = r"([1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])-\d{2}-\d{2}"
 TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,6}0*)?)?"
 ZONE = r"(Z|[+-]\d{2}(:?\d{2})?)?"
@@ -81,7 +81,7 @@ class Numbers:
         decimal = _matches(t, self._decimal + BLANKS)
         wide = f"({decimal} AND isfinite({number}) AND abs({number}) >= {2**53})"
         return {
-            # Most are: this is told without a pattern.
+            # The usual form needs no pattern.
             "small": f"({_is_usual_integer(t)} AND {_is_small(f'TRY_CAST({t} AS BIGINT)')})",
             "short": f"({long} AND {_is_small(f'TRY_CAST({self.plain(t)} AS BIGINT)')})",
             "long": long,

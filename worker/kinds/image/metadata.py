@@ -1,4 +1,4 @@
-"""What is kept of a picture's metadata, and what would show the picture as it was before."""
+"""Keeps a picture's metadata, without the parts that show the picture as it was before."""
 
 import re
 from html import unescape

@@ -1,4 +1,4 @@
-"""What a page shows until a rendition is loaded: its BlurHash and its dominant colour."""
+"""Placeholders until a rendition is loaded: its BlurHash and its dominant colour."""
 
 import math
 from pathlib import Path

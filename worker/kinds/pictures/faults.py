@@ -1,4 +1,4 @@
-"""Telling apart a picture that is damaged, one that can't be decoded here, and a fault of ours."""
+"""Tells damaged pictures, pictures that can't be decoded here, and our own faults apart."""
 
 import logging
 import re

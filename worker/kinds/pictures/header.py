@@ -1,4 +1,4 @@
-"""What a picture's header declares, and what is refused before a pixel is decoded."""
+"""Reads a picture's header, and refuses pictures before a pixel is decoded."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ SIGNATURES = (
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture's header declares; width and height are as people see it (EXIF applied).
+    """A picture's header; width and height are as people see it (EXIF applied).
 
     `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file. `index` is the
     place of this one in the file, from 0. `channels` are those to be shown, or None for all.
@@ -60,7 +60,7 @@ def read_header(library: Any, path: Path, page: int = 0) -> Header:
 
     Raises `JobError`: `image-unsupported`, `image-too-large`, `image-broken`.
     """
-    path.stat()  # a file that isn't there is no fault of the picture's
+    path.stat()  # a missing file is not a fault of the picture
     with path.open("rb") as file:
         start = file.read(64)
     if heic.is_heic(start):

@@ -40,7 +40,7 @@ def is_heic(start: bytes) -> bool:
 
 
 def brands(start: bytes) -> set[bytes]:
-    """What a container says that it holds, if the file that begins in this way is one."""
+    """The brand of the container that the file begins with, if it is one."""
     if start[4:8] != b"ftyp":
         return set()
     size = int.from_bytes(start[:4], "big")

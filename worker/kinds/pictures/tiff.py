@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from worker.kinds.pictures.faults import unsupported
 
-# Tags, and the values of theirs that matter here (TIFF 6.0).
+# Tags and their values that matter here (TIFF 6.0).
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 259, 262, 277
 INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT = 332, 338, 339
 NEW_SUBFILE_TYPE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706

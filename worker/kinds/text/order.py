@@ -179,7 +179,7 @@ class _Page:
         return _Gutter(x, left, right, across, facing - 2 * clashing + 0.3 * gap)
 
     def _bands(self, gutter: _Gutter) -> Iterator[list[int]]:
-        """What lies above, between and below the lines that cross the gutter, and those lines."""
+        """The lines above, between and below those that cross the gutter, and these lines."""
         boxes = self.boxes
         columns = sorted(gutter.left + gutter.right, key=lambda i: boxes[i].middle)
         across = sorted(gutter.across, key=lambda i: boxes[i].middle)

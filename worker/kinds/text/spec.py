@@ -144,7 +144,7 @@ class UnreadableLine(BaseModel):
 
 
 class TextPage(BaseModel):
-    """What was read from one page."""
+    """The text and the properties of one page."""
 
     number: Annotated[int, Field(description="Number of the page in the source, from 1.")]
     width: Annotated[int, Field(description="Width in the unit of the boxes.")]
