@@ -167,33 +167,73 @@ def _path(location: Sequence[str | int], body: object, *, missing: bool) -> str:
     path: list[str | int] = ["body"]
     value = body
     for index, key in enumerate(location[1:], start=1):
-        if _has(value, key):
+        rest = location[index + 1 :]
+        if _has(value, key) and not _is_branch(value, key, rest, missing=missing):
             value = value[key]
-        elif not (missing and index == len(location) - 1):
+        elif rest or not missing:
             continue
         path.append(key)
     return ".".join(map(str, path))
 
 
+def _is_branch(
+    value: Mapping[str | int, object], key: str | int, rest: Sequence[str | int], *, missing: bool
+) -> bool:
+    """Whether the key names a branch of a union, although the value has a field of that name.
+
+    `quantile` does in `{"op": "quantile", "quantile": 0.5}`, where the path goes on to a field
+    beside it.
+    """
+    if not rest or isinstance(value[key], Mapping | list):
+        return False
+    return missing or any(_has(value, each) for each in rest)
+
+
 def field_errors(
     error: RequestValidationError | WebSocketRequestValidationError,
 ) -> list[FieldError]:
-    """The first of them, `MAX_NAMED` at most."""
+    """The fields at fault, `MAX_NAMED` at most.
+
+    A union fails in each of its branches. Those that the value was not meant for are left out:
+    they fail at the value as a whole where another fails at a field of it, or at its type where
+    another has accepted that.
+    """
     # A WebSocket's handshake has no body.
     body = getattr(error, "body", None)
-    return [_field_error(each, body) for each in error.errors()[:MAX_NAMED]]
+    found = [(each["type"], _field_error(each, body)) for each in error.errors()[:MAX_NAMED]]
+    of_type = {each.field for type_, each in found if not type_.endswith("_type")}
+    return [
+        each
+        for type_, each in found
+        if not any(other.field.startswith(f"{each.field}.") for _, other in found)
+        and not (type_.endswith("_type") and each.field in of_type)
+    ]
+
+
+_OBJECT_TYPES = frozenset({"dict_type", "model_type", "model_attributes_type"})
 
 
 def _field_error(error: Mapping[str, Any], body: object) -> FieldError:
-    missing = error["type"] == "missing"
-    if error["type"] == "json_invalid":
+    type_ = error["type"]
+    if type_ == "json_invalid":
         return FieldError(
             field="body", detail=f"not JSON: {error['ctx']['error']} at {error['loc'][-1]}"
         )
-    return FieldError(
-        field=_path(error["loc"], body, missing=missing),
-        detail=str(error["msg"]).removeprefix("Value error, "),
-    )
+    field = _path(error["loc"], body, missing=type_ == "missing")
+    detail = str(error["msg"]).removeprefix("Value error, ")
+    if type_ in _OBJECT_TYPES:
+        detail = "Input should be an object"
+    elif type_ == "union_tag_not_found":
+        field, detail = f"{field}.{_tag(error)}", "Field required"
+    elif type_ == "union_tag_invalid":
+        expected = error["ctx"]["expected_tags"]
+        field, detail = f"{field}.{_tag(error)}", f"Input should be one of {expected}"
+    return FieldError(field=field, detail=detail)
+
+
+def _tag(error: Mapping[str, Any]) -> str:
+    """The field that tells a union's branches apart."""
+    return str(error["ctx"]["discriminator"]).strip("'")
 
 
 async def _domain_error(connection: HTTPConnection, error: DomainError) -> ProblemResponse:

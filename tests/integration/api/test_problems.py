@@ -73,7 +73,7 @@ async def test_a_method_that_is_not_there(
     [
         (b'{"spec": ', 422, "not JSON"),
         (b"", 422, "required"),
-        (b"[]", 422, "valid dictionary"),
+        (b"[]", 422, "should be an object"),
         # Not even text, and deeper than the parser goes.
         (b"\xff", 400, ""),
         (b"[" * 99_999, 400, ""),
