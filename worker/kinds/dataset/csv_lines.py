@@ -4,19 +4,21 @@ import codecs
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from app.jobs import JobError
+from worker.kinds.dataset.csv_blocks import BLOCK, MAX_RECORD, Block, line_ends, marks, take
 
-# Characters that are rewritten at once.
-BLOCK = 1 << 20
-# Bytes of a record; DuckDB keeps 16 of them in memory.
-MAX_RECORD = 2_000_000
+# Bytes in which the header ends: those of the characters of csv_text.SAMPLE.
+MAX_HEAD = 4 << 20
 # Skipped rows that are reported one by one.
 SKIPPED_SHOWN = 10
 # The second field of a row of one column: DuckDB forgives an empty one behind the last.
 FILLER = "."
+LINE_END = re.compile(rb"\r\n|\r|\n")
 
 # A field may be as long as its record; csv's own bound is 128 KiB.
 csv.field_size_limit(2**31 - 1)
@@ -28,28 +30,28 @@ class Record(NamedTuple):
     fields: list[str]
 
 
-def line_ends(text: str) -> int:
-    return text.count("\n") + text.count("\r") - text.count("\r\n")
-
-
 def records(
     lines: Iterable[str], first: int, separator: str, quote: str, comment: str | None = None
 ) -> Iterator[Record]:
     """Records, each with its lines; blank lines and comments between them are left out.
 
-    Raises `JobError` (`csv-quote`).
+    Raises `JobError` (`csv-quote`, `csv-ragged`).
     """
-    line, begun, upcoming, between = first, first, first, True
+    line, begun, upcoming, between, size = first, first, first, True, 0
 
     def wanted() -> Iterator[str]:
-        nonlocal line, begun, upcoming, between
+        nonlocal line, begun, upcoming, between, size
         for text in lines:
             # A quoted field may hold a CR alone, which ends a line, too.
-            line, upcoming = upcoming, upcoming + max(1, line_ends(text))
+            line, upcoming = upcoming, upcoming + max(1, line_ends(text.encode()))
             if between:
                 if not text.rstrip("\r\n") or (comment and text.startswith(comment)):
                     continue
-                begun, between = line, False
+                begun, between, size = line, False, 0
+            size += len(text)
+            # A quote that is never closed would put the rest of the file in memory.
+            if size > MAX_RECORD:
+                raise too_long(begun)
             yield text
 
     reader = csv.reader(
@@ -88,6 +90,10 @@ class Rewriter:
         self.first_skipped: list[tuple[int, int]] = []
         self._line = 1
         self._filler = f"{separator}{FILLER}" if width == 1 else ""
+        # Only for text whose lines end in LF.
+        self._comments = (
+            re.compile(rb"(?m)^%b.*" % re.escape(comment.encode())) if comment else None
+        )
         mark = re.escape(separator)
         # Parts of the text that change, and quoted fields, in which nothing changes.
         patterns = [r"(?P<end>\r\n|\r|\n)"]
@@ -107,39 +113,93 @@ class Rewriter:
 
         Raises `JobError` (`csv-ragged`) for a record that is too long.
         """
-        decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        # A large block at once: text files decode 8 KiB at a time.
         with source.open("rb") as file, target.open("wb") as copy:
-            rest, self._line = _without_lines(decoder.decode(file.read(BLOCK)), blank), blank + 1
+            head = file.read(MAX_HEAD).removeprefix(codecs.BOM_UTF8)
+            rest, self._line = _without_lines(head, blank), blank + 1
             copy.write(b"\n" * blank)
             while True:
                 check()
-                block = file.read(BLOCK)
-                rest += decoder.decode(block, final=not block)
-                done, rest = self._rewritten(rest, last=not block)
-                copy.write(done.encode())
-                if not block:
+                more = file.read(BLOCK)
+                rest += more
+                done, rest = self._rewritten(rest, last=not more)
+                copy.write(done)
+                if not more:
                     return
                 if len(rest) > MAX_RECORD:
                     raise too_long(self._line)
 
-    def _rewritten(self, text: str, *, last: bool) -> tuple[str, str]:
-        """The whole lines of a text in their new form, and the rest of it."""
+    def _rewritten(self, text: bytes, *, last: bool) -> tuple[bytes, bytes]:
+        """The whole records of a text in their new form, and the rest of it."""
+        block = take(text, self._separator.encode(), self._quote.encode(), last=last)
+        if block is not None and (done := self._by_lines(block)) is not None:
+            return done, text[len(block.text) :]
         # A CR at the very end may be the first half of a CRLF.
-        cut = len(text) if last else max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
-        if (lines := self._one_line_records(text[:cut])) is not None:
-            return self._joined(lines), text[cut:]
-        if not last:
-            cut = self._last_end(text)
-        return self._by_tokens(text[:cut]), text[cut:]
+        cut = len(text) if last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
+        lines = text[:cut].decode()
+        end = len(lines) if last else self._last_end(lines)
+        return self._by_tokens(lines[:end]).encode(), lines[end:].encode() + text[cut:]
+
+    def _by_lines(self, block: Block) -> bytes | None:
+        """The new form of a block, by its lines outside of quoted fields.
+
+        None where a comment holds a quote, which is not the begin or the end of a field.
+        """
+        frame = block.frame
+        if b"\r" in frame:
+            frame = frame.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if self._comments and self._comments.search(frame):
+            frame = self._comments.sub(b"", frame)
+            if block.quote and frame.count(block.quote) != len(block.inside):
+                return None
+        mark = self._separator.encode()
+        if self._skips or self._filler or mark + b"\n" in frame or frame.endswith(mark):
+            lines = frame.split(b"\n")
+            found = marks(lines, mark)
+            if found - {self._width - 1} and (self._skips or max(found) >= self._width):
+                return self._mended(block, lines)
+            if self._filler:
+                filler = self._filler.encode()
+                frame = b"\n".join([line + filler if line else b"" for line in lines])
+        self._line += line_ends(block.text)
+        return block.with_frame(frame)
+
+    def _mended(self, block: Block, lines: list[bytes]) -> bytes:
+        """The new form of a block in which rows have another width."""
+        mark, filler, width = self._separator.encode(), self._filler.encode(), self._width
+        wrong = [n for n, line in enumerate(lines) if line and line.count(mark) != width - 1]
+        new = [line + filler if line else b"" for line in lines] if filler else lines
+        inside: list[bytes] = []
+        # Lines and quoted parts before the row.
+        done = parts = kept = 0
+        for n in wrong:
+            before = b"\n".join(lines[done:n]).count(block.quote) if block.inside else 0
+            self._line += n - done + block.line_ends_inside(parts, parts + before)
+            parts, done = parts + before, n
+            fields = lines[n].count(mark) + 1
+            if self._skips:
+                self._note_skipped(fields)
+                quoted = lines[n].count(block.quote) if block.inside else 0
+                breaks = block.line_ends_inside(parts, parts + quoted)
+                inside += block.inside[kept:parts]
+                kept = parts = parts + quoted
+                self._line += breaks + 1
+                done = n + 1
+                new[n] = b"\n" * breaks
+            elif fields > width and lines[n].endswith(mark):
+                new[n] = lines[n] + FILLER.encode() + filler
+        self._line += len(lines) - 1 - done + block.line_ends_inside(parts, len(block.inside))
+        inside += block.inside[kept:]
+        return replace(block, inside=inside).with_frame(b"\n".join(new))
+
+    def _note_skipped(self, found: int) -> None:
+        self.skipped += 1
+        if len(self.first_skipped) < SKIPPED_SHOWN:
+            self.first_skipped.append((self._line, found))
 
     def _last_end(self, text: str) -> int:
         """Where the last whole record ends."""
-        last = 0
-        for token in self._tokens.finditer(text):
-            if token.lastgroup == "end" and (token[0] != "\r" or token.end() < len(text)):
-                last = token.end()
-        return last
+        ends = [token.end() for token in self._tokens.finditer(text) if token.lastgroup == "end"]
+        return ends[-1] if ends else 0
 
     def _by_tokens(self, text: str) -> str:
         rows: list[str] = []
@@ -164,46 +224,16 @@ class Rewriter:
         rows.append(self._row(text[begun:], "".join(parts) + text[copied:]))
         return "".join(rows)
 
-    def _one_line_records(self, text: str) -> list[str] | None:
-        """The lines of a text in which every record is a line, and its fields stay as they are.
-
-        The usual text is; it takes a twentieth of the time that the tokens take.
-        """
-        quote = self._quote
-        if quote and (f" {quote}" in text or f"{quote} " in text):
-            return None
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        # A field that goes on in the next line leaves an odd number of quotes in this one.
-        if quote and quote in text and any(line.count(quote) % 2 for line in lines):
-            return None
-        comment = self._comment
-        return ["" if line.startswith(comment) else line for line in lines] if comment else lines
-
-    def _joined(self, lines: list[str]) -> str:
-        begun, marks, quote = self._line, self._width - 1, self._quote
-        if not (self._skips or self._filler or any(line[-1:] == self._separator for line in lines)):
-            self._line += len(lines) - 1
-            return "\n".join(lines)
-        rows: list[str] = []
-        for number, line in enumerate(lines):
-            if line.count(self._separator) == marks and line and not (quote and quote in line):
-                rows.append(line + self._filler)
-            else:
-                self._line = begun + number
-                rows.append(self._row(line, line))
-        self._line = begun + len(lines) - 1
-        return "\n".join(rows)
-
     def _row(self, record: str, rewritten: str) -> str:
         """A record in its new form."""
-        first, inside = self._line, line_ends(record)
+        first, inside = self._line, line_ends(record.encode())
         self._line += inside
         if not record:
             return ""
         if self._skips and (found := self._fields(record)) not in (0, self._width):
-            self.skipped += 1
-            if len(self.first_skipped) < SKIPPED_SHOWN:
-                self.first_skipped.append((first, found))
+            self._line = first
+            self._note_skipped(found)
+            self._line += inside
             return "\n" * inside
         more = record.endswith(self._separator) and self._fields(record) > self._width
         return rewritten + FILLER * more + self._filler
@@ -235,10 +265,12 @@ def is_misread(
             quotes = quote and around in lines
             if quotes and (b" " + around in lines or around + b" " in lines):
                 return True
-            if (mark + b"\n" in lines or lines.endswith(mark)) and any(
-                line.endswith(mark) and line.count(mark) >= width for line in lines.split(b"\n")
-            ):
-                return True
+            if mark + b"\n" in lines or lines.endswith(mark):
+                split = lines.split(b"\n")
+                if max(marks(split, mark)) >= width and any(
+                    line.endswith(mark) and line.count(mark) >= width for line in split
+                ):
+                    return True
             if not block:
                 return False
 
@@ -259,12 +291,12 @@ def too_long(line: int) -> JobError:
     )
 
 
-def _without_lines(text: str, count: int) -> str:
+def _without_lines(text: bytes, count: int) -> bytes:
     """The text behind its first lines."""
-    for _ in range(count):
-        found = re.search("\r\n|\r|\n", text)
-        text = text[found.end() :] if found else ""
-    return text
+    if count == 0:
+        return text
+    found = next(islice(LINE_END.finditer(text), count - 1, None), None)
+    return text[found.end() :] if found else b""
 
 
 def ragged(line: int, found: int, width: int, separator: str) -> JobError:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from app.jobs import JobContext, JobError
 from worker.kinds.dataset import values
 from worker.kinds.dataset.columns import Use, Value, check_known, typed, unknown_column, uses
-from worker.kinds.dataset.csv_lines import MAX_RECORD, SKIPPED_SHOWN, ragged
+from worker.kinds.dataset.csv_blocks import MAX_RECORD
+from worker.kinds.dataset.csv_lines import SKIPPED_SHOWN, ragged
 from worker.kinds.dataset.csv_text import CsvText
 from worker.kinds.dataset.engine import Engine
 from worker.kinds.dataset.faults import named
@@ -73,7 +74,7 @@ class CsvTable:
         except duckdb.InvalidInputException:
             for index, text in enumerate(self._texts):
                 with named(index, len(self._texts)):
-                    if fault := text.fault():
+                    if fault := text.fault(self._job.check):
                         raise fault from None
             raise
         self._note_skipped()
@@ -294,13 +295,13 @@ class CsvTable:
         The line is 0 where Python's reader finds fewer rows than DuckDB's.
         """
         places: list[tuple[int, int]] = []
-        lines = ((index, line) for index, text in enumerate(self._texts) for line in text.rows())
+        before = 0
         with suppress(JobError):
-            for count, place in enumerate(lines, start=1):
-                if count % 10_000 == 0:
-                    self._job.check()
-                while len(places) < len(numbers) and numbers[len(places)] == count:
-                    places.append(place)
+            for index, text in enumerate(self._texts):
+                wanted = [number - before for number in numbers[len(places) :]]
+                lines, rows = text.lines_of(wanted, self._job.check)
+                places += [(index, line) for line in lines]
+                before += rows
                 if len(places) == len(numbers):
                     break
         return places + [(0, 0)] * (len(numbers) - len(places))

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO, cast
 
 from app.jobs import JobError
+from worker.kinds.dataset import csv_blocks
+from worker.kinds.dataset.csv_blocks import MAX_RECORD, Block, line_ends
 from worker.kinds.dataset.csv_lines import (
-    MAX_RECORD,
     Record,
     Rewriter,
     is_misread,
-    line_ends,
     ragged,
     records,
     too_long,
@@ -77,40 +77,91 @@ class CsvText:
         """
         return max(2, len(self.columns))
 
-    def records(self) -> "Iterator[Record]":
-        with self.path.open(encoding="utf-8-sig", newline="\n") as file:
-            for _ in range(self.body - 1):
-                file.readline()
-            yield from records(file, self.body, self.separator, self.quote)
-
-    def rows(self) -> Iterator[int]:
-        """The first line of each row."""
-        if self.quote and self._holds(self.quote.encode()):
-            for record in self.records():
-                if len(record.fields) == self.width:
-                    yield record.first_line
-            return
-        with self.path.open("rb") as file:
-            for line, content in enumerate(file, start=1):
-                if line >= self.body and content != b"\n":
-                    yield line
-
-    def _holds(self, mark: bytes) -> bool:
-        with self.path.open("rb") as file:
-            return any(mark in block for block in iter(lambda: file.read(BLOCK), b""))
-
-    def fault(self) -> JobError | None:
+    def fault(self, check: Callable[[], None]) -> JobError | None:
         """The first row that can't be split, or has another number of fields, if there is one."""
+        mark = self.separator.encode()
+        start, line = self._start()
+        for block in csv_blocks.read(self.path, start, mark, self.quote.encode()):
+            check()
+            found = csv_blocks.marks(block.frame.split(b"\n"), mark)
+            if found - {self.width - 1} or len(block.text) > MAX_RECORD:
+                break
+            start, line = start + len(block.text), line + line_ends(block.text)
         try:
-            for record in self.records():
+            for count, record in enumerate(self._records(start, line)):
+                if count % 10_000 == 0:
+                    check()
                 if sum(map(len, record.fields)) > MAX_RECORD:
                     return too_long(record.first_line)
                 if len(record.fields) != self.width:
-                    found = len(record.fields) - (self.width - len(self.columns))
-                    return ragged(record.first_line, found, len(self.columns), self.separator)
+                    found_fields = len(record.fields) - (self.width - len(self.columns))
+                    return ragged(
+                        record.first_line, found_fields, len(self.columns), self.separator
+                    )
         except JobError as error:
             return error
         return None
+
+    def lines_of(self, rows: Sequence[int], check: Callable[[], None]) -> tuple[list[int], int]:
+        """The first lines of rows, given by their numbers from 1 in ascending order.
+
+        Also the number of rows up to the last one wanted, or in the file where it has fewer. Raises
+        `JobError` (`csv-quote`).
+        """
+        lines: list[int] = []
+        seen = 0
+        start, line = self._start()
+        for block in csv_blocks.read(
+            self.path, start, self.separator.encode(), self.quote.encode()
+        ):
+            check()
+            split = block.frame.split(b"\n")
+            here = len(split) - split.count(b"")
+            within = [row - seen for row in rows[len(lines) :] if row <= seen + here]
+            lines += [line + each for each in _lines_before(block, split, within)]
+            seen += here
+            start, line = start + len(block.text), line + line_ends(block.text)
+            if len(lines) == len(rows):
+                return lines, seen
+        for count, record in enumerate(self._records(start, line)):
+            if count % 10_000 == 0:
+                check()
+            seen += 1
+            if seen == rows[len(lines)]:
+                lines.append(record.first_line)
+                if len(lines) == len(rows):
+                    break
+        return lines, seen
+
+    def _start(self) -> tuple[int, int]:
+        """The byte and the line at which the rows begin."""
+        with self.path.open("rb") as file:
+            mark = file.read(len(codecs.BOM_UTF8))
+            file.seek(len(mark) if mark == codecs.BOM_UTF8 else 0)
+            for _ in range(self.body - 1):
+                file.readline()
+            return file.tell(), self.body
+
+    def _records(self, start: int, line: int) -> Iterator[Record]:
+        with self.path.open("rb") as binary:
+            binary.seek(start)
+            text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
+            yield from records(text, line, self.separator, self.quote)
+
+
+def _lines_before(block: Block, split: Sequence[bytes], rows: Sequence[int]) -> Iterator[int]:
+    """The line ends before rows of a block, given by their numbers in ascending order."""
+    wanted = set(rows)
+    row = ends = quotes = 0
+    for place, line in enumerate(split if wanted else ()):
+        row += bool(line)
+        if line and row in wanted:
+            yield place + ends
+            if row == rows[-1]:
+                return
+        if block.inside and (more := line.count(block.quote)):
+            ends += block.line_ends_inside(quotes, quotes + more)
+            quotes += more
 
 
 def read_csv_text(
@@ -301,14 +352,14 @@ def _line_after(path: Path, compression: Compression, encoding: str, size: int) 
     with _opened(path, compression) as file:
         while size > 0 and (block := file.read(min(BLOCK, size))):
             text = decoder.decode(block)
-            line += line_ends(text) - (last.endswith("\r") and text.startswith("\n"))
+            line += line_ends(text.encode()) - (last.endswith("\r") and text.startswith("\n"))
             size -= len(block)
             last = text
     return line
 
 
 def _undecodable(error: UnicodeDecodeError, encoding: str, line: int) -> JobError:
-    line += line_ends(error.object[: error.start].decode(encoding, "replace"))
+    line += line_ends(error.object[: error.start].decode(encoding, "replace").encode())
     return JobError(
         "csv-encoding",
         f"Line {line:,} holds the byte 0x{error.object[error.start]:02x}, which is not {encoding} "
