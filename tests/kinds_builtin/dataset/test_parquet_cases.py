@@ -1,9 +1,8 @@
 """Types of Parquet columns at their ends, asserted against pyarrow and Python's decimal."""
 
-import io
 import math
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import time, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 from uuid import UUID
@@ -11,22 +10,15 @@ from uuid import UUID
 import numpy
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
-from tests.kinds_builtin.dataset.answers import COUNT, is_same, parquet, refused, run
+from tests.kinds_builtin.dataset.answers import COUNT, is_same, one, parquet, refused, run
 from tests.kinds_builtin.dataset.oracle import deviation, mean, quantile
 
 EVERY = [
     {"op": op, "column": "v", "name": op}
     for op in ("sum", "mean", "min", "max", "n_unique", "median", "std", "first", "last", "count")
 ]
-
-
-def one(column: pa.Array, op: str = "max", **more: Any) -> Any:
-    spec = {"op": op, "column": "v", "name": "x"} | more
-    ((value,),) = run(parquet(pa.table({"v": column})), aggregates=[spec]).rows
-    return value
 
 
 # Numbers
@@ -215,84 +207,6 @@ def test_integers_are_compared_exactly(op: str, value: float, rows: int) -> None
     column = pa.array([1, 2**53, 2**53 + 1, 2**63 - 1, None])
     filters = [{"op": op, "column": "v", "value": value}]
     assert run(parquet(pa.table({"v": column})), filters=filters).rows == [[rows]]
-
-
-# Dates and times
-
-
-def int96(values: list[datetime | None]) -> bytes:
-    file = io.BytesIO()
-    table = pa.table({"v": pa.array(values, pa.timestamp("us")), "k": range(len(values))})
-    pq.write_table(table, file, use_deprecated_int96_timestamps=True)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["1970-01-01", "1969-12-31T23:59:59.999999", "1677-09-21T00:12:44", "2262-04-11T23:47:17",
-    "1900-01-01",
-     "1582-10-15", "1582-10-04", "0001-01-01", "1000-06-15T12:00:00", "2263-01-01",
-     "3000-01-01T01:02:03.000004",
-     "9999-12-31T23:59:59.999999", "2024-02-29T23:59:59"],
-)  # fmt: skip
-def test_int96_is_the_moment_or_an_error(text: str) -> None:
-    moment = datetime.fromisoformat(text)
-    try:
-        content = int96([moment, None])
-    except pa.ArrowInvalid:
-        pytest.skip("pyarrow can't write it")
-    back = pq.read_table(io.BytesIO(content), coerce_int96_timestamp_unit="us")["v"].to_pylist()
-    if back[0] != moment:
-        pytest.skip("pyarrow wraps it")
-    aggregates = [{"op": op, "column": "v", "name": op} for op in ("min", "max", "first", "count")]
-    ((*values, count),) = run(content, aggregates=aggregates).rows
-    assert [value.replace(tzinfo=None) for value in values] == [moment] * 3
-    assert count == 1
-    filters = [{"op": "eq", "column": "v", "value": f"{moment.isoformat()}Z"}]
-    assert run(content, filters=filters).rows == [[1]]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-@pytest.mark.parametrize("zone", [None, "UTC", "America/St_Johns", "Asia/Kathmandu", "-09:30"])
-def test_times_of_every_unit_and_zone(unit: str, zone: str | None) -> None:
-    texts = [
-        "1969-12-31T23:59:59",
-        "2024-03-31T01:30:00",
-        "2024-10-27T01:00:00",
-        "2199-01-01T00:00:00",
-    ]
-    moments = [datetime.fromisoformat(text) for text in texts]
-    column = pa.array(moments, pa.timestamp(unit)).cast(pa.timestamp(unit, zone))
-    content = parquet(pa.table({"v": column}))
-    rows = run(content, group_by=["v"]).rows
-    got = [
-        (value.astimezone(UTC) if value.tzinfo else value).replace(tzinfo=None) for value, _ in rows
-    ]
-    assert got == moments
-    for place, text in enumerate(texts):
-        filters = [{"op": "lt", "column": "v", "value": text}]
-        assert run(content, filters=filters).rows == [[place]]
-    keys = [{"op": "truncate", "column": "v", "unit": "day", "name": "day"}]
-    days = [row[0].replace(tzinfo=None).date() for row in run(content, group_by=keys).rows]
-    assert days == [moment.date() for moment in moments]
-
-
-def test_nanoseconds_are_kept_apart() -> None:
-    units = [1_700_000_000_000_000_001, 1_700_000_000_000_000_002, -1]
-    column = pa.array(units, pa.timestamp("ns"))
-    assert one(column, "n_unique") == 3
-    assert len(run(parquet(pa.table({"v": column})), group_by=["v"]).rows) == 3
-
-
-@pytest.mark.parametrize("kind", [pa.date32(), pa.date64()], ids=str)
-def test_dates_at_their_ends(kind: pa.DataType) -> None:
-    days = [date(1, 1, 1), date(1582, 10, 10), date(1970, 1, 1), date(9999, 12, 31)]
-    content = parquet(pa.table({"v": pa.array(days, kind)}))
-    got = [row[0] for row in run(content, group_by=["v"]).rows]
-    assert [value.date() if isinstance(value, datetime) else value for value in got] == days
-    filters = [{"op": "between", "column": "v", "low": "1582-10-10", "high": "1970-01-01"}]
-    assert run(content, filters=filters).rows == [[2]]
 
 
 # Texts

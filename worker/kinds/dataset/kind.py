@@ -62,8 +62,9 @@ def aggregate(spec: DatasetAggregate, job: JobContext) -> DatasetAggregated:
     if formats == {"parquet"}:
         with Engine(job, [*paths, _output(spec, job)]) as engine, parquet_errors():
             parquet = ParquetTable(paths, spec, engine, job)
-            parquet.read(CHECKED, READ)
-            return _answer(spec, parquet, engine, job)
+            with parquet.naming_columns():
+                parquet.read(CHECKED, READ)
+                return _answer(spec, parquet, engine, job)
     texts = _csv_texts(paths, spec, job)
     with Engine(job, [*(text.path for text in texts), _output(spec, job)]) as engine, csv_errors():
         table = CsvTable(texts, spec, engine, job)

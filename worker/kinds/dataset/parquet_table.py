@@ -1,13 +1,16 @@
 """Parquet files as one table."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.jobs import JobContext, JobError
+from worker.kinds.dataset import parquet_footer
 from worker.kinds.dataset.columns import Use, Value, check_known, typed, uses
 from worker.kinds.dataset.engine import Engine, Row
 from worker.kinds.dataset.faults import encrypted, named, parquet_errors
 from worker.kinds.dataset.parquet_pages import Chunk, check_pages
-from worker.kinds.dataset.spec import MAX_DIGITS, DatasetAggregate
+from worker.kinds.dataset.spec import MAX_DIGITS, DatasetAggregate, Truncate
 from worker.kinds.dataset.values import literal
 
 # The type of a text column whose writer did not say that it is text.
@@ -89,11 +92,7 @@ class ParquetTable:
         """Compare what the footer says of the used columns with their pages."""
         where = literal(str(path))
         rows = self._counted(where)
-        columns = self._run(
-            "SELECT row_group_id, row_group_num_rows, path_in_schema, num_values, "
-            "dictionary_page_offset, data_page_offset, total_compressed_size "
-            f"FROM parquet_metadata({where})"
-        )
+        columns = self._chunks(path)
         groups = {row[0]: row[1] for row in columns}
         if rows is not None and sum(groups.values()) != rows:
             raise JobError(
@@ -108,6 +107,54 @@ class ParquetTable:
         ]
         for _ in check_pages(path, chunks):
             self._job.check()
+
+    def _chunks(self, path: Path) -> list[Row]:
+        import duckdb
+
+        try:
+            return self._run(
+                "SELECT row_group_id, row_group_num_rows, path_in_schema, num_values, "
+                "dictionary_page_offset, data_page_offset, total_compressed_size "
+                f"FROM parquet_metadata({literal(str(path))})"
+            )
+        except duckdb.ConversionException:
+            # A column's statistics hold a time that DuckDB can't represent.
+            return parquet_footer.chunks(path)
+
+    @contextmanager
+    def naming_columns(self) -> Iterator[None]:
+        """Name the column whose dates or times exceed the range of timestamps.
+
+        Raises `JobError` (`column-type`).
+        """
+        import duckdb
+
+        try:
+            yield
+        except duckdb.ConversionException as error:
+            for name, column in self._sql.items():
+                if typed("", self._types[name]).kind in ("date", "datetime") and (
+                    not self._is_readable(column) or self._truncates(name)
+                ):
+                    raise JobError(
+                        "column-type",
+                        f"Column {name[:80]!r} holds dates or times beyond the years 290308 BC to "
+                        "294247, which this job can't represent: correct the values, or leave the "
+                        "column out of the specification.",
+                    ) from error
+            raise
+
+    def _is_readable(self, column: str) -> bool:
+        import duckdb
+
+        try:
+            self._run(f"SELECT count({column}) FROM ({self.source})")
+        except duckdb.ConversionException:
+            return False
+        return True
+
+    def _truncates(self, name: str) -> bool:
+        return any(isinstance(key, Truncate) and key.column == name for key in self._spec.group_by)
 
     def _counted(self, where: str) -> int | None:
         """The rows that the footer counts, unless it is of a file with encrypted columns."""

@@ -32,6 +32,14 @@ Op = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 SQL: dict[str, str] = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 # date_part's names where they are not ours.
 PART = {"weekday": "isodow"}
+# The first day of a date's unit. date_trunc makes a TIMESTAMP of it, which has fewer years.
+FIRST_DAY = {
+    "year": "make_date(year({0}), 1, 1)",
+    "quarter": "make_date(year({0}), CAST(3 * quarter({0}) - 2 AS BIGINT), 1)",
+    "month": "make_date(year({0}), month({0}), 1)",
+    "week": "{0} - CAST(isodow({0}) - 1 AS INTEGER)",
+    "day": "{0}",
+}
 # The first and the last second of TIMESTAMP_NS, and a bit less.
 NANOSECONDS = datetime(1678, 1, 1), datetime(2262, 1, 1)  # noqa: DTZ001
 # Integers whose sum, however many they are, has at most 128 bits.
@@ -118,8 +126,11 @@ class Query:
                 return self._bin(key)
             case Truncate():
                 moment = self._moment(key.column)
-                if moment.kind == "date" and key.unit not in ("hour", "minute"):
-                    return f"CAST(date_trunc('{key.unit}', {moment.sql}) AS DATE)"
+                if moment.kind == "date" and key.unit in FIRST_DAY:
+                    x = moment.sql
+                    return (
+                        f"CASE WHEN isfinite({x}) THEN {FIRST_DAY[key.unit].format(x)} ELSE {x} END"
+                    )
                 return f"date_trunc('{key.unit}', {_microseconds(moment)})"
             case DatePart():
                 moment = self._moment(key.column)
