@@ -299,15 +299,15 @@ LIES = {
     "": ("file-empty", "empty"),
     "a,b\n": ("file-empty", "no rows"),
     "\n\n": ("file-empty", "blank"),
-    "a,b\n1,2\n3,4,5\n": ("csv-ragged", "Line 3 has 3 fields where 2"),
-    "a,b,c\n1,2,3\n4,5\n": ("csv-ragged", "Line 3 has 2 fields where 3"),
-    "a,b\n1,2\n\n3\n": ("csv-ragged", "Line 4 has 1 fields"),
+    "a,b\n1,2\n3,4,5\n": ("csv-ragged", "Line 3 has 3 fields, but the file has 2 columns"),
+    "a,b,c\n1,2,3\n4,5\n": ("csv-ragged", "Line 3 has 2 fields, but the file has 3 columns"),
+    "a,b\n1,2\n\n3\n": ("csv-ragged", "Line 4 has 1 field, but"),
     'a,b\n1,"x\ny"\n2\n': ("csv-ragged", "Line 4 has 1"),
     'a,b\n1,"x\n2,3\n': ("csv-quote", "never closed"),
     'a,b\n1,"x"y\n': ("csv-quote", "Line 2"),
     ",".join(f"c{n}" for n in range(1001)) + "\n": (
         "csv-header",
-        "1,001 columns and may have 1,000",
+        "1,001 columns, and at most 1,000",
     ),
 }
 
@@ -733,7 +733,7 @@ def test_a_fault_of_one_of_several_sources_names_it(
     more = tmp_path / "more"
     more.write_text("a,b\n1,2\n3\n")
     error = refused(run, "a,b\n1,2\n", more_sources=[job.give(more)])
-    assert error.detail.startswith("Source 2: Line 3 has 1 fields")
+    assert error.detail.startswith("Source 2: line 3 has 1 field, but the file has 2 columns")
 
 
 def test_rows_of_another_width_cost_no_memory(run: Run) -> None:

@@ -231,7 +231,7 @@ def test_the_source_of_a_fault_is_named() -> None:
     sources = [b"k,v\na,1\n", b"k,v\na,2\nb,bad\n"]
     error = refused(sources, aggregates=SUM)
     assert (error.code, line_of(error)) == ("csv-value", 3)
-    assert "source 2" in error.detail
+    assert error.detail.startswith("Source 2: column 'v' holds 'bad' in line 3, where")
     output = run(sources, aggregates=SUM, csv={"on_error": "skip"})
     assert (output.rows, output.result.rows_in) == ([[3]], 2)
     assert [(row.source, row.line) for row in output.result.skipped] == [(2, 3)]

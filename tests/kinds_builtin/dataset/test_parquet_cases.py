@@ -144,7 +144,8 @@ def test_a_sum_of_decimals_beyond_38_digits_is_refused() -> None:
     column = pa.array([Decimal(10**38 - 1)] * 3, pa.decimal128(38, 0))
     spec = [{"op": "sum", "column": "v", "name": "x"}]
     content = parquet(pa.table({"v": column}))
-    assert refused(content, aggregates=spec).code == "integer-overflow"
+    error = refused(content, aggregates=spec)
+    assert (error.code, "csv.types" in error.detail) == ("integer-overflow", False)
 
 
 @pytest.mark.parametrize("size", [39, 50, 76])

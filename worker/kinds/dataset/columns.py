@@ -23,8 +23,8 @@ from worker.kinds.dataset.spec import (
 
 Kind = Literal["text", "boolean", "integer", "decimal", "float", "date", "datetime", "nested"]
 # How a query reads a column: its values are shown (key), ordered (min and max), counted (distinct)
-# or calculated with (number, and sum, which takes booleans too); they are compared with truths,
-# with texts, with texts or moments by their order; or only its nulls matter.
+# or calculated with (number, and sum, which takes booleans too); they are compared with booleans,
+# with texts, with texts or times by their order; or only its nulls matter.
 Use = Literal[
     "key",
     "order",
@@ -119,7 +119,7 @@ class Table(Protocol):
 
     rows: int
     source: str
-    # Where a user changes the type of a column, in an error.
+    # Added to errors about a column's type: where the user can change it.
     hint: str
 
     def value(self, name: str, use: Use) -> Value:

@@ -16,7 +16,8 @@ from worker.kinds.dataset.csv_blocks import BLOCK, MAX_RECORD, Block, line_ends,
 MAX_HEAD = 4 << 20
 # Skipped rows that are reported one by one.
 SKIPPED_SHOWN = 10
-# The second field of a row of one column: DuckDB forgives an empty one behind the last.
+# DuckDB ignores an empty field behind the last column, so it gets this value. It is also the
+# second field of each row of one column, in which a blank line would be a row.
 FILLER = "."
 LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -278,8 +279,8 @@ def is_misread(
 def bad_quote(line: int) -> JobError:
     return JobError(
         "csv-quote",
-        f"Line {line:,} holds a quote that is never closed, or text behind a quoted field: put "
-        "fields that hold a quote between quotes and double each quote inside, or set csv.quote.",
+        f"Line {line:,} holds a quote that is never closed, or text after a quoted field: enclose "
+        "fields that hold a quote in quotes and double each quote inside, or set csv.quote.",
     )
 
 
@@ -299,9 +300,14 @@ def _without_lines(text: bytes, count: int) -> bytes:
     return text[found.end() :] if found else b""
 
 
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def ragged(line: int, found: int, width: int, separator: str) -> JobError:
     return JobError(
         "csv-ragged",
-        f"Line {line:,} has {found} fields where {width} are expected, as many as columns: quote "
-        f"fields that hold the separator {separator!r}, or check csv.separator.",
+        f"Line {line:,} has {counted(found, 'field')}, but the file has "
+        f"{counted(width, 'column')}: quote fields that hold the separator {separator!r}, or check "
+        "csv.separator.",
     )

@@ -87,7 +87,7 @@ class CsvTable:
             self._look(source, end, end)
         self.skipped_rows = self.skipped_rows[:SKIPPED_SHOWN]
         if self.rows == 0 and not self.skipped:
-            raise JobError("file-empty", "The CSV file has a header and no rows.")
+            raise JobError("file-empty", "The CSV file has a header but no rows.")
         self.source = source
 
     def _scan(self, text: CsvText) -> str:
@@ -155,7 +155,7 @@ class CsvTable:
         if used & {"order", "text order", "number", "sum"}:
             asked["number"] = self._numbers.forms(t)
         if "boolean" in used:
-            asked["truth"] = {"truth": values.is_true_or_false(t)}
+            asked["boolean"] = {"boolean": values.is_true_or_false(t)}
         if used & {"moment", "moment order", "order"}:
             asked["moment"] = {"date": values.is_date(t), "moment": values.is_moment(t)}
         return asked
@@ -186,7 +186,7 @@ class CsvTable:
             )
         if "boolean" in used:
             yield _Rule(
-                "truth",
+                "boolean",
                 values.is_true_or_false(t),
                 "true or false",
                 "compare the column with a text, or add the value to csv.null_values",
@@ -227,9 +227,7 @@ class CsvTable:
             "datetime": (values.is_moment(t), "a time by ISO 8601 (2013-12-31T23:59:00Z)"),
         }[declared]
         if declared in ("date", "datetime"):
-            remedy = (
-                "give the column's format in csv.types, as {'type': 'date', 'format': '%d.%m.%Y'}"
-            )
+            remedy = "or give its format in csv.types, as {'type': 'date', 'format': '%d.%m.%Y'}"
         return _Rule("declared", holds, wanted, remedy)
 
     def _fault(self, name: str, rule: _Rule) -> str:
@@ -241,7 +239,7 @@ class CsvTable:
         return self._counts[f"{rule.question} {self._sql[name]}"][values.OTHER] > 0
 
     def _note_skipped(self) -> None:
-        """Take over the rows of another width, which are not in the texts any more."""
+        """Record the rows with a wrong number of fields, which the rewriter has removed."""
         for index, text in enumerate(self._texts):
             self.skipped += text.skipped
             for line, found in text.first_skipped:
@@ -268,14 +266,14 @@ class CsvTable:
                 if row[2 * n + 1]
             )
             where = f"line {line:,}" if line else f"row {row[0]:,}"
-            where += f" of source {index + 1}" * (len(self._texts) > 1)
             shown = value[:SHOWN_CHARACTERS]
             if self._fails:
-                raise JobError(
-                    "csv-value",
-                    f"Column {name!r} holds {shown!r} in {where}, where {rule.wanted} is expected: "
-                    f"correct the value, {rule.remedy}.",
-                )
+                with named(index, len(self._texts) if line else 1):
+                    raise JobError(
+                        "csv-value",
+                        f"Column {name!r} holds {shown!r} in {where}, where {rule.wanted} is "
+                        f"expected: correct the value, {rule.remedy}.",
+                    )
             self.skipped_rows.append(
                 SkippedRow(
                     source=index + 1,
@@ -335,8 +333,8 @@ class CsvTable:
             case "text order" if self._all(name, "number", *self._numbers.forms("")):
                 raise JobError(
                     "column-type",
-                    f"Column {name!r} holds numbers: compare it with a number, or set csv.types of "
-                    "it to text.",
+                    f"Column {name!r} holds numbers: compare it with a number, or declare it as "
+                    "text in csv.types.",
                 )
             case "key":
                 return self._key(name)
@@ -430,13 +428,13 @@ class CsvTable:
 
 
 def _reject_twins(columns: list[str], used: set[str]) -> None:
-    """Refuse a name that two columns have, unless nobody asks for it."""
+    """Refuse a name that two columns have, if the specification uses it."""
     twice = [name for name in used if columns.count(name) > 1]
     if twice:
         raise JobError(
             "csv-header",
-            f"The header names the column {twice[0][:80]!r} more than once: give each its own "
-            "name, or list csv.column_names if the file has no header row.",
+            f"The header has several columns named {twice[0][:80]!r}: give each a name of its own, "
+            "or list csv.column_names if the file has no header row.",
         )
 
 
@@ -444,12 +442,12 @@ def _same_columns(columns: list[str], others: list[str]) -> None:
     if missing := [name for name in columns if name not in others]:
         raise JobError(
             "sources-differ",
-            f"The file has no column {missing[0]!r}, which the first one has: all sources need the "
-            "same columns.",
+            f"The file has no column {missing[0]!r}, which the first file has: all sources need "
+            "the same columns.",
         )
     if extra := [name for name in others if name not in columns]:
         raise JobError(
             "sources-differ",
-            f"The file has a column {extra[0]!r}, which the first one lacks: all sources need "
+            f"The file has a column {extra[0]!r}, which the first file lacks: all sources need "
             "the same columns.",
         )

@@ -56,8 +56,8 @@ JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{])')
 class CsvText:
     """A file in UTF-8 whose rows begin in line `body`, counted from 1.
 
-    `skipped` rows of another width were left out; `first_skipped` has the lines and the numbers of
-    fields of the first.
+    `skipped` rows with too few or too many fields were left out; `first_skipped` has the lines and
+    the numbers of fields of the first ones.
     """
 
     path: Path
@@ -170,7 +170,7 @@ def read_csv_text(
     """Check a file's bytes, and rewrite them into `scratch` where DuckDB would misread them.
 
     `watch` is called with the bytes read so far, now and then. 1 GB takes 3 s of CPU where nothing
-    is rewritten.
+    is rewritten, and 20 s where every line is.
 
     Raises `JobError`: `file-empty`, `file-too-large`, `not-a-table`, `csv-compression`,
     `csv-encoding`, `csv-header`, `csv-quote`, `csv-ragged`.
@@ -181,7 +181,7 @@ def read_csv_text(
     if compression not in ("none", _compression(head)):
         raise JobError(
             "csv-compression",
-            f"The file is not {compression}-compressed, so omit csv.compression.",
+            f"The file is not {compression}-compressed: omit csv.compression.",
         )
     if compression == "none":
         _reject_other_formats(head)
@@ -292,16 +292,16 @@ def _decoded(
                 )
             end = max(text.rfind("\n"), text.rfind("\r")) + 1
             unended = len(text) - end + (0 if end else unended)
-            # DuckDB passes over lines that are longer than its buffer.
+            # DuckDB skips lines that are longer than its buffer.
             if unended > MAX_RECORD:
                 raise too_long(_line_after(path, compression, encoding, size))
-            # A CR at the end of the last block is the first half of a CRLF, perhaps.
+            # A CR at the end of the last block may be the first half of a CRLF.
             _count_ends("\r" * last.endswith("\r") + text, ends, final=not block)
             last = text
             if not plain:
                 target.write(text.encode())
     if encoding == "utf-8" and size == 0:
-        raise JobError("file-empty", "The file is empty: a CSV file has a header and rows.")
+        raise JobError("file-empty", "The file is empty: send a CSV file with a header and rows.")
     return set(ends)
 
 
@@ -442,6 +442,6 @@ def _check_names(names: list[str]) -> None:
     if len(names) > MAX_COLUMNS:
         raise JobError(
             "csv-header",
-            f"The header has {len(names):,} columns and may have {MAX_COLUMNS:,}: leave out those "
-            "that are not needed, check csv.separator, or send a Parquet file.",
+            f"The header has {len(names):,} columns, and at most {MAX_COLUMNS:,} are accepted: "
+            "remove columns, check csv.separator, or send a Parquet file.",
         )

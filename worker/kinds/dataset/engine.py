@@ -1,4 +1,4 @@
-"""A DuckDB for one job: no file but the job's own, no extension, bounded memory."""
+"""A DuckDB for one job: bounded memory, no extension, and only the job's own files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ MEMORY = "450MB"
 # Bytes that sorts and groups may spill to the scratch folder; MAX_TEXT in csv_text.py is the other
 # part of what a job puts there.
 SPILL = "1500MB"
-# They believe what a file says of itself: its statistics decide which rows are read, and count
-# without reading. A file that lies would get a wrong answer.
+# These optimizers trust the file's statistics: they skip rows, and count rows without reading them.
+# A file with wrong statistics would get a wrong answer.
 CREDULOUS_OPTIMIZERS = (
     "filter_pushdown",
     "filter_pullup",
@@ -83,7 +83,7 @@ class Engine:
 
         def watch() -> None:
             nonlocal share
-            # It is -1 where DuckDB knows none.
+            # It is -1 where DuckDB knows no progress.
             share = max(share, self._connection.query_progress() / 100)
             self._job.progress(start + min(share, 1) * (end - start), message)
 
@@ -94,8 +94,8 @@ class Engine:
         except duckdb.OutOfMemoryException as error:
             raise JobError(
                 "memory-limit",
-                "The groups or exact quantiles don't fit the memory of a job: use quantiles with "
-                "approximate, fewer or coarser groups, or filter the rows.",
+                "The groups or exact quantiles don't fit into a job's memory: set approximate on "
+                "quantiles, use fewer or coarser groups, or filter the rows.",
             ) from error
 
     def __enter__(self) -> Self:

@@ -15,7 +15,8 @@ def csv_errors() -> Iterator[None]:
             "csv-broken",
             "The CSV file can't be split into rows: check csv.separator, csv.quote and that all "
             "lines end in the same way.",
-        )
+        ),
+        overflow="declare its column as number in csv.types, or sum smaller groups",
     ):
         yield
 
@@ -28,13 +29,14 @@ def parquet_errors() -> Iterator[None]:
             "The file can't be read as Parquet: it is damaged, cut short, or uses a feature that "
             "is not supported. Upload it again, write it again with another library, or set format "
             "to csv if that is what it is.",
-        )
+        ),
+        overflow="sum smaller groups",
     ):
         yield
 
 
 @contextmanager
-def _translated(broken: JobError) -> Iterator[None]:
+def _translated(broken: JobError, overflow: str) -> Iterator[None]:
     import duckdb
 
     # Faults of a statement, or of its environment, and not of the data that it reads.
@@ -51,8 +53,7 @@ def _translated(broken: JobError) -> Iterator[None]:
     except duckdb.OutOfRangeException as error:
         raise JobError(
             "integer-overflow",
-            "A sum or a bin exceeds 38 digits: set csv.types of its column to number, or sum "
-            "smaller groups.",
+            f"A sum or a bin exceeds 38 digits: {overflow}.",
         ) from error
     except duckdb.Error as error:
         said = str(error)
@@ -67,13 +68,14 @@ def _translated(broken: JobError) -> Iterator[None]:
 
 @contextmanager
 def named(index: int, count: int) -> Iterator[None]:
-    """Name the source in its faults, if there are several."""
+    """Name the source in its errors, if there are several."""
     try:
         yield
     except JobError as error:
         if count == 1:
             raise
-        raise JobError(error.code, f"Source {index + 1}: {error.detail}") from error
+        detail = error.detail[:1].lower() + error.detail[1:]
+        raise JobError(error.code, f"Source {index + 1}: {detail}") from error
 
 
 def encrypted() -> JobError:

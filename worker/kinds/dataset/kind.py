@@ -1,4 +1,4 @@
-"""The kind's function: from files to a file."""
+"""The kind's function: reads files, aggregates them, writes a file."""
 
 import csv
 import shutil
@@ -34,15 +34,16 @@ CHECKED, READ, QUERIED = 0.15, 0.5, 0.95
 def aggregate(spec: DatasetAggregate, job: JobContext) -> DatasetAggregated:
     """Filter, group and aggregate CSV or Parquet files.
 
-    Nulls are as in SQL: no filter but `is_null` finds them, aggregates ignore them, they make a
+    Nulls are as in SQL: only the filter `is_null` matches them, aggregates ignore them, they form a
     group of their own, and a sum of no values is null. NaN equals itself and is greater than every
     number, as in PostgreSQL. Sums of integers and decimals are exact; floats are summed in double
     precision.
 
-    Only an empty field of a CSV file is null unless `csv.null_values` says more. No guess merges or
-    changes a value: a column is a number where it is a key only if each of its texts is the usual
-    form of one (`1.10`, `1E5`, `00501` and `+49` stay texts). A sum, a mean or a comparison
-    with a number reads each text as a number, and fails with the line of the first that is none.
+    In a CSV file only empty fields are null, and the values of `csv.null_values`. Type detection
+    never merges or changes values: a column is numeric as a key only if each of its values is
+    written in the usual form of a number (`1.10`, `1E5`, `00501` and `+49` stay text). A sum, a
+    mean or a comparison with a number reads each value as a number, and fails with the line of the
+    first that is not one.
 
     Fails with `file-empty`, `file-too-large`, `not-a-table`, `csv-compression`, `csv-encoding`,
     `csv-header`, `csv-ragged`, `csv-quote`, `csv-value`, `csv-broken`, `parquet-broken`,
@@ -86,7 +87,7 @@ def _inputs(spec: DatasetAggregate, job: JobContext) -> list[Path]:
         if sum(path.stat().st_size for path in paths) > MAX_TEXT:
             raise JobError(
                 "file-too-large",
-                f"more_sources: the files have more than {MAX_TEXT >> 30} GiB together. Split the "
+                f"more_sources: the files have more than {MAX_TEXT >> 30} GiB together: split the "
                 "job, and aggregate its results.",
             )
     return paths
@@ -112,7 +113,7 @@ def _csv_texts(paths: list[Path], spec: DatasetAggregate, job: JobContext) -> li
 
     def watch(read: int) -> None:
         nonlocal share
-        # A compressed file has more characters than bytes.
+        # A compressed file has more bytes of text than its own size.
         share = max(share, min((before + read) / max(size, 1), 1))
         job.progress(CHECKED * share, "checking the characters")
 
@@ -123,8 +124,8 @@ def _csv_texts(paths: list[Path], spec: DatasetAggregate, job: JobContext) -> li
             if index and copies > MAX_TEXT:
                 raise JobError(
                     "file-too-large",
-                    f"The texts of the files so far have more than {MAX_TEXT >> 30} GiB together. "
-                    "Split the job, and aggregate its results.",
+                    f"The texts of the files so far have more than {MAX_TEXT >> 30} GiB together: "
+                    "split the job, and aggregate its results.",
                 )
         before += path.stat().st_size
     return texts
@@ -182,7 +183,7 @@ def _answer(
 
 
 def check_names(spec: DatasetAggregate) -> None:
-    """Refuse names that Parquet output can't keep apart."""
+    """Refuse names that Parquet output can't tell apart."""
     seen: dict[str, str] = {}
     for name in spec.output_names if spec.output_format == "parquet" else ():
         if not name:
@@ -194,7 +195,7 @@ def check_names(spec: DatasetAggregate) -> None:
         if (other := seen.setdefault(name.lower(), name)) != name:
             raise JobError(
                 "column-name",
-                f"The result's columns {other!r} and {name!r} differ in case only, which Parquet "
+                f"The result's columns {other!r} and {name!r} differ only in case, which Parquet "
                 "output can't keep apart: rename one, or set output_format to csv.",
             )
 

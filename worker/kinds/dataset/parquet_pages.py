@@ -1,4 +1,4 @@
-"""Checks the pages of Parquet columns: their checksums, and that the footer does not lie of them.
+"""Checks the pages of Parquet columns: checksums, and the footer's counts and places.
 
 DuckDB verifies no checksums (2.0).
 https://github.com/apache/parquet-format describes the headers of pages.
@@ -25,7 +25,7 @@ NUM_VALUES = 1
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The pages of one column in one row group, as the footer has them."""
+    """The pages of one column in one row group, as the footer describes them."""
 
     column: str
     start: int
@@ -67,7 +67,9 @@ def _check_chunk(data: mmap.mmap, chunk: Chunk) -> Iterator[int]:
         yield size
         place = body + size
     if values != chunk.values:
-        raise _broken(chunk, f"has {values:,} values, and {chunk.values:,} by the file's footer")
+        raise _broken(
+            chunk, f"has {values:,} values, but the file's footer counts {chunk.values:,}"
+        )
 
 
 def _broken(chunk: Chunk, fault: str) -> JobError:

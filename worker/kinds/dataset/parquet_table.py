@@ -58,7 +58,7 @@ class ParquetTable:
         used = list(self._uses) or [first[_smallest(first)][0]]
         self._types = {name: type_ for name, type_ in first if name in used}
         for name, type_ in self._types.items():
-            # A part of a table may have no values, and so no type of a column.
+            # A writer can't tell the type of a column that has no values in its file.
             if type_ == NO_TYPE:
                 types = [dict(schema).get(name, NO_TYPE) for schema in schemas]
                 self._types[name] = next((each for each in types if each != NO_TYPE), NO_TYPE)
@@ -89,7 +89,7 @@ class ParquetTable:
                 )
 
     def _check(self, path: Path, used: list[str]) -> None:
-        """Compare what the footer says of the used columns with their pages."""
+        """Compare the footer's counts and places of the used columns with their pages."""
         where = literal(str(path))
         rows = self._counted(where)
         columns = self._chunks(path)
@@ -97,8 +97,8 @@ class ParquetTable:
         if rows is not None and sum(groups.values()) != rows:
             raise JobError(
                 "parquet-broken",
-                f"The footer counts {rows:,} rows, and other numbers in its groups: upload the "
-                "file again.",
+                f"The footer counts {rows:,} rows, but its row groups have "
+                f"{sum(groups.values()):,}: upload the file again.",
             )
         chunks = [
             Chunk(name, min(filter(None, (dictionary, data)), default=0), size, values)
@@ -166,7 +166,7 @@ class ParquetTable:
                 f"SELECT num_rows, encryption_algorithm FROM parquet_file_metadata({where})"
             )
         except duckdb.InvalidInputException:
-            # The keys' identifiers are bytes, of which DuckDB (2.0) wants to make text.
+            # DuckDB (2.0) fails to show the keys' identifiers, which are bytes, as text.
             rows = encryption = None
             self._encrypted = True
         self._encrypted = self._encrypted or encryption is not None
@@ -178,8 +178,8 @@ class ParquetTable:
         if rows != values:
             raise JobError(
                 "parquet-broken",
-                f"Column {name!r} has {values:,} values in a group of {rows:,} rows by the file's "
-                "footer: upload the file again.",
+                f"By the file's footer, column {name!r} has {values:,} values in a group of "
+                f"{rows:,} rows: upload the file again.",
             )
         return True
 
@@ -192,8 +192,8 @@ class ParquetTable:
             if found not in (self._types[name], NO_TYPE):
                 raise JobError(
                     "sources-differ",
-                    f"Source {index + 1}: column {name!r} is {found}, and {self._types[name]} in "
-                    "another source: all sources need the same columns.",
+                    f"Source {index + 1}: column {name!r} is {found}, but {self._types[name]} in "
+                    "another source. All sources need the same columns.",
                 )
             empty = f"CAST(NULL AS {self._types[name]})"
             value = empty if found == NO_TYPE else f"f{names.index(name)}"

@@ -1,4 +1,4 @@
-"""From a specification to SQL: identifiers are our own, values are parameters."""
+"""Translates a specification to SQL: identifiers are generated, values are parameters."""
 
 import math
 import re
@@ -30,7 +30,7 @@ from worker.kinds.dataset.spec import (
 
 Op = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 SQL: dict[str, str] = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-# date_part's names where they are not ours.
+# Parts that date_part names differently.
 PART = {"weekday": "isodow"}
 # The first day of a date's unit. date_trunc makes a TIMESTAMP of it, which has fewer years.
 FIRST_DAY = {
@@ -40,7 +40,7 @@ FIRST_DAY = {
     "week": "{0} - CAST(isodow({0}) - 1 AS INTEGER)",
     "day": "{0}",
 }
-# The first and the last second of TIMESTAMP_NS, and a bit less.
+# The range of TIMESTAMP_NS in whole years.
 NANOSECONDS = datetime(1678, 1, 1), datetime(2262, 1, 1)  # noqa: DTZ001
 # Integers whose sum, however many they are, has at most 128 bits.
 SHORT_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
@@ -146,7 +146,7 @@ class Query:
     def _bin(self, key: Bin) -> str:
         value = self._table.value(key.column, "number")
         if value.kind not in ("integer", "decimal", "float"):
-            raise wrong_type(key.column, value, "holds no numbers, which bins need")
+            raise wrong_type(key.column, value, "holds no numbers: bins need numbers")
         whole = float(key.width).is_integer() and float(key.origin).is_integer()
         if value.kind == "integer" and whole:
             x = f"(CAST({value.sql} AS HUGEINT) - {int(key.origin)}::HUGEINT)"
@@ -212,7 +212,9 @@ class Query:
             return value
         if value.kind == "boolean" and use == "sum":
             return value
-        raise wrong_type(name, value, f"can't be used with {op}, numbers can{self._table.hint}")
+        raise wrong_type(
+            name, value, f"can't be used with {op}: it needs numbers{self._table.hint}"
+        )
 
     def _single(self, name: str, op: str, use: Literal["key", "order", "distinct"]) -> Value:
         value = self._table.value(name, use)
@@ -229,7 +231,9 @@ class Query:
                 return f"({value.sql} IS {'NOT ' * (item.op == 'is_not_null')}NULL)"
             case Match():
                 if value.kind != "text":
-                    raise wrong_type(item.column, value, f"can't be used with {item.op}, text can")
+                    raise wrong_type(
+                        item.column, value, f"can't be used with {item.op}: it needs text"
+                    )
                 return f"{item.op}({value.sql}, {self._parameter(item.value)}::VARCHAR)"
             case OneOf():
                 return self._one_of(item.column, value, item.values)
@@ -324,7 +328,7 @@ def _microseconds(moment: Value) -> str:
 def _float_bin(x: str, key: Bin) -> str:
     """The lower end of the bin of a double: a multiple of the width in decimal arithmetic.
 
-    In binary arithmetic, 0.3 lies below three times 0.1.
+    In binary arithmetic 0.3 is less than three times 0.1.
     """
     width, origin = Decimal(repr(key.width)), Decimal(repr(key.origin))
 
@@ -334,7 +338,7 @@ def _float_bin(x: str, key: Bin) -> str:
 
     place = f"floor(({x} - {float(origin)!r}::DOUBLE) / {float(width)!r}::DOUBLE)"
     return (
-        # Doubles beyond are further apart than bins.
+        # Neighbouring doubles beyond are further apart than bins.
         f"CASE WHEN NOT isfinite({x}) OR abs({place}) >= 1e15 THEN {x} "
         f"WHEN {x} >= {end(f'{place} + 1')} THEN {end(f'{place} + 1')} "
         f"WHEN {x} < {end(place)} THEN {end(f'{place} - 1')} ELSE {end(place)} END"

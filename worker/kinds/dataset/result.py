@@ -86,7 +86,7 @@ def preview(rows: list[tuple[object, ...]]) -> list[list[Cell]]:
 
 def _cell(value: object) -> Cell:
     if isinstance(value, float):
-        # JSON has no word for infinite and not-a-number.
+        # JSON cannot represent infinity or NaN.
         return value if abs(value) < float("inf") else None
     if value is None or isinstance(value, bool):
         return value

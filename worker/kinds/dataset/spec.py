@@ -22,12 +22,12 @@ Compression = Literal["none", "gzip", "zstd"]
 MAX_COLUMNS = 1000
 MAX_SOURCES = 100
 
-Truth = Annotated[bool, Field(strict=True)]
+Boolean = Annotated[bool, Field(strict=True)]
 Integer = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True, max_length=1000)]
 Value = Annotated[
-    Truth | Integer | Number | Text,
+    Boolean | Integer | Number | Text,
     Field(
         description="A value of the column's type: a date or a time as ISO 8601 text (UTC), a "
         "decimal or an integer beyond 64 bits as text."

@@ -40,7 +40,7 @@ OTHER = "other"
 
 
 def literal(text: str) -> str:
-    """A text as an SQL literal. Only for texts of our own and for single characters."""
+    """A text as an SQL literal. Only for generated texts and single characters."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -125,11 +125,11 @@ def as_moment(t: str) -> str:
 
 def formatted(t: str, moment: MomentFormat) -> str:
     """The date or time in UTC, null where the text is of another format."""
-    # Its %z does not know Z.
+    # DuckDB's %z does not accept Z.
     text = f"regexp_replace({t}, 'Z$', '+00')" if "z" in directives(moment.format) else t
     parsed = f"CAST(try_strptime({text}, {literal(moment.format)}) AS TIMESTAMPTZ)"
     type_ = "DATE" if moment.type == "date" else "TIMESTAMP"
-    # Its strptime takes one digit for a year, and blanks at the end.
+    # DuckDB's strptime accepts a year of one digit, and blanks at the end.
     of_format = _matches(t, _format_pattern(moment.format))
     return f"CASE WHEN {of_format} THEN CAST(({parsed} AT TIME ZONE 'UTC') AS {type_}) END"
 
@@ -142,7 +142,7 @@ def _format_pattern(format_: str) -> str:
 
 
 def place(forms: Forms) -> str:
-    """The place of the first form that a text fits, null for no text."""
+    """The place of the first form that a text fits, null where there is no text."""
     cases = " ".join(f"WHEN {holds} THEN {n}" for n, holds in enumerate(forms.values()))
     return f"CASE {cases} END"
 
