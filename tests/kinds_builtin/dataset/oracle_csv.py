@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -105,7 +105,7 @@ def utc(value: datetime) -> datetime:
 
 
 def midnight(value: date) -> datetime:
-    return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)  # noqa: DTZ001
+    return value if isinstance(value, datetime) else datetime.combine(value, time())
 
 
 def declared(  # noqa: C901

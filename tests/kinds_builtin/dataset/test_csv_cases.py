@@ -1,16 +1,14 @@
-"""The shape of CSV files: line ends, quotes, encodings, compression, faults and their lines."""
+"""The shape of CSV files: line ends, quotes, faults and their lines."""
 
 import csv
 import gzip
 import io
-import zipfile
 from datetime import date
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from tests.kinds_builtin.dataset.answers import line_of, parquet, refused, run
+from tests.kinds_builtin.dataset.answers import line_of, refused, run
 from tests.kinds_builtin.dataset.csv_text import records
 
 SUM = [{"op": "sum", "column": "v", "name": "s"}]
@@ -28,7 +26,7 @@ def shown(value: Any) -> str:
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("names", [["v"], ["k", "v"]])
 @pytest.mark.parametrize("blank", [0, 1, 3])
-def test_line_ends_and_blank_lines(end: str, last: bool, names: list[str], blank: int) -> None:
+def test_blank_lines_are_not_rows(end: str, last: bool, names: list[str], blank: int) -> None:
     """Blank lines are not rows: before the header, between rows and at the end."""
     lines = [",".join(names), *(",".join(["x"] * (len(names) - 1) + [str(n)]) for n in range(5))]
     text = end * blank + (end * (blank + 1)).join(lines) + end * last * (blank + 1)
@@ -46,7 +44,7 @@ def test_line_ends_and_blank_lines(end: str, last: bool, names: list[str], blank
         "\r\n\n\rk,v\na,1\nb,2\rc,3",
     ],
 )
-def test_mixed_line_ends(text: str) -> None:
+def test_mixed_line_ends_are_read(text: str) -> None:
     output = run(text.encode(), aggregates=SUM, group_by=["k"])
     assert output.rows == [["a", 1], ["b", 2], ["c", 3]]
 
@@ -81,7 +79,7 @@ def test_only_line_feed_and_carriage_return_end_a_line() -> None:
      "x" * 256],
 )  # fmt: skip
 @pytest.mark.parametrize("output", ["parquet", "csv"])
-def test_any_header_is_a_name(header: str, output: str) -> None:
+def test_any_header_is_accepted_as_a_name(header: str, output: str) -> None:
     file = io.StringIO(newline="")
     csv.writer(file, lineterminator="\n").writerows([[header, "v"], ["x", 1], ["y", 2], ["x", 3]])
     spec: dict[str, Any] = {
@@ -105,7 +103,7 @@ def test_any_header_is_a_name(header: str, output: str) -> None:
     ]
 
 
-def test_names_that_differ_in_capitals_alone_are_two_columns() -> None:
+def test_names_that_differ_only_in_case_are_two_columns() -> None:
     content = b"A,a\n1,10\n2,20\n"
     sums = [{"op": "sum", "column": name, "name": f"sum of {name}"} for name in ("A", "a")]
     assert run(content, aggregates=sums, output_format="csv").rows == [["3", "30"]]
@@ -136,7 +134,9 @@ def test_names_that_differ_in_capitals_alone_are_two_columns() -> None:
         (" k ,v\n a ,1\n", {}, [" a "]),
     ],
 )  # fmt: skip
-def test_quotes(text: str, options: dict[str, Any], expected: list[str]) -> None:
+def test_quoted_fields_are_read_as_by_python(
+    text: str, options: dict[str, Any], expected: list[str]
+) -> None:
     name = next(records(text, "\t" if "\t" in text else ",")).fields[0][0]
     assert [row[0] for row in run(text.encode(), csv=options, group_by=[name]).rows] == expected
 
@@ -154,7 +154,9 @@ def test_quotes(text: str, options: dict[str, Any], expected: list[str]) -> None
     ],
 )
 @pytest.mark.parametrize("on_error", ["fail", "skip"])
-def test_quotes_out_of_place(text: str, line: int, on_error: str) -> None:
+def test_quotes_out_of_place_are_refused_with_their_line(
+    text: str, line: int, on_error: str
+) -> None:
     error = refused(text.encode(), csv={"separator": ",", "on_error": on_error})
     assert (error.code, line_of(error)) == ("csv-quote", line)
 
@@ -237,7 +239,7 @@ def test_the_source_of_a_fault_is_named() -> None:
     assert [(row.source, row.line) for row in output.result.skipped] == [(2, 3)]
 
 
-def test_damage_in_a_column_that_nobody_asks_for_is_not_met() -> None:
+def test_damage_in_an_unused_column_does_not_matter() -> None:
     content = b"k,v,d\na,1,NaN\nb,2,---\nc,3,\xc3\xa9\n"
     options = {"types": {"d": "date"}}
     assert run(content, csv=options, aggregates=SUM).rows == [[6]]
@@ -256,7 +258,7 @@ def test_damage_in_a_column_that_nobody_asks_for_is_not_met() -> None:
     ],
     ids=shown,
 )
-def test_files_without_a_table(text: str, code: str) -> None:
+def test_files_without_a_table_are_refused(text: str, code: str) -> None:
     assert refused(text.encode(), csv={"comment": "#"}).code == code
 
 
@@ -266,7 +268,7 @@ def test_files_without_a_table(text: str, code: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("last", ["", "end"])
-def test_one_column(end: str, last: str) -> None:
+def test_files_of_one_column_are_read(end: str, last: str) -> None:
     lines = ["v", "1", "", "2", '""', "3"] + ([""] if last else [])
     content = end.join(lines).encode()
     count = [{"op": "count", "column": "v", "name": "n"}]
@@ -315,178 +317,6 @@ def test_the_separator_is_found(text: str, separator: str) -> None:
     assert output.result.csv.separator in (separator, {"\t": "tab"}.get(separator))
     declared = run(text.encode(), aggregates=SUM, csv={"separator": separator})
     assert output.rows == declared.rows
-
-
-# Encodings and compression
-
-UMLAUTS = "schl\u00fcssel,v\n\u00e9t\u00e9,1\n\u00fcber,2\n\u00e9t\u00e9,4\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("encoding", "content"),
-    [
-        ("utf-8", UMLAUTS.encode()),
-        ("utf-8", UMLAUTS.encode("utf-8-sig")),
-        ("latin-1", UMLAUTS.encode("latin-1")),
-        ("cp1252", UMLAUTS.encode("cp1252")),
-        ("utf-16", UMLAUTS.encode("utf-16")),
-        ("utf-16", b"\xff\xfe" + UMLAUTS.encode("utf-16-le")),
-        ("utf-16", b"\xfe\xff" + UMLAUTS.encode("utf-16-be")),
-        ("utf-16", b"\xfe\xff" + UMLAUTS.replace("\n", "\r\n").encode("utf-16-be")),
-        ("latin-1", UMLAUTS.replace("\n", "\r").encode("latin-1")),
-    ],
-    ids=shown,
-)
-@pytest.mark.parametrize("packed", [None, "gzip", "zstd"])
-def test_encodings(encoding: str, content: bytes, packed: str | None) -> None:
-    if packed:
-        content = bytes(pa.Codec(packed).compress(content))
-    output = run(content, csv={"encoding": encoding}, group_by=["schl\u00fcssel"], aggregates=SUM)
-    assert output.names[0] == "schl\u00fcssel"
-    assert output.rows == [["\u00e9t\u00e9", 5], ["\u00fcber", 2]]
-    assert output.result.csv is not None
-    assert output.result.csv.compression == (packed or "none")
-
-
-def test_cp1252_has_characters_where_latin_1_has_controls() -> None:
-    content = b"k,v\n\x80,1\n\x93a\x94,2\n"
-    keys = [row[0] for row in run(content, csv={"encoding": "cp1252"}, group_by=["k"]).rows]
-    assert keys == sorted(["\u20ac", "\u201ca\u201d"])
-    keys = [row[0] for row in run(content, csv={"encoding": "latin-1"}, group_by=["k"]).rows]
-    assert keys == ["\x80", "\x93a\x94"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("encoding", "content", "line"),
-    [
-        ("utf-8", b"k,v\na,1\ncaf\xe9,2\n", 3),
-        ("utf-8", b"k,v\r\na,1\r\ncaf\xe9,2\r\n", 3),
-        ("utf-8", b"k,v\ra,1\rcaf\xe9,2\r", 3),
-        ("utf-8", b'k,v\n"a\nb",1\n\xff,2\n', 4),
-        ("utf-8", b"caf\xe9,v\na,1\n", 1),
-        ("utf-8", b"k,v\na,1\nb\xed\xa0\x80,2\n", 3),
-        ("utf-8", b"k,v\na,1\n\xc0\xaf,2\n", 3),
-        ("utf-8", b"k,v\n" + b"a,1\n" * 100_000 + b"\xf0\x9f,2\n", 100_002),
-        ("utf-8", b"k,v\na,1\nb,\xe2\x82", 3),
-        ("cp1252", b"k,v\na,1\n\x81,2\n", 3),
-        ("utf-16", b"\xff\xfe" + "k,v\na,1\n".encode("utf-16-le") + b"\x00\xdc\n\x00", 3),
-        ("utf-16", b"\xff\xfe" + "k,v\na,1\n".encode("utf-16-le") + b"x", 3),
-    ],
-    ids=shown,
-)
-def test_bytes_that_are_not_of_the_encoding(encoding: str, content: bytes, line: int) -> None:
-    for damaged in (content, gzip.compress(content)):
-        error = refused(damaged, csv={"encoding": encoding}, aggregates=SUM)
-        assert (error.code, line_of(error)) == ("csv-encoding", line)
-
-
-def test_utf_16_without_being_told_is_an_error_that_says_so() -> None:
-    error = refused("k,v\na,1\n".encode("utf-16"))
-    assert error.code == "csv-encoding"
-
-
-TABLE = b"k,v\n" + b"".join(b"k%d,%d\n" % (n % 7, n) for n in range(5000))
-
-
-@pytest.mark.parametrize("parts", [1, 2, 5])
-@pytest.mark.parametrize("told", [None, "gzip"])
-def test_gzip_of_several_members(parts: int, told: str | None) -> None:
-    size = len(TABLE) // parts + 1
-    content = b"".join(
-        gzip.compress(TABLE[begin : begin + size]) for begin in range(0, len(TABLE), size)
-    )
-    output = run(content, csv={"compression": told}, aggregates=SUM)
-    assert output.rows == [[sum(range(5000))]]
-    assert output.result.csv is not None
-    assert output.result.csv.compression == "gzip"
-
-
-def test_zstd_of_several_frames() -> None:
-    codec = pa.Codec("zstd")
-    content = bytes(codec.compress(TABLE[:1000])) + bytes(codec.compress(TABLE[1000:]))
-    assert run(content, aggregates=SUM).rows == [[sum(range(5000))]]
-
-
-@pytest.mark.parametrize("packed", ["gzip", "zstd"])
-@pytest.mark.parametrize("kept", [0.2, 0.5, 0.99])
-def test_a_cut_compressed_file_is_never_a_part_of_the_sum(packed: str, kept: float) -> None:
-    content = gzip.compress(TABLE) if packed == "gzip" else bytes(pa.Codec("zstd").compress(TABLE))
-    error = refused(content[: int(len(content) * kept)], aggregates=SUM)
-    assert error.code == "csv-compression"
-
-
-def test_damaged_gzip() -> None:
-    content = bytearray(gzip.compress(TABLE))
-    content[len(content) // 2] ^= 0xFF
-    assert refused(bytes(content), aggregates=SUM).code == "csv-compression"
-    content = bytearray(gzip.compress(TABLE))
-    content[-6] ^= 0xFF  # of the checksum
-    assert refused(bytes(content), aggregates=SUM).code == "csv-compression"
-    assert refused(TABLE, csv={"compression": "gzip"}).code == "csv-compression"
-    assert refused(TABLE, csv={"compression": "zstd"}).code == "csv-compression"
-
-
-# Files that are not tables
-
-
-def workbook() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"<html><body>404</body></html>\n", "HTML"),
-        (b"<!DOCTYPE html>\n<html>\n<p>a,b</p>\n</html>", "HTML"),
-        (b"\n\n  <!doctype HTML><html><head>\n<title>x</title>", "HTML"),
-        (b"\xef\xbb\xbf<html>\n<table><tr><td>1</td></tr></table>\n", "HTML"),
-        (b'<?xml version="1.0"?>\n<rows><row/></rows>\n', "XML"),
-        (b'{"error": "not found",\n"code": 404}\n', "JSON"),
-        (b'[{"a": 1},\n{"a": 2}]\n', "JSON"),
-        (b'[\n  {\n    "a": 1\n  }\n]\n', "JSON"),
-        (b'{"a": 1}\n{"a": 2}\n', "JSON"),
-        (workbook(), "Excel"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "Excel"),
-        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n", "PDF"),
-        (b"BZh91AY&SY" + bytes(50), "bzip2"),
-        (b"\xfd7zXZ\x00" + bytes(50), "xz"),
-        (gzip.compress(b"<html><body>404</body></html>\n", mtime=0), "HTML"),
-        (gzip.compress(b'{"error": 1}\n', mtime=0), "JSON"),
-    ],
-    ids=shown,
-)
-def test_other_formats_are_named(content: bytes, said: str) -> None:
-    error = refused(content)
-    assert error.code == "not-a-table"
-    assert said in error.detail
-
-
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(100),
-b"\xff\xd8\xff\xe0" + bytes(99),
-                                     bytes(1000), bytes(range(256)) * 8, b"GIF89a" + bytes(80)],
-                                     ids=shown)  # fmt: skip
-def test_binary_files_are_refused(content: bytes) -> None:
-    assert refused(content, aggregates=SUM).code.startswith(
-        ("csv-", "not-a-table", "file-", "column-")
-    )
-
-
-@pytest.mark.parametrize("first", ["<5", "{x}", "[a]", "(a)", "<b", "%PDF?"])
-def test_a_header_may_begin_like_another_format(first: str) -> None:
-    output = run(f"{first},v\na,1\n".encode(), aggregates=SUM) if first != "%PDF?" else None
-    assert output is None or output.rows == [[1]]
-
-
-def test_parquet_that_is_called_csv_is_named() -> None:
-    error = refused(parquet(pa.table({"v": [1]})), format="csv")
-    assert error.code == "not-a-table"
-    assert "Parquet" in error.detail
 
 
 # Several sources

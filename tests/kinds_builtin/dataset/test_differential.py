@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from app.jobs import JobError
-from tests.kinds_builtin.dataset import tables
 from tests.kinds_builtin.dataset.answers import assert_plain, assert_same, is_one_of, run
+from tests.kinds_builtin.dataset.csv_tables import Csv, csv_files
 from tests.kinds_builtin.dataset.csv_text import Refused, Undetermined, records
 from tests.kinds_builtin.dataset.oracle import Answer, expected, query
+from tests.kinds_builtin.dataset.parquet_tables import Parquet, parquet_files
+from tests.kinds_builtin.dataset.questions import asked_of, questions
 from worker.kinds.dataset import DatasetAggregate
 
 quick = settings(
@@ -64,20 +66,20 @@ def compare(contents: list[bytes], spec: dict[str, Any], wanted: "Answer | Refus
 
 
 @st.composite
-def csv_jobs(draw: st.DrawFn) -> tuple[tables.Csv, dict[str, Any]]:
-    table = draw(tables.csv_files())
-    spec = draw(tables.questions(tables.asked_of(table)))
+def csv_jobs(draw: st.DrawFn) -> tuple[Csv, dict[str, Any]]:
+    table = draw(csv_files())
+    spec = draw(questions(asked_of(table)))
     return table, spec | {"csv": table.options, "format": "csv"}
 
 
-def compare_csv(job: tuple[tables.Csv, dict[str, Any]]) -> None:
+def compare_csv(job: tuple[Csv, dict[str, Any]]) -> None:
     table, spec = job
     compare(table.contents, spec, wanted_of(spec, table.contents))
 
 
 @quick
 @given(csv_jobs())
-def test_csv_files_are_answered_as_by_the_oracle(job: tuple[tables.Csv, dict[str, Any]]) -> None:
+def test_csv_files_are_answered_as_by_the_oracle(job: tuple[Csv, dict[str, Any]]) -> None:
     compare_csv(job)
 
 
@@ -85,18 +87,18 @@ def test_csv_files_are_answered_as_by_the_oracle(job: tuple[tables.Csv, dict[str
 @long
 @given(csv_jobs())
 def test_many_csv_files_are_answered_as_by_the_oracle(
-    job: tuple[tables.Csv, dict[str, Any]],
+    job: tuple[Csv, dict[str, Any]],
 ) -> None:
     compare_csv(job)
 
 
 @st.composite
-def parquet_jobs(draw: st.DrawFn) -> tuple[tables.Parquet, dict[str, Any]]:
-    table = draw(tables.parquet_files())
-    return table, draw(tables.questions(table.asked))
+def parquet_jobs(draw: st.DrawFn) -> tuple[Parquet, dict[str, Any]]:
+    table = draw(parquet_files())
+    return table, draw(questions(table.asked))
 
 
-def compare_parquet(job: tuple[tables.Parquet, dict[str, Any]]) -> None:
+def compare_parquet(job: tuple[Parquet, dict[str, Any]]) -> None:
     table, spec = job
     parsed = DatasetAggregate.model_validate({"source": UUID(int=1)} | spec)
     wanted: Answer | Refused
@@ -113,7 +115,7 @@ def compare_parquet(job: tuple[tables.Parquet, dict[str, Any]]) -> None:
 @quick
 @given(parquet_jobs())
 def test_parquet_files_are_answered_as_by_the_oracle(
-    job: tuple[tables.Parquet, dict[str, Any]],
+    job: tuple[Parquet, dict[str, Any]],
 ) -> None:
     compare_parquet(job)
 
@@ -122,7 +124,7 @@ def test_parquet_files_are_answered_as_by_the_oracle(
 @long
 @given(parquet_jobs())
 def test_many_parquet_files_are_answered_as_by_the_oracle(
-    job: tuple[tables.Parquet, dict[str, Any]],
+    job: tuple[Parquet, dict[str, Any]],
 ) -> None:
     compare_parquet(job)
 

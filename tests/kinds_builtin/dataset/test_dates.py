@@ -1,0 +1,180 @@
+"""Dates and times of CSV files, their parts, and bins."""
+
+import csv
+import re
+from collections import defaultdict
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from tests.kinds_builtin.dataset.answers import COUNT, line_of, parquet, refused, run
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def sum_of(column: str) -> list[dict[str, Any]]:
+    return [{"op": "sum", "column": column, "name": "s"}]
+
+
+def sums_by_hand(content: str, key: str, value: str) -> dict[str | None, Decimal]:
+    """Sums of each group by Python's csv and decimal; an empty key is null."""
+    sums: dict[str | None, Decimal] = defaultdict(Decimal)
+    for row in csv.DictReader(content.splitlines()):
+        sums[row[key] or None] += Decimal(row[value])
+    return sums
+
+
+# Dates
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layout", "texts", "bad"),
+    [
+        ("%m/%d/%Y", ["01/02/2024", "12/31/1999"], ["31/12/1999", "2024-01-02", "1/2/24",
+        "02/30/2024"]),
+        ("%d/%m/%Y", ["01/02/2024", "31/12/1999"], ["12/31/1999"]),
+        ("%d.%m.%Y", ["01.02.2024", "29.02.2024"], ["29.02.2023", "01.02.2024 ", "01-02-2024"]),
+        ("%Y%m%d", ["20240102"], ["20241301"]),
+        ("%Y/%m/%d", ["2024/01/02"], ["2024-01-02"]),
+        ("%d %b %Y", ["02 Jan 2024"], ["02 Foo 2024"]),
+        ("%d %B %Y", ["02 January 2024"], ["02 Januar 2024"]),
+        ("%d.%m.%y", ["01.02.24", "01.02.99"], ["01.02.2024"]),
+        ("%Y-%j", ["2024-366", "2024-001"], ["2023-366"]),
+    ],
+)  # fmt: skip
+def test_dates_are_read_by_their_format(layout: str, texts: list[str], bad: list[str]) -> None:
+    wanted = sorted(datetime.strptime(text, layout).replace(tzinfo=UTC).date() for text in texts)
+    options = {"types": {"d": {"type": "date", "format": layout}}}
+    content = "d\n" + "".join(f"{text}\n" for text in texts)
+    assert [row[0] for row in run(content.encode(), csv=options, group_by=["d"]).rows] == wanted
+    for text in bad:
+        error = refused(f"{content}{text}\n".encode(), csv=options, group_by=["d"])
+        assert (error.code, line_of(error)) == ("csv-value", len(texts) + 2), text
+        assert text.strip() in error.detail
+
+
+@pytest.mark.parametrize(
+    ("layout", "text", "wanted"),
+    [
+        ("%m/%d/%Y %I:%M %p", "01/02/2024 12:05 AM", "2024-01-02T00:05:00"),
+        ("%m/%d/%Y %I:%M %p", "01/02/2024 12:05 PM", "2024-01-02T12:05:00"),
+        ("%d.%m.%Y %H:%M:%S", "01.02.2024 23:59:59", "2024-02-01T23:59:59"),
+        ("%Y-%m-%dT%H:%M:%S%z", "2024-01-02T00:30:00+0100", "2024-01-01T23:30:00"),
+        ("%Y-%m-%d %H:%M:%S.%f", "2024-01-02 00:30:00.25", "2024-01-02T00:30:00.250000"),
+    ],
+)
+def test_times_are_read_by_their_format(layout: str, text: str, wanted: str) -> None:
+    options = {"types": {"t": {"type": "datetime", "format": layout}}}
+    ((got, _),) = run(f"t\n{text}\n".encode(), csv=options, group_by=["t"]).rows
+    assert got.replace(tzinfo=None) == datetime.fromisoformat(wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text",
+    ["2024-02-30", "2024-13-01", "2024-1-2", "20240102", "24-01-02", "2024/01/02", "2024-01-02 ",
+    "2024-00-10",
+     "02024-01-02", "2024-01-02T00:00", "today", "now", "epoch", "infinity", "2024-W01-1",
+     "2024-001", "Jan 2, 2024",
+     "2024-01-02 BC"],
+)  # fmt: skip
+def test_a_declared_date_is_iso_8601_and_nothing_else(text: str) -> None:
+    content = f'v,d\n1,2024-01-02\n2,"{text}"\n'.encode()
+    for spec in ({"group_by": ["d"]}, {"aggregates": [{"op": "max", "column": "d", "name": "m"}]}):
+        error = refused(content, csv={"types": {"d": "date"}}, **spec)
+        assert (error.code, line_of(error)) == ("csv-value", 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text",
+    ["2024-01-02T25:00", "2024-01-02T23:60", "2024-01-02T23:59:60.5", "2024-01-02T",
+    "2024-01-02X10:00", "10:00",
+     "2024-01-02T10", "2024-01-02T10:00:00+1", "2024-01-02T10:00:00 Europe/Vienna", "1704153600",
+     "2024-02-30T10:00"],
+)  # fmt: skip
+def test_a_declared_time_is_iso_8601_and_nothing_else(text: str) -> None:
+    content = f'v,d\n1,2024-01-02T10:00:00Z\n2,"{text}"\n'.encode()
+    error = refused(content, csv={"types": {"d": "datetime"}}, group_by=["d"])
+    assert (error.code, line_of(error)) == ("csv-value", 3)
+    truncate = {"op": "truncate", "column": "d", "unit": "day", "name": "day"}
+    error = refused(content, group_by=[truncate])
+    assert (error.code, line_of(error)) == ("csv-value", 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["year", "quarter", "month", "week", "day", "hour", "minute"])
+def test_truncated_times_equal_those_of_pyarrow(unit: str) -> None:
+    texts = [
+        "1969-12-31T23:59:59.999999", "1970-01-01T00:00:00", "2023-01-01T12:00:00",
+        "2024-02-29T23:30:30",
+        "2024-12-30T00:00:00", "1900-03-01T01:00:00", "2000-12-31T00:00:01", "1752-09-14T10:11:12",
+    ]  # fmt: skip
+    moments = pa.array([datetime.fromisoformat(text) for text in texts], pa.timestamp("us"))
+    wanted = pc.floor_temporal(moments, unit=unit).to_pylist()
+    content = "n,t\n" + "".join(f"{n},{text}\n" for n, text in enumerate(texts))
+    key = {"op": "truncate", "column": "t", "unit": unit, "name": "t"}
+    for source in (content.encode(), parquet(pa.table({"n": range(len(texts)), "t": moments}))):
+        rows = run(source, group_by=["n", key]).rows
+        assert [row[1].replace(tzinfo=None) for row in rows] == wanted
+
+
+PARTS: dict[str, Any] = {
+    "year": pc.year,
+    "quarter": pc.quarter,
+    "month": pc.month,
+    "week": pc.iso_week,
+    "day": pc.day,
+    "weekday": lambda moments: pc.day_of_week(moments, count_from_zero=False),
+    "hour": pc.hour,
+    "minute": pc.minute,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_times_equal_those_of_pyarrow(part: str) -> None:
+    texts = [
+        "1969-12-31T23:59",
+        "2021-01-03T00:00",
+        "2020-12-31T12:30",
+        "2024-02-29T07:08",
+        "1900-01-01T00:01",
+    ]
+    moments = pa.array([datetime.fromisoformat(text) for text in texts], pa.timestamp("us"))
+    content = "n,t\n" + "".join(f"{n},{text}\n" for n, text in enumerate(texts))
+    key = {"op": "part", "column": "t", "part": part, "name": "p"}
+    rows = run(content.encode(), group_by=["n", key]).rows
+    assert [row[1] for row in rows] == PARTS[part](moments).to_pylist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("width", "origin"), [(10, 0), (7, 3), (0.5, 0), (0.25, 0.125), (1, -100), (1000, 0)]
+)
+def test_bins_equal_those_by_hand(width: float, origin: float) -> None:
+    numbers = ["-10.5", "-10", "-1", "0", "0.25", "9.99", "10", "10.5", "1e3", "7"]
+    content = "n,v\n" + "".join(f"{n},{text}\n" for n, text in enumerate(numbers))
+    key = {"op": "bin", "column": "v", "width": width, "origin": origin, "name": "b"}
+    rows = run(content.encode(), group_by=["n", key], aggregates=COUNT).rows
+    step, start = Decimal(str(width)), Decimal(str(origin))
+    for (_, low, _), text in zip(rows, numbers, strict=True):
+        assert (
+            Decimal(low)
+            == ((Decimal(text) - start) / step).to_integral_value("ROUND_FLOOR") * step + start
+        )
+
+
+@pytest.mark.slow
+def test_a_message_shows_a_value_that_is_long_or_odd_within_bounds() -> None:
+    for value in ["x" * 100_000, "a\x00b", "line\nbreak", "\u202eabc", "\U0001f600" * 1000]:
+        error = refused(f'k,v\na,"{value}"\n'.encode(), aggregates=sum_of("v"))
+        assert error.code == "csv-value"
+        assert len(error.detail) < 1000
+        assert not re.search(r"[\x00-\x08\x0a-\x1f]", error.detail)
