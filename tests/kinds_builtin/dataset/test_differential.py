@@ -22,7 +22,7 @@ quick = settings(
     max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 long = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=160, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 
 
