@@ -100,8 +100,8 @@ class Query:
                 return [None if v is None else int(v) for v in column.values]
             raise Refused(Fault("column-type", name))
         texts = self.texts(name)
-        if total and texts and set(texts) <= {"true", "false"}:
-            return [None if v is None else int(v == "true") for v in column.values]
+        if total and texts and {text.lower() for text in texts} <= {"true", "false"}:
+            return [None if v is None else int(v.lower() == "true") for v in column.values]
         spelled = [None if v is None else plain(v, self.options) for v in column.values]
         whole = all(
             is_integer(t) and -(2**127) <= int(t) < 2**127 for t in spelled if t is not None

@@ -305,7 +305,10 @@ def rule_of(
     if kind is not None:
         return lambda text: text is None or reads(text, kind, options)
     if "total" in uses:
-        truths = set(texts) - {None} <= {"true", "false"}
+        held = [text for text in texts if text is not None]
+        truths = any(fits(text, "truth", options) for text in held) and not any(
+            is_number(text, options) for text in held
+        )
         uses = uses - {"total"} | {"truth" if truths else "number"}
     return lambda text: text is None or all(fits(text, use, options) for use in uses)
 

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import tarfile
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -111,6 +113,34 @@ def test_zstd_of_several_frames_is_read_whole() -> None:
     assert run(content, aggregates=SUM).rows == [[sum(range(5000))]]
 
 
+def test_zstd_may_begin_with_a_frame_that_is_skipped() -> None:
+    content = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"size"
+    content += bytes(pa.Codec("zstd").compress(TABLE))
+    assert run(content, aggregates=SUM).rows == [[sum(range(5000))]]
+    assert run(content, aggregates=SUM, csv={"compression": "zstd"}).rows == [[sum(range(5000))]]
+
+
+@pytest.mark.parametrize("outer", [gzip.compress, pa.Codec("zstd").compress])
+def test_a_file_that_is_compressed_twice_is_refused(outer: Callable[[bytes], bytes]) -> None:
+    error = refused(bytes(outer(gzip.compress(TABLE))), aggregates=SUM)
+    assert error.code == "csv-compression"
+    assert "twice" in error.detail
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_the_mark_of_utf_8_is_not_read_in_another_encoding(encoding: str) -> None:
+    content = UMLAUTS.encode("utf-8-sig")
+    assert run(content, aggregates=SUM).rows == [[7]]
+    error = refused(content, csv={"encoding": encoding}, aggregates=SUM)
+    assert error.code == "csv-encoding"
+    assert "utf-8" in error.detail
+
+
+def test_a_second_byte_order_mark_is_refused() -> None:
+    error = refused(b"\xef\xbb\xbf" * 2 + b"k,v\na,1\n", aggregates=SUM)
+    assert error.code == "csv-encoding"
+
+
 @pytest.mark.parametrize("packed", ["gzip", "zstd"])
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.99])
 def test_a_cut_compressed_file_is_never_a_part_of_the_sum(packed: str, kept: float) -> None:
@@ -141,6 +171,15 @@ def workbook() -> bytes:
     return file.getvalue()
 
 
+def tarred() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        member = tarfile.TarInfo("table.csv")
+        member.size = 8
+        archive.addfile(member, io.BytesIO(b"k,v\na,1\n"))
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -160,6 +199,19 @@ def workbook() -> bytes:
         (b"\xfd7zXZ\x00" + bytes(50), "xz"),
         (gzip.compress(b"<html><body>404</body></html>\n", mtime=0), "HTML"),
         (gzip.compress(b'{"error": 1}\n', mtime=0), "JSON"),
+        (gzip.compress(workbook(), mtime=0), "Excel"),
+        (gzip.compress(b"\x89PNG\r\n\x1a\n" + bytes(100), mtime=0), "picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(99), "picture"),
+        (b"GIF89a" + bytes(80), "picture"),
+        (b"II*\0" + bytes(80), "picture"),
+        (b"RIFF" + bytes(2) + b"WEBPVP8 " + bytes(80), "binary"),
+        (b"\0\0\0\x18ftypheic" + bytes(80), "binary"),
+        (b"\x7fELF\x02\x01\x01" + bytes(80), "binary"),
+        ("k,v\na,1\n".encode("utf-32"), "UTF-32"),
+        (tarred(), "tar"),
+        (gzip.compress(tarred(), mtime=0), "tar"),
+        (gzip.compress(parquet(pa.table({"v": [1]})), mtime=0), "Parquet"),
     ],
     ids=shown,
 )
@@ -169,14 +221,17 @@ def test_other_formats_are_named(content: bytes, said: str) -> None:
     assert said in error.detail
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(100),
-b"\xff\xd8\xff\xe0" + bytes(99),
-                                     bytes(1000), bytes(range(256)) * 8, b"GIF89a" + bytes(80)],
-                                     ids=shown)  # fmt: skip
-def test_binary_files_are_refused(content: bytes) -> None:
-    assert refused(content, aggregates=SUM).code.startswith(
-        ("csv-", "not-a-table", "file-", "column-")
-    )
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252"])
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_a_binary_file_is_not_a_table_in_any_encoding(encoding: str, on_error: str) -> None:
+    content = b"\x7fELF\x02\x01\x01" + bytes(9) + b"a,b\n1,2\n" * 9
+    error = refused(content, csv={"encoding": encoding, "on_error": on_error}, aggregates=SUM)
+    assert error.code == "not-a-table"
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)) * 8, b"\x93NUMPY\x01" * 20], ids=shown)
+def test_bytes_that_are_not_text_are_refused(content: bytes) -> None:
+    assert refused(content, aggregates=SUM).code == "csv-encoding"
 
 
 @pytest.mark.parametrize("first", ["<5", "{x}", "[a]", "(a)", "<b", "%PDF?"])

@@ -155,3 +155,14 @@ def test_a_fault_in_one_of_several_sources_names_the_source(
     more.write_text("a,b\n1,2\n3\n")
     error = refused(run, "a,b\n1,2\n", more_sources=[job.give(more)])
     assert error.detail.startswith("Source 2: line 3 has 1 field, but the file has 2 columns")
+
+
+@pytest.mark.parametrize("character", ["\u00e9", "\u4e2d", "\U0001f600"])
+def test_a_record_is_too_long_by_its_bytes(run: Run, character: str) -> None:
+    short = 1_900_000 // len(character.encode())
+    assert run(f"a,b\n{character * short},2\n").rows_in == 1
+    long = 2_100_000 // len(character.encode())
+    for field in (character * long, f'"{character * long}"', f'"{character * long}\n"'):
+        error = refused(run, f"a,b\n1,2\n{field},2\n")
+        assert error.code == "csv-ragged"
+        assert "line 3" in error.detail

@@ -5,6 +5,7 @@ import gzip
 import io
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -134,3 +135,37 @@ def test_any_column_name_is_accepted(run: Run, job: FolderContext, names: list[s
 
 def test_a_byte_order_mark_is_not_part_of_a_name(run: Run) -> None:
     assert run(b"\xef\xbb\xbfa,b\n1,2\n", group_by=["a"]).preview == [[1, 1]]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_line_in_which_excel_reads_the_separator_is_not_data(
+    run: Run, separator: str, end: str
+) -> None:
+    lines = [f"sep={separator}", f"k{separator}v", f"a{separator}1", f"b{separator}x"]
+    content = end.join([*lines, ""])
+    result = run(content, group_by=["k"])
+    assert result.preview == [["a", 1], ["b", 1]]
+    assert result.csv is not None
+    assert result.csv.separator == separator
+    error = refused(run, content, aggregates=[{"op": "sum", "column": "v", "name": "s"}])
+    assert "line 4" in error.detail
+
+
+def test_a_separator_at_the_end_of_each_line_of_one_source_makes_no_other_column(
+    run: Run, job: FolderContext, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    second.write_text("k,v,\na,2,\n")
+    result = run("k,v\na,1\n", more_sources=[job.give(second)], group_by=["k"])
+    assert result.preview == [["a", 2]]
+    error = refused(run, "k,v\na,1\n", more_sources=[job.give(second)], group_by=[""])
+    assert error.code == "sources-differ"
+
+
+def test_a_result_of_one_null_is_a_row(run: Run, job: FolderContext) -> None:
+    ask = [{"op": "sum", "column": "v", "name": "s"}]
+    result = run("k,v\na,\n", aggregates=ask, output_format="csv")
+    assert result.preview == [[None]]
+    with job.path(result.file).open(newline="") as file:
+        assert list(csv.reader(file)) == [["s"], [""]]

@@ -142,7 +142,47 @@ def test_only_an_unquoted_empty_field_is_null() -> None:
     assert run(b"a,b\n NA,1\nNA,2\n", aggregates=count, csv={"null_values": ["NA"]}).rows == [[1]]
 
 
+@pytest.mark.parametrize(
+    ("content", "nulls", "total"),
+    [
+        (b'"a","b"\n"1",""\n"2","3"\n', [], 3),
+        (b'"a","b"\n"1","NA"\n"2","3"\n', ["NA"], 3),
+        (b'"a","b"\n"1","-"\n"2",-\n"3","4"\n', ["-"], 4),
+        (b'"a","b"\n"1","N,A"\n"2","3"\n', ["N,A"], 3),
+        (b'"a","b"\n"1","not\nknown"\n"2","3"\n', ["not\nknown"], 3),
+    ],
+)
+def test_quoted_fields_are_null_where_the_option_is_set(
+    content: bytes, nulls: list[str], total: int
+) -> None:
+    options = {"null_values": nulls}
+    error = refused(content, aggregates=sum_of("b"), csv=options)
+    assert error.code == "csv-value"
+    assert "csv.quoted_nulls" in error.detail
+    ask = [*sum_of("b"), {"op": "count", "column": "b", "name": "n"}]
+    found = run(content, aggregates=ask, csv=options | {"quoted_nulls": True})
+    assert found.rows == [[total, 1]]
+
+
 # Arithmetic
+
+
+@pytest.mark.parametrize("spelled", ["true,false,true", "True,False,True", "TRUE,FALSE,True"])
+def test_a_sum_of_booleans_counts_the_true_ones(spelled: str) -> None:
+    content = ("a,b\n" + "".join(f"1,{each}\n" for each in spelled.split(","))).encode()
+    assert run(content, aggregates=sum_of("b")).rows == [[2]]
+
+
+def test_a_value_among_booleans_is_at_fault_and_not_they() -> None:
+    content = b"a,b\n1,true\n2,false\n3,perhaps\n4,true\n"
+    error = refused(content, aggregates=sum_of("b"))
+    assert error.code == "csv-value"
+    assert "'perhaps' in line 4" in error.detail
+    found = run(content, aggregates=sum_of("b"), csv={"on_error": "skip"})
+    assert found.rows == [[2]]
+    assert found.result.rows_skipped == 1
+    # With a number in the column, a boolean is at fault.
+    assert "'true' in line 2" in refused(content + b"5,1\n", aggregates=sum_of("b")).detail
 
 
 @pytest.mark.parametrize(

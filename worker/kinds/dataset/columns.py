@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from app.jobs import JobError
 from worker.kinds.dataset.spec import (
+    MAX_DIGITS,
     Aggregate,
     Bin,
     Compare,
@@ -73,6 +74,8 @@ CONVERTED = {
     "TIME_NS": ("CAST({} AS VARCHAR)", "VARCHAR"),
     "TIME WITH TIME ZONE": ("CAST({} AS VARCHAR)", "VARCHAR"),
 }
+# The type of decimals that DuckDB would read as doubles, and so merge some.
+LONG_DECIMAL = "DECIMAL OF "
 DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
 
@@ -146,10 +149,10 @@ def uses(spec: DatasetAggregate) -> dict[str, set[Use]]:
     return found
 
 
-def check_known(spec: DatasetAggregate, columns: list[str]) -> None:
+def check_known(spec: DatasetAggregate, columns: list[str], hint: str = "") -> None:
     for name, _, where in _uses(spec):
         if name not in columns:
-            raise unknown_column(name, columns, where)
+            raise unknown_column(name, columns, where, hint)
 
 
 def _uses(spec: DatasetAggregate) -> Iterable[tuple[str, Use, str]]:
@@ -222,10 +225,17 @@ def wrong_type(name: str, value: Value, fault: str) -> JobError:
     return JobError("column-type", f"Column {name[:80]!r} ({value.type[:80]}) {fault}.")
 
 
-def unknown_column(name: str, columns: list[str], where: str) -> JobError:
+def not_single(name: str, value: Value, op: str) -> JobError:
+    """The error of a column whose type no single value of a query can have."""
+    if value.type.startswith(LONG_DECIMAL):
+        return wrong_type(
+            name, value, f"has more than {MAX_DIGITS} digits, the most that {op} reads"
+        )
+    return wrong_type(name, value, f"is nested: {op} needs single values")
+
+
+def unknown_column(name: str, columns: list[str], where: str, hint: str = "") -> JobError:
     known = ", ".join(columns[:50]) + (", ..." if len(columns) > 50 else "")
     return JobError(
-        "column-unknown",
-        f"{where}: the file has no column {name!r}; it has {known[:1000]}. "
-        "(A CSV file without a header row needs csv.column_names.)",
+        "column-unknown", f"{where}: the file has no column {name!r}; it has {known[:1000]}.{hint}"
     )

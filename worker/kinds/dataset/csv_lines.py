@@ -44,12 +44,13 @@ def records(
         nonlocal line, begun, upcoming, between, size
         for text in lines:
             # A quoted field may hold a CR alone, which ends a line, too.
-            line, upcoming = upcoming, upcoming + max(1, line_ends(text.encode()))
+            encoded = text.encode()
+            line, upcoming = upcoming, upcoming + max(1, line_ends(encoded))
             if between:
                 if not text.rstrip("\r\n") or (comment and text.startswith(comment)):
                     continue
                 begun, between, size = line, False, 0
-            size += len(text)
+            size += len(encoded)
             # A quote that is never closed would put the rest of the file in memory.
             if size > MAX_RECORD:
                 raise too_long(begun)

@@ -16,6 +16,7 @@ from worker.kinds.dataset.result import SkippedRow
 from worker.kinds.dataset.spec import DatasetAggregate, MomentFormat
 
 SHOWN_CHARACTERS = 80
+NO_HEADER = " (A file without a header row needs csv.column_names.)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,11 @@ class CsvTable:
         self.columns = texts[0].columns
         for index, text in enumerate(texts):
             with named(index, len(texts)):
-                _same_columns(self.columns, text.columns)
+                _same_columns(self.columns, text.columns, {*self._uses})
         for name in spec.csv.types:
             if name not in self.columns:
-                raise unknown_column(name, self.columns, "csv.types")
-        check_known(spec, self.columns)
+                raise unknown_column(name, self.columns, "csv.types", NO_HEADER)
+        check_known(spec, self.columns, NO_HEADER)
         for text in texts:
             _reject_twins(text.columns, {*self._uses, *spec.csv.types})
         self.skipped = 0
@@ -91,13 +92,13 @@ class CsvTable:
         self.source = source
 
     def _scan(self, text: CsvText) -> str:
-        # A field that is not quoted holds no separator and no end of a line.
-        possible = [
+        # Only a quoted field can hold a separator or a line end; DuckDB refuses such null values.
+        quoted = [
             value
             for value in self._options.null_values
-            if not set(value) & {text.separator, "\n", "\r"}
+            if set(value) & {text.separator, "\n", "\r"}
         ]
-        nulls = ["", *possible]
+        nulls = ["", *(value for value in self._options.null_values if value not in quoted)]
         columns = ", ".join(f"'f{n}': 'VARCHAR'" for n in range(text.width))
         options = {
             "columns": f"{{{columns}}}",
@@ -110,13 +111,17 @@ class CsvTable:
             "comment": "''",
             "new_line": "'\\n'",
             "nullstr": "[" + ", ".join(map(values.literal, nulls)) + "]",
-            "allow_quoted_nulls": "false",
+            "allow_quoted_nulls": str(self._options.quoted_nulls).lower(),
             "strict_mode": "true",
             "max_line_size": str(MAX_RECORD),
         }
         listed = ", ".join(f"{name} = {value}" for name, value in options.items())
+        field = "f{}"
+        if quoted and self._options.quoted_nulls:
+            listed_nulls = ", ".join(map(values.literal, quoted))
+            field = f"CASE WHEN f{{0}} NOT IN ({listed_nulls}) THEN f{{0}} END"
         wanted = ", ".join(
-            f"f{text.columns.index(name)} AS {column}"
+            f"{field.format(text.columns.index(name))} AS {column}"
             for name, column in self._sql.items()
             if name in self._uses
         )
@@ -154,7 +159,7 @@ class CsvTable:
             asked["key"] = values.key_forms(t, self._options.decimal_separator)
         if used & {"order", "text order", "number", "sum"}:
             asked["number"] = self._numbers.forms(t)
-        if "boolean" in used:
+        if used & {"boolean", "sum"}:
             asked["boolean"] = {"boolean": values.is_true_or_false(t)}
         if used & {"moment", "moment order", "order"}:
             asked["moment"] = {"date": values.is_date(t), "moment": values.is_moment(t)}
@@ -176,7 +181,14 @@ class CsvTable:
         if declared := self._declared(name):
             yield declared
             return
-        if used & {"number", "sum"} and not self._sums_booleans(name):
+        if self._sums_booleans(name):
+            yield _Rule(
+                "boolean",
+                values.is_true_or_false(t),
+                "true or false",
+                "add it to csv.null_values if it means null, or declare the type in csv.types",
+            )
+        elif used & {"number", "sum"}:
             yield _Rule(
                 "number",
                 self._numbers.is_number(t),
@@ -267,12 +279,15 @@ class CsvTable:
             )
             where = f"line {line:,}" if line else f"row {row[0]:,}"
             shown = value[:SHOWN_CHARACTERS]
+            remedy = rule.remedy
+            if value in ("", *self._options.null_values):
+                remedy = "or set csv.quoted_nulls if it means null although it is quoted"
             if self._fails:
                 with named(index, len(self._texts) if line else 1):
                     raise JobError(
                         "csv-value",
                         f"Column {name!r} holds {shown!r} in {where}, where {rule.wanted} is "
-                        f"expected: correct the value, {rule.remedy}.",
+                        f"expected: correct the value, {remedy}.",
                     )
             self.skipped_rows.append(
                 SkippedRow(
@@ -333,8 +348,8 @@ class CsvTable:
             case "text order" if self._all(name, "number", *self._numbers.forms("")):
                 raise JobError(
                     "column-type",
-                    f"Column {name!r} holds numbers: compare it with a number, or declare it as "
-                    "text in csv.types.",
+                    f"Column {name!r} holds numbers: compare it with a number, or declare it in "
+                    "csv.types as integer, decimal(p,s) or text.",
                 )
             case "key":
                 return self._key(name)
@@ -373,8 +388,13 @@ class CsvTable:
         return f"CASE WHEN {numbers} THEN TRY_CAST({self._numbers.plain(column)} AS DOUBLE) END"
 
     def _sums_booleans(self, name: str) -> bool:
-        used = self._uses[name] & {"number", "sum"}
-        return used == {"sum"} and self._all(name, "key", "boolean")
+        """Whether a sum is one of booleans, of which the column has some, and no number."""
+        if self._uses[name] & {"number", "sum"} != {"sum"}:
+            return False
+        t = self._sql[name]
+        numbers = self._counts[f"number {t}"]
+        found = any(count for form, count in numbers.items() if form != values.OTHER)
+        return not found and self._counts[f"boolean {t}"]["boolean"] > 0
 
     def _key(self, name: str) -> Value:
         """The type whose values, written in their usual form, are the column's texts."""
@@ -438,7 +458,10 @@ def _reject_twins(columns: list[str], used: set[str]) -> None:
         )
 
 
-def _same_columns(columns: list[str], others: list[str]) -> None:
+def _same_columns(columns: list[str], others: list[str], used: set[str]) -> None:
+    # A separator at the end of each line makes a column without a name.
+    if "" not in used:
+        columns, others = list(filter(None, columns)), list(filter(None, others))
     if missing := [name for name in columns if name not in others]:
         raise JobError(
             "sources-differ",

@@ -34,6 +34,7 @@ SAMPLE = 1 << 20
 SAMPLE_RECORDS = 100
 SEPARATORS = (",", ";", "\t", "|")
 
+PICTURE = "a picture: send a table as CSV or Parquet"
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook: export the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook: export the sheet as CSV"),
@@ -42,13 +43,29 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xfd7zXZ\x00", "compressed with xz: use gzip or zstd"),
     (b"7z\xbc\xaf", "a 7-Zip archive: use gzip or zstd"),
     (b"ARROW1\0\0", "an Arrow file: convert it to Parquet"),
-    (b"PAR1\x15", "a Parquet file: leave out format, or set it to parquet"),
+    (
+        b"PAR1\x15",
+        "a Parquet file: send it uncompressed, and set format to parquet or leave it out",
+    ),
     (b"Obj\x01", "an Avro file: convert it to Parquet"),
     (b"ORC\n", "an ORC file: convert it to Parquet"),
     (b"ORC\x08", "an ORC file: convert it to Parquet"),
     (b"SQLite format 3\0", "a SQLite database: export the table as CSV"),
+    (b"\xff\xfe\0\0", "UTF-32 text: save it as UTF-8"),
+    (b"\0\0\xfe\xff", "UTF-32 text: save it as UTF-8"),
+    (b"\x89PNG\r\n", PICTURE),
+    (b"\xff\xd8\xff", PICTURE),
+    (b"GIF87a", PICTURE),
+    (b"GIF89a", PICTURE),
+    (b"II*\0", PICTURE),
+    (b"MM\0*", PICTURE),
 )
+TAR = slice(257, 262), b"ustar"
+# Bytes in which other formats are recognised.
+HEAD = 512
 MARKUP = re.compile(r"\s*<(!doctype|html|\?xml|head|body|table|svg|!--)", re.IGNORECASE)
+# The line in which Excel reads the separator; it is not part of the table.
+SEPARATOR_LINE = re.compile(r"sep=([,;\t|])(?:\r\n?|\n)")
 JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{])')
 
 
@@ -91,7 +108,7 @@ class CsvText:
             for count, record in enumerate(self._records(start, line)):
                 if count % 10_000 == 0:
                     check()
-                if sum(map(len, record.fields)) > MAX_RECORD:
+                if sum(len(field.encode()) for field in record.fields) > MAX_RECORD:
                     return too_long(record.first_line)
                 if len(record.fields) != self.width:
                     found_fields = len(record.fields) - (self.width - len(self.columns))
@@ -176,15 +193,16 @@ def read_csv_text(
     `csv-encoding`, `csv-header`, `csv-quote`, `csv-ragged`.
     """
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(HEAD)
     compression = options.compression or _compression(head)
     if compression not in ("none", _compression(head)):
         raise JobError(
             "csv-compression",
             f"The file is not {compression}-compressed: omit csv.compression.",
         )
-    if compression == "none":
-        _reject_other_formats(head)
+    if compression != "none":
+        head = next(_blocks(path, compression))[:HEAD]
+    _reject_other_formats(head, options.encoding)
     copy = scratch / f"{path.name}.utf8"
     ends = _decoded(path, compression, options.encoding, copy, watch)
     plain = copy if copy.exists() else path
@@ -192,6 +210,9 @@ def read_csv_text(
     with plain.open(encoding="utf-8-sig", newline="") as text:
         sample = text.read(SAMPLE)
     _reject_markup(sample)
+    if (first := SEPARATOR_LINE.match(sample)) and not options.skip_rows:
+        given = {"separator": options.separator or first[1], "skip_rows": 1}
+        options = options.model_copy(update=given)
     head_lines = _Head(sample, quote, options)
     separator = options.separator or head_lines.separator()
     columns, body, simple = head_lines.header(separator)
@@ -227,13 +248,31 @@ def read_csv_text(
 def _compression(head: bytes) -> Compression:
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
-    return "zstd" if head.startswith(b"\x28\xb5\x2f\xfd") else "none"
+    # RFC 8878, section 3.1.2: a frame that is skipped may come first.
+    skippable = head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
+    return "zstd" if head.startswith(b"\x28\xb5\x2f\xfd") or skippable else "none"
 
 
-def _reject_other_formats(head: bytes) -> None:
+def _reject_other_formats(head: bytes, encoding: str) -> None:
     for magic, what in MAGIC:
         if head.startswith(magic):
             raise JobError("not-a-table", f"The file is {what}.")
+    if _compression(head) != "none":
+        raise JobError("csv-compression", "The file is compressed twice: decompress it once.")
+    place, magic = TAR
+    if head[place] == magic:
+        raise JobError("not-a-table", "The file is a tar archive: send the table in it.")
+    marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if encoding == "utf-16" or marked:
+        return
+    if b"\0\0" in head:
+        raise JobError("not-a-table", "The file is binary, not text: send CSV or Parquet.")
+    if encoding != "utf-8" and head.startswith(codecs.BOM_UTF8):
+        raise JobError(
+            "csv-encoding",
+            f"The file begins with the byte order mark of UTF-8, and csv.encoding is {encoding}: "
+            "set it to utf-8.",
+        )
 
 
 def _reject_markup(sample: str) -> None:
@@ -291,7 +330,7 @@ def _decoded(
                     "it as Parquet.",
                 )
             end = max(text.rfind("\n"), text.rfind("\r")) + 1
-            unended = len(text) - end + (0 if end else unended)
+            unended = len(text[end:].encode()) + (0 if end else unended)
             # DuckDB skips lines that are longer than its buffer.
             if unended > MAX_RECORD:
                 raise too_long(_line_after(path, compression, encoding, size))
@@ -438,6 +477,10 @@ def _check_names(names: list[str]) -> None:
     if any("\0" in name for name in names):
         raise JobError(
             "csv-encoding", "Line 1 holds NUL characters: if the file is UTF-16, set csv.encoding."
+        )
+    if names[0].startswith("\ufeff"):
+        raise JobError(
+            "csv-encoding", "The file begins with two byte order marks: remove one of them."
         )
     if len(names) > MAX_COLUMNS:
         raise JobError(

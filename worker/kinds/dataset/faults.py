@@ -61,6 +61,8 @@ def _translated(broken: JobError, overflow: str) -> Iterator[None]:
             raise RetryableJobError(
                 "scratch-full", "The worker has no room left for temporary files."
             ) from None
+        if "non-root column" in said:
+            raise JobError("file-empty", "The Parquet file has no columns.") from error
         if "encrypt" in said:
             raise encrypted() from error
         raise broken from error

@@ -162,6 +162,10 @@ def _answer(
         listed = ", ".join(f"{sql} AS {quoted(name)}" for name, (sql, _) in columns.items())
         engine.run(f"COPY (SELECT {listed} FROM answer) TO {place} parquet)")
     else:
+        if len(columns) == 1:
+            # A row of one null would be a blank line, which no reader takes for a row.
+            ((column, _),) = columns.values()
+            shown = f"SELECT coalesce(CAST({column} AS VARCHAR), '') FROM answer"
         engine.run(f"COPY ({shown}) TO {place} csv, HEADER false)")
         _put_header(target, list(columns))
     texts = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.jobs import JobContext, JobError
 from worker.kinds.dataset import parquet_footer
-from worker.kinds.dataset.columns import Use, Value, check_known, typed, uses
+from worker.kinds.dataset.columns import LONG_DECIMAL, Use, Value, check_known, typed, uses
 from worker.kinds.dataset.engine import Engine, Row
 from worker.kinds.dataset.faults import encrypted, named, parquet_errors
 from worker.kinds.dataset.parquet_pages import Chunk, check_pages
@@ -83,7 +83,7 @@ class ParquetTable:
         (row,) = self._run(sql, start, end)
         self.rows = row[0]
         for name, undecodable in zip(binary, row[1:], strict=True):
-            if undecodable and self._uses[name] != {"null"}:
+            if undecodable and self._uses.get(name, {"null"}) != {"null"}:
                 raise JobError(
                     "column-type", f"Column {name!r} holds bytes that are not UTF-8 text."
                 )
@@ -214,8 +214,7 @@ class ParquetTable:
             )
         described = self._run(f"DESCRIBE SELECT * FROM {_reader(path, len(columns))}")
         return [
-            # DuckDB would read these decimals as doubles, and so merge some.
-            (name, f"DECIMAL OF {digits} DIGITS" if (digits or 0) > MAX_DIGITS else row[1])
+            (name, f"{LONG_DECIMAL}{digits} DIGITS" if (digits or 0) > MAX_DIGITS else row[1])
             for (name, digits), row in zip(columns, described, strict=True)
         ]
 

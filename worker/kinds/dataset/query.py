@@ -8,7 +8,7 @@ from decimal import Context, Decimal, localcontext
 from typing import Literal
 
 from app.jobs import JobError
-from worker.kinds.dataset.columns import Table, Value, filter_use, wrong_type
+from worker.kinds.dataset.columns import Table, Value, filter_use, not_single, wrong_type
 from worker.kinds.dataset.spec import (
     Aggregate,
     Between,
@@ -119,7 +119,7 @@ class Query:
         if isinstance(key, str):
             value = self._table.value(key, "key")
             if value.kind == "nested":
-                raise wrong_type(key, value, "is nested: group_by needs single values")
+                raise not_single(key, value, "group_by")
             return value.sql
         match key:
             case Bin():
@@ -219,7 +219,7 @@ class Query:
     def _single(self, name: str, op: str, use: Literal["key", "order", "distinct"]) -> Value:
         value = self._table.value(name, use)
         if value.kind == "nested":
-            raise wrong_type(name, value, f"is nested: {op} needs single values")
+            raise not_single(name, value, op)
         return value
 
     # --- filters ---------------------------------------------------------------------------------

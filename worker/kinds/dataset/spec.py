@@ -317,6 +317,12 @@ class CsvOptions(JobOptions):
             description="Unquoted texts that stand for null, besides the empty field.",
         ),
     ] = ()
+    quoted_nulls: Annotated[
+        bool,
+        Field(
+            description="Whether quoted fields can be null, too: some programs quote every field."
+        ),
+    ] = False
     decimal_separator: Literal[".", ","] = "."
     thousands_separator: Literal[",", ".", " ", "'", "\N{NO-BREAK SPACE}"] | None = None
     on_error: Annotated[
@@ -335,9 +341,7 @@ class CsvOptions(JobOptions):
         if self.comment is not None and self.comment in {self.separator, self.quote}:
             raise ValueError("comment must differ from separator and quote")
         if self.quote != "none" and any(self.quote in value for value in self.null_values):
-            raise ValueError(
-                "null_values: values must not contain csv.quote; a quoted field is never null"
-            )
+            raise ValueError("null_values: values must not contain csv.quote")
         if self.column_names and len(set(self.column_names)) != len(self.column_names):
             raise ValueError("column_names must be unique")
         return self
