@@ -13,9 +13,10 @@ from tests.kinds_builtin.dataset.answers import refused, run
 from worker.kinds.dataset import csv_blocks, csv_lines
 from worker.kinds.dataset.csv_lines import Rewriter, records
 
-FIELDS = st.sampled_from(
-    ["", "a", "é", '"x"', '""', '"a,""b"""', '"\n"', '"a\r\nb"', '"\r"', '"#"', '"a ""b"" c"']
-)
+QUOTED = ['"x"', '""', '"a,""b"""', '"\n"', '"a\r\nb"', '"\r"', '"#"', '"a ""b"" c"', '"x, "']
+# The quotes are part of the value.
+UNQUOTED = [' "x"', '  "x y"  ', ' ""', ' "x', ' "x"y', 'x "y"']
+FIELDS = st.sampled_from(["", "a", "é", *QUOTED, *UNQUOTED])
 ENDS = st.sampled_from(["\n", "\r\n", "\r", "\n\n"])
 WIDTH = 3
 
@@ -80,6 +81,16 @@ def test_text_as_it_is_usually_written_is_rewritten_by_whole_blocks(
     options = {"comment": "#", "on_error": on_error}
     output = run(text.encode(), csv=options, group_by=["k", "v", "w"], output_format="csv")
     assert [row[:3] for row in output.rows] == [[str(n), v, w] for n, v, w in rows]
+
+
+def test_blanks_before_quoted_fields_are_rewritten_by_whole_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Rewriter, "_by_tokens", None)
+    rows = [[str(n), f' "a{n}" ', ' "b"'] for n in range(100)]
+    text = "".join(f"{','.join(row)}\n" for row in [["k", "v", "w"], *rows])
+    output = run(text.encode(), group_by=["k", "v", "w"], output_format="csv")
+    assert [row[:3] for row in output.rows] == rows
 
 
 @pytest.mark.slow

@@ -97,6 +97,12 @@ class Rewriter:
             re.compile(rb"(?m)^%b.*" % re.escape(comment.encode())) if comment else None
         )
         mark = re.escape(separator)
+        # Blanks before quotes are common, and the quotes are part of the value then.
+        around = re.escape(quote).encode()
+        self._blanks = re.compile(
+            rb"(?<![^%b\r\n])( +)%b([^%b%b\r\n]+)%b( *)(?=[%b\r\n])"
+            % (mark.encode(), around, around, mark.encode(), around, mark.encode())
+        )
         # Parts of the text that change, and quoted fields, in which nothing changes.
         patterns = [r"(?P<end>\r\n|\r|\n)"]
         if comment:
@@ -133,6 +139,9 @@ class Rewriter:
     def _rewritten(self, text: bytes, *, last: bool) -> tuple[bytes, bytes]:
         """The whole records of a text in their new form, and the rest of it."""
         block = take(text, self._separator.encode(), self._quote.encode(), last=last)
+        if block is None and self._quote:
+            text = self._with_blanks_quoted(text)
+            block = take(text, self._separator.encode(), self._quote.encode(), last=last)
         if block is not None and (done := self._by_lines(block)) is not None:
             return done, text[len(block.text) :]
         # A CR at the very end may be the first half of a CRLF.
@@ -140,6 +149,18 @@ class Rewriter:
         lines = text[:cut].decode()
         end = len(lines) if last else self._last_end(lines)
         return self._by_tokens(lines[:end]).encode(), lines[end:].encode() + text[cut:]
+
+    def _with_blanks_quoted(self, text: bytes) -> bytes:
+        """The text with quotes around each field in which blanks come before a quoted part."""
+        parts = self._blanks.split(text)
+        count = len(parts) // 4
+        quote = self._quote.encode()
+        new = [b""] * (8 * count + 1)
+        for place in range(4):
+            new[2 * place :: 8] = parts[place::4]
+        new[1::8] = new[7::8] = [quote] * count
+        new[3::8] = new[5::8] = [quote * 2] * count
+        return b"".join(new)
 
     def _by_lines(self, block: Block) -> bytes | None:
         """The new form of a block, by its lines outside of quoted fields.
