@@ -103,16 +103,11 @@ def _shaped(image: Any, resize: Resize, rendition: Rendition) -> Any:
 
 
 def _frames(picture: Picture, rendition: Rendition, hold: Callable[[Any], Any]) -> list[Any]:
-    roll = picture.frames()
-    height = roll.get_page_height()
     frames: list[Any] = []
     resize: Resize | None = None
-    for top in range(0, roll.height, height):
-        frame = roll.crop(0, top, roll.width, height).copy()
-        frame.remove("page-height")
-        frame = frame.autorot()
-        if crop := rendition.crop:
-            frame = frame.crop(crop.left, crop.top, crop.width, crop.height)
+    for whole in picture.frames():
+        crop = rendition.crop
+        frame = whole.crop(crop.left, crop.top, crop.width, crop.height) if crop else whole
         resize = resize or plan(rendition, frame.width, frame.height)
         image = resized(frame.thumbnail_image, resize, rendition, hold)
         # One part for all frames: it must not jump about.

@@ -33,7 +33,8 @@ class Header:
 
     `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file. `index` is the
     place of this one in the file, from 0. `channels` are those to be shown, or None for all.
-    `whole` is false of a GIF file that is cut short.
+    `whole` is false for a GIF file that is cut short, and `covered` for one whose first frame is
+    smaller than its screen.
     """
 
     format: str
@@ -44,6 +45,7 @@ class Header:
     index: int = 0
     channels: tuple[int, ...] | None = None
     whole: bool = True
+    covered: bool = True
 
 
 def is_picture(start: bytes) -> bool:
@@ -80,8 +82,16 @@ def read_header(library: Any, path: Path, page: int = 0) -> Header:
                 channels=tiff.channels(path, index),
             )
         if header.format == "gif":
-            frames, whole = gif.count_frames(path)
-            header = replace(header, pages=max(frames, header.pages), whole=whole)
+            layout = gif.read_layout(path)
+            header = replace(
+                header,
+                # A first frame that reaches beyond the screen enlarges it, as in Pillow.
+                width=max(header.width, layout.width),
+                height=max(header.height, layout.height),
+                pages=max(header.pages, layout.frames),
+                whole=layout.whole,
+                covered=layout.covered,
+            )
         _check_size([(header.width, header.height)], MAX_PIXELS)
     return header
 

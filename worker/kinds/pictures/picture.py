@@ -7,7 +7,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 from app.jobs import JobError
-from worker.kinds.pictures import heic
+from worker.kinds.pictures import gif, heic
 from worker.kinds.pictures.faults import (
     STRICT,
     STRICTEST,
@@ -73,8 +73,22 @@ class Picture:
         if self.page:
             self._check_last_frame()
         options = {"page": self.page} if self.page else {}
-        image = load(self.library, self.path, access=access, fail_on=self._fail_on, **options)
-        return self._shown(image)
+        return self._shown(self._load(access=access, **options))
+
+    def _load(self, *, page: int = 0, **options: Any) -> Any:
+        options["fail_on"] = self._fail_on
+        if self.header.covered:
+            if page:
+                options["page"] = page
+            return load(self.library, self.path, **options)
+        data = gif.with_first_frame(self.path, self.header.width, self.header.height)
+        image = self.library.Image.gifload_buffer(data, page=page + 1, **options).copy()
+        # These are about all frames of the file, whichever is loaded.
+        delays = image.get("delay")[1:]
+        image.set("delay", delays)
+        image.set("gif-delay", round(delays[0] / 10) if delays else 0)
+        image.set("n-pages", image.get("n-pages") - 1)
+        return image
 
     def _shown(self, image: Any) -> Any:
         """The image with the channels that are to be shown."""
@@ -83,8 +97,8 @@ class Picture:
         first, *others = (image.extract_band(channel) for channel in channels)
         return first.bandjoin(others) if others else first
 
-    def frames(self) -> Any:
-        """All frames of a GIF or WebP animation, one below the other.
+    def frames(self) -> list[Any]:
+        """All frames of a GIF or WebP animation, upright.
 
         Raises `JobError`: `image-too-large`, `image-broken`.
         """
@@ -99,13 +113,17 @@ class Picture:
             )
         self._check_last_frame()
         self._animated = True
-        roll = self.library.Image.new_from_file(
-            str(self.path), n=-1, access="random", fail_on=self._fail_on
-        )
+        roll = self._load(n=-1, access="random")
         count = roll.get_n_pages()
         if count < header.pages and not self.damaged:
             raise broken(f"frame {count + 1} is not readable")
-        return roll
+        height = roll.get_page_height()
+        frames = []
+        for top in range(0, roll.height, height):
+            frame = roll.crop(0, top, roll.width, height).copy()
+            frame.remove("page-height")
+            frames.append(frame.autorot())
+        return frames
 
     def decode(self, work: Callable[[], Result], stop: Event | None = None) -> Result:
         """Run `work`, which computes pixels of this picture, and return its result.
