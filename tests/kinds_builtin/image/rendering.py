@@ -1,11 +1,11 @@
-"""Rendering through the kind's function, and looking at what came out."""
+"""Renders pictures through the kind's function, and looks at the files."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from app.jobs import JobError
 from tests.kinds_builtin.conftest import FolderContext
@@ -24,12 +24,34 @@ def opened(job: FolderContext, result: ImageTransformed, index: int = 0) -> Imag
     return image
 
 
+def frames_of(path: Path, mode: str = "RGB") -> list[Image.Image]:
+    with Image.open(path) as image:
+        return [frame.convert(mode) for frame in ImageSequence.Iterator(image)]
+
+
+def times_of(path: Path) -> list[int]:
+    """How long each frame is shown, in milliseconds."""
+    with Image.open(path) as image:
+        times = []
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            image.load()
+            times.append(image.info["duration"])
+        return times
+
+
 def refused(render: Transform, path: Path, *renditions: dict[str, Any]) -> JobError:
     with pytest.raises(JobError) as caught:
         render(path, *(renditions or ({"width": 64},)))
     assert not caught.value.retryable
     assert str(path) not in caught.value.detail
     return caught.value
+
+
+def rgba_at(image: Image.Image, place: tuple[int, int]) -> tuple[int, int, int, int]:
+    left, top = place
+    red, green, blue, alpha = image.convert("RGBA").crop((left, top, left + 1, top + 1)).tobytes()
+    return red, green, blue, alpha
 
 
 def close(pixel: Any, colour: tuple[int, int, int]) -> bool:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from app.jobs import FileId, JobError
 from tests.kinds_builtin.conftest import FolderContext
-from tests.kinds_builtin.image.rendering import CASES, Transform, close, opened
+from tests.kinds_builtin.image.rendering import CASES, Transform, close, opened, rgba_at
 
 RED = (220, 20, 20, 255)
 
@@ -62,8 +62,7 @@ def test_blur_does_not_bleed_from_what_is_transparent(
     image.paste((255, 255, 255, 255), (30, 0, 60, 40))
     path = tmp_path / "half.png"
     image.save(path)
-    blurred = opened(job, render(path, {"blur": 3})).convert("RGBA")
-    red, _, _, alpha = blurred.getpixel((32, 20))  # type: ignore[misc]
+    red, _, _, alpha = rgba_at(opened(job, render(path, {"blur": 3})), (32, 20))
     assert 128 < alpha < 240
     assert red > 250
 
@@ -80,7 +79,7 @@ def test_wide_blur_of_a_large_picture_takes_little_time(
     assert time.process_time() - started < 1.5  # of the CPU
     blurred = opened(job, result)
     assert (blurred.size, blurred.mode) == ((600, 800), "RGBA")
-    red, _, _, alpha = blurred.getpixel((300, 450))  # type: ignore[misc]
+    red, _, _, alpha = rgba_at(blurred, (300, 450))
     assert 128 < alpha < 240
     assert red > 250
 

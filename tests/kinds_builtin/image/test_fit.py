@@ -18,6 +18,7 @@ from tests.kinds_builtin.image.rendering import (
     close,
     opened,
     refused,
+    rgba_at,
 )
 
 
@@ -72,6 +73,33 @@ def test_size_is_the_one_asked_for(
     size: tuple[int, int],
 ) -> None:
     assert opened(job, render(quarters, wish)).size == size
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (640, 427)),
+        ({"height": 100}, (150, 100)),
+        ({"width": 100, "height": 100}, (100, 67)),
+        ({"width": 100, "height": 100, "fit": "cover"}, (100, 100)),
+        ({"width": 100, "height": 80, "fit": "cover", "focus": "attention"}, (100, 80)),
+        ({"width": 100, "height": 100, "fit": "fill"}, (100, 100)),
+        ({"width": 100, "rotate": 90}, (100, 150)),
+        ({"width": 100, "height": 40, "fit": "cover", "rotate": 270}, (100, 40)),
+        ({"width": 2000}, (640, 427)),
+        ({"width": 1280, "enlarge": True}, (1280, 854)),
+        ({"crop": {"left": 40, "top": 27, "width": 600, "height": 400}}, (600, 400)),
+        ({"crop": {"left": 0, "top": 0, "width": 300, "height": 200}, "width": 150}, (150, 100)),
+    ],
+)
+def test_size_is_the_one_asked_for_where_the_decoder_reduces(
+    render: Transform,
+    job: FolderContext,
+    pictures: Path,
+    options: dict[str, Any],
+    size: tuple[int, int],
+) -> None:
+    assert opened(job, render(pictures / "rocket.jpg", options)).size == size
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp", "tiff", "gif"])
@@ -152,9 +180,9 @@ def test_pad_may_be_transparent(
         "fit": "pad",
         "background": "#00000000",
     }
-    image = opened(job, render(quarters, wish)).convert("RGBA")
-    assert image.getpixel((60, 5))[3] == 0  # type: ignore[index]
-    assert image.getpixel((10, 40))[3] == 255  # type: ignore[index]
+    image = opened(job, render(quarters, wish))
+    assert rgba_at(image, (60, 5))[3] == 0
+    assert rgba_at(image, (10, 40))[3] == 255
 
 
 def test_pad_of_a_jpeg_has_the_colour_of_its_background(

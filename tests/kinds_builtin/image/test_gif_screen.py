@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from app.jobs import JobError
 from tests.kinds_builtin.conftest import FolderContext
-from tests.kinds_builtin.image.rendering import Transform, opened
+from tests.kinds_builtin.image.rendering import Transform, frames_of, opened, times_of
 from worker.kinds.text.picture import PictureSource
 
 SIZE = (50, 40)
@@ -59,21 +59,6 @@ def gif_of(
     return path
 
 
-def frames_of(path: Path) -> list[Image.Image]:
-    with Image.open(path) as image:
-        return [frame.convert("RGBA") for frame in ImageSequence.Iterator(image)]
-
-
-def times_of(path: Path) -> list[int]:
-    times = []
-    with Image.open(path) as image:
-        for number in range(getattr(image, "n_frames", 1)):
-            image.seek(number)
-            image.load()
-            times.append(image.info["duration"])
-    return times
-
-
 def visible(image: Image.Image) -> Any:
     """The colours with those of transparent pixels made equal."""
     pixels = numpy.asarray(image.convert("RGBA")).astype(int)
@@ -91,7 +76,7 @@ def test_still_gif_has_the_size_of_its_screen(
     path = gif_of(tmp_path / "sticker.gif", screen, [at], disposal=NOTHING)
     result = render(path, {})
     assert (result.source.width, result.source.height) == screen
-    (expected,) = frames_of(path)
+    (expected,) = frames_of(path, "RGBA")
     assert expected.size == screen
     assert numpy.array_equal(visible(opened(job, result)), visible(expected))
 
@@ -104,7 +89,7 @@ def test_every_frame_of_a_gif_has_the_size_of_its_screen(
     render: Transform, job: FolderContext, tmp_path: Path, screen: tuple[int, int], disposal: int
 ) -> None:
     path = gif_of(tmp_path / "moving.gif", screen, [(7, 9), (120, 20), (60, 3)], disposal=disposal)
-    expected = frames_of(path)
+    expected = frames_of(path, "RGBA")
     result = render(path, {}, pages="all")
     for number, frame in enumerate(expected):
         assert numpy.array_equal(visible(opened(job, result, number)), visible(frame))
@@ -115,7 +100,7 @@ def test_every_frame_of_a_gif_has_the_size_of_its_screen(
     ]
     for made in render(path, *wishes).renditions:
         assert (made.frames, made.width, made.height) == (3, *screen)
-        shown = frames_of(job.path(made.file))
+        shown = frames_of(job.path(made.file), "RGBA")
         assert times_of(job.path(made.file)) == [100, 110, 120]
         for frame, truth in zip(shown, expected, strict=True):
             difference = numpy.abs(visible(frame) - visible(truth))
@@ -126,7 +111,7 @@ def test_crop_focus_and_pad_of_a_gif_go_by_its_screen(
     render: Transform, job: FolderContext, tmp_path: Path
 ) -> None:
     path = gif_of(tmp_path / "sticker.gif", (800, 600), [(600, 500)], disposal=NOTHING)
-    (whole,) = frames_of(path)
+    (whole,) = frames_of(path, "RGBA")
     box = (590, 480, 700, 560)
     crop = {"left": 590, "top": 480, "width": 110, "height": 80}
     pad = {"fit": "pad", "width": 1000, "height": 600, "background": "#00000000"}
@@ -147,7 +132,7 @@ def test_watermark_from_a_gif_has_the_size_of_its_screen(
     Image.new("RGB", (640, 480), "white").save(source)
     watermark = {"file": job.give(path), "scale": 1, "position": "top-left"}
     made = opened(job, render(source, {"watermark": watermark})).convert("RGBA")
-    (mark,) = frames_of(path)
+    (mark,) = frames_of(path, "RGBA")
     expected = Image.alpha_composite(Image.new("RGBA", mark.size, "white"), mark)
     assert numpy.array_equal(visible(made), visible(expected))
 
@@ -158,7 +143,7 @@ def test_text_page_from_a_gif_has_the_size_of_its_screen(tmp_path: Path) -> None
     assert (page.width, page.height) == (1024, 768)
     pixels = page.pixels(2000, lambda: None)
     assert pixels.shape == (768, 1024, 3)
-    (expected,) = frames_of(path)
+    (expected,) = frames_of(path, "RGBA")
     marked = numpy.argwhere(numpy.ptp(pixels, axis=2) > 100)
     shown = numpy.argwhere(numpy.asarray(expected)[:, :, 3] > 0)
     assert marked.min(axis=0).tolist() == shown.min(axis=0).tolist()
@@ -184,7 +169,7 @@ def test_frame_beyond_the_screen_enlarges_it(
     render: Transform, job: FolderContext, tmp_path: Path
 ) -> None:
     path = gif_of(tmp_path / "beyond.gif", (640, 480), [(620, 470)], disposal=NOTHING)
-    (expected,) = frames_of(path)
+    (expected,) = frames_of(path, "RGBA")
     result = render(path, {})
     assert (result.source.width, result.source.height) == expected.size == (670, 510)
     assert numpy.array_equal(visible(opened(job, result)), visible(expected))
@@ -205,7 +190,7 @@ def test_damaged_frame_on_a_larger_screen_is_broken(
         assert caught.value.code == "image-broken"
     result = render(path, wish, tolerate_damage=True)
     assert (result.source.damaged, result.source.pages) == (True, 4)
-    shown = frames_of(job.path(result.renditions[0].file))
+    shown = frames_of(job.path(result.renditions[0].file), "RGBA")
     assert [frame.getchannel("A").getbbox() for frame in shown] == [
         (0, 0, 50, 40),
         (200, 90, 250, 130),

@@ -20,10 +20,11 @@ from tests.kinds_builtin.image.rendering import (
     close,
     opened,
     refused,
+    rgba_at,
 )
 
 
-def test_every_format_out(render: Transform, job: FolderContext, pictures: Path) -> None:
+def test_every_format_is_written(render: Transform, job: FolderContext, pictures: Path) -> None:
     formats = ["jpeg", "png", "webp", "avif", "gif"]
     result = render(
         pictures / "rocket.jpg", *({"name": f, "format": f, "width": 200} for f in formats)
@@ -49,34 +50,9 @@ def test_every_format_out(render: Transform, job: FolderContext, pictures: Path)
     job.assert_monotone()
 
 
-@pytest.mark.parametrize(
-    ("options", "size"),
-    [
-        ({}, (640, 427)),
-        ({"height": 100}, (150, 100)),
-        ({"width": 100, "height": 100}, (100, 67)),
-        ({"width": 100, "height": 100, "fit": "cover"}, (100, 100)),
-        ({"width": 100, "height": 80, "fit": "cover", "focus": "attention"}, (100, 80)),
-        ({"width": 100, "height": 100, "fit": "fill"}, (100, 100)),
-        ({"width": 100, "rotate": 90}, (100, 150)),
-        ({"width": 100, "height": 40, "fit": "cover", "rotate": 270}, (100, 40)),
-        ({"width": 2000}, (640, 427)),
-        ({"width": 1280, "enlarge": True}, (1280, 854)),
-        ({"crop": {"left": 40, "top": 27, "width": 600, "height": 400}}, (600, 400)),
-        ({"crop": {"left": 0, "top": 0, "width": 300, "height": 200}, "width": 150}, (150, 100)),
-    ],
-)
-def test_sizes(
-    render: Transform,
-    job: FolderContext,
-    pictures: Path,
-    options: dict[str, Any],
-    size: tuple[int, int],
+def test_parts_and_rotations_show_the_right_corners(
+    render: Transform, job: FolderContext, quarters: Path
 ) -> None:
-    assert opened(job, render(pictures / "rocket.jpg", options)).size == size
-
-
-def test_what_lies_where(render: Transform, job: FolderContext, quarters: Path) -> None:
     result = render(
         quarters,
         {},
@@ -95,11 +71,11 @@ def test_what_lies_where(render: Transform, job: FolderContext, quarters: Path) 
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(
+def test_exif_orientation_is_applied(
     render: Transform, job: FolderContext, quarters: Path, tmp_path: Path, orientation: int
 ) -> None:
-    """Turned on disk and said so in EXIF, a picture comes out as people see it."""
-    # What must be done to the upright picture so that the orientation undoes it.
+    """The file is stored turned, and its EXIF data says so."""
+    # The change of the upright picture that the orientation undoes.
     undone_by = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -145,17 +121,17 @@ def test_metadata_is_stripped_unless_kept(
     assert kept.getexif()[0x013B] == "Ansel Adams"
 
 
-def test_what_is_transparent_gets_the_background(
+def test_transparent_parts_get_the_background(
     render: Transform, job: FolderContext, tmp_path: Path
 ) -> None:
     path = tmp_path / "clear.png"
     Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(path)
     result = render(path, {"format": "jpeg", "background": "#00ff00"}, {"format": "webp"})
     assert close(opened(job, result, 0).getpixel((32, 32)), (0, 255, 0))
-    assert opened(job, result, 1).convert("RGBA").getpixel((32, 32))[3] == 0  # type: ignore[index]
+    assert rgba_at(opened(job, result, 1), (32, 32))[3] == 0
 
 
-def test_quality_is_heard(render: Transform, pictures: Path) -> None:
+def test_quality_changes_the_size_in_bytes(render: Transform, pictures: Path) -> None:
     for kind in ("jpeg", "webp", "avif"):
         low, high = render(
             pictures / "astronaut.png",
@@ -176,7 +152,7 @@ def test_every_kind_of_pixel_becomes_srgb(
 
 
 @pytest.mark.parametrize("name", ["no_time_for_that_tiny.gif", "multipage.tif"])
-def test_of_several_frames_the_first(render: Transform, pictures: Path, name: str) -> None:
+def test_first_of_several_frames_is_rendered(render: Transform, pictures: Path, name: str) -> None:
     with Image.open(pictures / name) as image:
         size = image.size
     result = render(pictures / name, {})
@@ -228,7 +204,9 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width=
     ],
     ids=["empty", "text", "svg", "pdf", "ppm"],
 )
-def test_what_is_no_picture_is_refused(render: Transform, tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_picture_is_refused(
+    render: Transform, tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(content)
     assert refused(render, path).code == "image-unsupported"
@@ -256,7 +234,7 @@ def test_a_rendition_too_large_is_refused(render: Transform, pictures: Path) -> 
     assert refused(render, pictures / "astronaut.png", huge).code == "rendition-too-large"
 
 
-def test_a_full_disk_is_not_the_pictures_fault(
+def test_full_disk_is_not_blamed_on_the_picture(
     render: Transform, pictures: Path, job: FolderContext
 ) -> None:
     import pyvips
@@ -276,7 +254,7 @@ def test_a_full_disk_is_not_the_pictures_fault(
         {"fit": "cover", "focus": "attention"},
     ],
 )
-def test_cancelled_within_a_rendition(
+def test_job_is_cancelled_within_a_rendition(
     render: Transform, job: FolderContext, pictures: Path, options: dict[str, Any]
 ) -> None:
     """A rendition of seconds ends within a moment of the cancellation."""
@@ -311,11 +289,13 @@ def test_cancelled_within_a_rendition(
         {"path": "/etc/passwd"},
     ],
 )
-def test_refused_before_it_is_queued(render: Transform, pictures: Path, rendition: Any) -> None:
+def test_invalid_rendition_is_refused_before_it_is_queued(
+    render: Transform, pictures: Path, rendition: Any
+) -> None:
     with pytest.raises(ValidationError):
         render(pictures / "rocket.jpg", rendition)
 
 
-def test_names_are_unique(render: Transform, pictures: Path) -> None:
+def test_renditions_of_the_same_name_are_refused(render: Transform, pictures: Path) -> None:
     with pytest.raises(ValidationError, match="name of its own"):
         render(pictures / "rocket.jpg", {"name": "a"}, {"name": "a"})
