@@ -128,6 +128,8 @@ def _read(library: Any, path: Path, page: int, start: bytes) -> Header:
     orientation = image.get("orientation") if image.get_typeof("orientation") else 1
     width, height = image.width, image.height
     if orientation in (5, 6, 7, 8):
+        if is_ours(error):
+            raise
         width, height = height, width
     return Header(
         format=image.get("vips-loader").removesuffix("load"),
@@ -139,9 +141,7 @@ def _read(library: Any, path: Path, page: int, start: bytes) -> Header:
     )
 
 
-def _unopened(error: Any, path: Path, start: bytes) -> Exception:
-    if is_ours(error):
-        return error  # type: ignore[no-any-return]
+def _unopened(error: Any, path: Path, start: bytes) -> JobError:
     why = reason(error, path)
     if is_picture(start):
         return unsupported(why) if UNSUPPORTED.search(str(error.detail)) else broken(why)

@@ -128,8 +128,11 @@ def ordered(
     quads: Sequence[Quad], turn: Turn, width: float, height: float
 ) -> tuple[list[int], float]:
     """The reading order of lines of a page that has to be turned, and the page's skew."""
-    turned = [tuple(upright(spot, turn, width, height) for spot in quad) for quad in quads]
-    skew = skew_of(turned)  # type: ignore[arg-type]
+    turned: list[Quad] = []
+    for quad in quads:
+        first, second, third, fourth = (upright(spot, turn, width, height) for spot in quad)
+        turned.append((first, second, third, fourth))
+    skew = skew_of(turned)
     cosine, sine = math.cos(math.radians(-skew)), math.sin(math.radians(-skew))
     boxes = []
     for quad in turned:

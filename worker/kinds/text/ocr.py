@@ -22,6 +22,7 @@ SURE = 0.9
 BELIEVED = 0.85
 # Lines that decide which way up a page is: the longest, since they hold the most letters.
 SAMPLE = 6
+UPSIDE_DOWN: dict[Turn, Turn] = {0: 180, 90: 270, 180: 0, 270: 90}
 # A box so much higher than wide holds a line that runs up or down.
 TALL = 1.5
 # A tall box of at most so many heights of a common line may be a single upright letter, such as I.
@@ -190,7 +191,7 @@ class _Pixels:
 
     def _turn_doubtful(self, turn: Turn, watch: Callable[[], None]) -> None:
         """Turn a single line that is upside down on its page, only if that makes it certain."""
-        other: Turn = {0: 180, 90: 270, 180: 0, 270: 90}[turn]  # type: ignore[assignment]
+        other = UPSIDE_DOWN[turn]
         doubtful = [
             index
             for index, (way, read) in self.known.items()
