@@ -62,9 +62,11 @@ def read_page(
     ]
     # A line without ink or letters is none: a stain, a frame.
     kept = [i for i, (_, read) in enumerate(reads) if read.text or read.unread > 0]
-    marked, unknown = scripts.unreadable([(reads[i][1], math.dist(*quads[i][:2])) for i in kept])
+    marked, unknown = scripts.unreadable(
+        [scripts.Sized(reads[i][1], math.dist(*quads[i][:2]), page.heights[i]) for i in kept]
+    )
     if not believed:
-        marked, unknown = [True] * len(kept), True
+        marked, unknown = [True] * len(kept), scripts.is_legible(_median(page.heights))
     bad = {i for i, is_bad in zip(kept, marked, strict=True) if is_bad}
     order, skew = ordered([quads[i] for i in kept], turn, *size)
     lines, unreadable = [], []
@@ -98,6 +100,7 @@ class _Pixels:
         self.across = sides[:, (0, 2)].max(axis=1) if len(corners) else sides
         self.down = sides[:, (1, 3)].max(axis=1) if len(corners) else sides
         self.tall = self.down >= TALL * self.across
+        self.heights = numpy.minimum(self.across, self.down)
 
     def _read(self, indices: list[int], turn: Turn) -> dict[int, Read]:
         crops = [cropped(self.pixels, turned(self.corners[index], turn)) for index in indices]

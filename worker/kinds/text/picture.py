@@ -1,5 +1,6 @@
 """The pages of a picture: all of a TIFF file, the first of every other format."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from worker.kinds.text.recognise import Pixels
 
 MIN_SIDE = 8
+# A picture of another shape is long. It is read at no more than MAX_LONG_PIXELS: that takes as much
+# time as seven pages of A4, and 0.3 GB of memory.
+LONG = 3
+MAX_LONG_PIXELS = 20_000_000
 # Of the pixels beside transparent ones, from where on there is text of both kinds.
 BOTH = 0.1
 LIGHT, DARK = 170, 85
@@ -66,10 +71,10 @@ class PicturePage:
     def pixels(self, resolution: int, watch: Callable[[], None]) -> "Pixels":
         """The page upright, reduced, opaque, in the channel order of OpenCV: blue first."""
 
+        most = longest_side(self.width, self.height, resolution)
+
         def work() -> "Pixels":
-            image = self._picture.reduced(
-                resolution, resolution, size="down", output_profile="srgb"
-            )
+            image = self._picture.reduced(most, most, size="down", output_profile="srgb")
             found: Pixels = image.numpy()
             return found
 
@@ -104,6 +109,18 @@ class PicturePage:
 
         with page_named(self.number, self._picture.header):
             return watched(lambda stop: self._picture.decode(work, stop), watch)
+
+
+def longest_side(width: float, height: float, resolution: int) -> int:
+    """The longer side, in pixels, at which a picture of this size is read.
+
+    A picture longer than LONG to 1 is reduced by its shorter side: the letters on a long
+    screenshot are as large as on one of usual shape.
+    """
+    shape = max(width, height) / min(width, height)
+    if shape <= LONG:
+        return resolution
+    return round(min(resolution / LONG * shape, math.sqrt(MAX_LONG_PIXELS * shape)))
 
 
 def background(pixels: "numpy.ndarray[Any, numpy.dtype[numpy.uint8]]") -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from worker.kinds.text import strips
 from worker.kinds.watch import watched
 
 if TYPE_CHECKING:
@@ -26,9 +27,16 @@ BATCH = 6
 # Narrower strips are padded: the detector scales the short side to 736 pixels, whatever the long
 # one then becomes (a strip of 30 x 2000 pixels would cost gigabytes).
 MAX_ASPECT = 4
-# A longer line is squeezed: the recogniser's memory grows with the length.
+# A longer line is read in pieces: the recogniser's memory grows with the length.
 MAX_LINE_ASPECT = 100
+# Length in line heights that is recognised at once: 0.2 GB of memory.
+MAX_BATCH_ASPECT = 120
+# Longer pictures are searched for lines in tiles, since the detector's memory grows with the area.
+MAX_SIDE = 3000
+# Lines that are looked for at most; in a long picture, in each MAX_SIDE of its length.
+MAX_LINES = 1000
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+MARGIN = 4  # pixels round a line that cubic interpolation may need
 LARGE_BLOCK, COMMON_BLOCK = 4 << 20, 32 << 20
 # In line heights: ink farther from every recognised character has not been read.
 REACH = 0.7
@@ -61,15 +69,46 @@ class Recogniser:
         `watch` is called ten times a second, and an exception that it raises ends the work.
         """
         import numpy
-        import onnxruntime
         from rapidocr.utils.process_img import apply_vertical_padding, map_boxes_to_original
 
+        if max(pixels.shape[:2]) > MAX_SIDE:
+            return self._detect_in_tiles(pixels, watch)
         engine = self._engine
         height, width = pixels.shape[:2]
         prepared, operations = engine.preprocess_img(_padded(pixels))
         prepared, operations = apply_vertical_padding(
             prepared, operations, engine.width_height_ratio, engine.min_height
         )
+        scores = self._scores(prepared, watch)
+        found, _ = self._detector.postprocess_op(scores, prepared.shape[:2])
+        if len(found) == 0:
+            return numpy.empty((0, 4, 2), numpy.float32)
+        boxes: Corners = map_boxes_to_original(
+            numpy.asarray(found, numpy.float32), operations, height, width
+        )
+        return boxes
+
+    def _detect_in_tiles(self, pixels: "Pixels", watch: Callable[[], None]) -> "Corners":
+        import numpy
+
+        scores, (across, down) = strips.map_of_text(
+            pixels, lambda tile: self._scores(tile, watch)[0, 0]
+        )
+        height, width = pixels.shape[:2]
+        search = self._detector.postprocess_op
+        search.max_candidates = MAX_LINES * -(-max(height, width) // MAX_SIDE)
+        try:
+            found, _ = watched(lambda _: search(scores[None, None], scores.shape), watch)
+        finally:
+            search.max_candidates = MAX_LINES
+        boxes: Corners = numpy.asarray(found, numpy.float32).reshape(-1, 4, 2)
+        boxes /= numpy.array([across, down], numpy.float32)
+        return boxes.clip(0, numpy.array([width, height], numpy.float32))
+
+    def _scores(self, prepared: "Pixels", watch: Callable[[], None]) -> Any:
+        """How likely each pixel is to be part of a line: 1 x 1 x height x width."""
+        import onnxruntime
+
         options = onnxruntime.RunOptions()
 
         def stopping() -> None:
@@ -85,32 +124,53 @@ class Recogniser:
             return model.run(None, {model.get_inputs()[0].name: scaled}, options)[0]
 
         with _large_blocks_returned():
-            scores = watched(work, stopping)
-        found, _ = self._detector.postprocess_op(scores, prepared.shape[:2])
-        if len(found) == 0:
-            return numpy.empty((0, 4, 2), numpy.float32)
-        boxes: Corners = map_boxes_to_original(
-            numpy.asarray(found, numpy.float32), operations, height, width
-        )
-        return boxes
+            return watched(work, stopping)
 
     def read(self, crops: "Sequence[Pixels]") -> list[Read]:
         """Read a batch of upright lines; at best of a similar shape, since the widest pads all."""
+        inks = [_ink(crop) for crop in crops]
+        cuts = [
+            strips.pieces(ink) if ink.shape[1] > MAX_LINE_ASPECT * ink.shape[0] else []
+            for ink in inks
+        ]
+        whole = self._recognised([crop for crop, cut in zip(crops, cuts, strict=True) if not cut])
+        reads = []
+        for crop, ink, cut in zip(crops, inks, cuts, strict=True):
+            if cut:
+                said = self._recognised([crop[:, first:last] for first, last, _ in cut])
+                text, confidence, places = strips.joined(said, cut)
+            else:
+                text, confidence, places = whole.pop(0)
+            reads.append(Read(text, confidence, places, _unread(ink, text, places)))
+        return reads
+
+    def _recognised(self, crops: "Sequence[Pixels]") -> list[tuple[str, float, tuple[float, ...]]]:
+        """Text, confidence and places of each."""
+        aspects = [min(crop.shape[1] / crop.shape[0], MAX_LINE_ASPECT) for crop in crops]
+        together = max(1, int(MAX_BATCH_ASPECT / max(aspects, default=1)))
+        found = []
+        for start in range(0, len(crops), together):
+            some = slice(start, start + together)
+            found += self._run(crops[some], aspects[some])
+        return found
+
+    def _run(
+        self, crops: "Sequence[Pixels]", aspects: Sequence[float]
+    ) -> list[tuple[str, float, tuple[float, ...]]]:
         import numpy
 
         reader = self._reader
         _, line_height, least = reader.rec_image_shape
-        aspects = [min(crop.shape[1] / crop.shape[0], MAX_LINE_ASPECT) for crop in crops]
         widest = max(least / line_height, *aspects)
         batch = numpy.stack([reader.resize_norm_img(crop, widest) for crop in crops])
         model = reader.session.session
         scores = model.run(None, {model.get_inputs()[0].name: batch})[0]
         return [
-            self._decoded(crop, aspect / widest, lines)
-            for crop, aspect, lines in zip(crops, aspects, scores, strict=True)
+            self._decoded(aspect / widest, lines)
+            for aspect, lines in zip(aspects, scores, strict=True)
         ]
 
-    def _decoded(self, crop: "Pixels", share: float, scores: Any) -> Read:
+    def _decoded(self, share: float, scores: Any) -> tuple[str, float, tuple[float, ...]]:
         """Connectionist temporal classification: repeats collapse, class 0 is the gap."""
         import numpy
 
@@ -130,20 +190,25 @@ class Recogniser:
         start = len(text) - len(text.lstrip())
         text = text.strip()
         places = places[start : start + len(text)]
-        return Read(text, min(1.0, confidence), tuple(places), _unread(crop, text, places))
+        return text, min(1.0, confidence), tuple(places)
 
 
-def _unread(crop: "Pixels", text: str, places: Sequence[float]) -> float:
+def _ink(crop: "Pixels") -> Any:
+    """Which pixels are drawn: the rarer half of the range between the darkest and the lightest."""
     import numpy
 
-    height, width = crop.shape[:2]
     grey = crop.mean(axis=2)
-    # The background is the commoner half of the range between the darkest and the lightest.
     low, high = float(grey.min()), float(grey.max())
     if high - low < 24:
-        return 0.0
+        return numpy.zeros(grey.shape, dtype=bool)
     dark = grey < (low + high) / 2
-    ink = dark if dark.mean() <= 0.5 else ~dark
+    return dark if dark.mean() <= 0.5 else ~dark
+
+
+def _unread(ink: Any, text: str, places: Sequence[float]) -> float:
+    import numpy
+
+    height, width = ink.shape
     # A rule is thin and has no gaps.
     heights = ink.sum(axis=0)
     if (heights > 0).mean() > 0.95 and heights.max() < 0.3 * height:
@@ -172,6 +237,11 @@ def cropped(pixels: "Pixels", corners: "Corners") -> "Pixels":
     import cv2
     import numpy
 
+    # OpenCV takes at most 32,767 pixels a side: only what lies round the line.
+    left, top = numpy.maximum(corners.min(axis=0).astype(int) - MARGIN, 0)
+    right, bottom = corners.max(axis=0).astype(int) + MARGIN + 1
+    pixels = pixels[top:bottom, left:right]
+    corners = corners - numpy.array([left, top])
     top_left, top_right, bottom_right, bottom_left = corners
     norm = numpy.linalg.norm
     width = max(1, int(max(norm(top_right - top_left), norm(bottom_right - bottom_left))))
@@ -239,7 +309,7 @@ def _engine(threads: int) -> Any:
     bounded = min(threads, os.cpu_count() or 1)
     parameters: dict[str, object] = {
         "Global.log_level": "warning",
-        "Global.max_side_len": 3000,  # reduced already, by `resolution`
+        "Global.max_side_len": MAX_SIDE,
         "EngineConfig.onnxruntime.intra_op_num_threads": bounded,
         "EngineConfig.onnxruntime.inter_op_num_threads": bounded,
         "Rec.rec_batch_num": BATCH,

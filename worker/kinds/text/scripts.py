@@ -10,6 +10,7 @@ letters, at 0.82 to 0.94. Of Vietnamese the model knows the letters with one mar
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from worker.kinds.text.recognise import Read
@@ -27,6 +28,8 @@ VIETNAMESE_SHARE = 0.01
 MIN_VIETNAMESE = 3
 
 
+# In pixels: of English in lines of 9 pixels a third of the words was right, of 10 nearly all.
+MIN_HEIGHT = 10
 @lru_cache(maxsize=4096)
 def script(character: str) -> str:
     """The first word of a letter's Unicode name, such as LATIN, GREEK or CJK; "" for others."""
@@ -46,29 +49,43 @@ def readable(text: str) -> bool:
     return sum(name in KNOWN for name in letters) * 2 >= len(letters)
 
 
-def unreadable(lines: Sequence[tuple[Read, float]]) -> tuple[list[bool], bool]:
-    """Which lines of a page, given with their lengths, are no text, and whether most are not."""
-    marked = [_is_unreadable(read) for read, _ in lines]
-    total = sum(length for _, length in lines)
-    lost = sum(length for (_, length), bad in zip(lines, marked, strict=True) if bad)
-    letters = [character for read, _ in lines for character in read.text if character.isalpha()]
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """A reading, the length of its line in any unit, and the line's height in pixels as read."""
+
+    read: Read
+    length: float
+    height: float
+
+
+def unreadable(lines: Sequence[Sized]) -> tuple[list[bool], bool]:
+    """Whether each line of a page is not text, and whether the page is in an unknown script."""
+    marked = [_is_unreadable(line.read) for line in lines]
+    total = sum(line.length for line in lines)
+    lost = [line for line, bad in zip(lines, marked, strict=True) if bad]
+    letters = [character for line in lines for character in line.read.text if character.isalpha()]
     vietnamese = sum(character in VIETNAMESE for character in letters)
     if vietnamese >= max(MIN_VIETNAMESE, VIETNAMESE_SHARE * len(letters)):
         marked = [
-            bad or read.confidence < SURE or not VIETNAMESE_MARKS.isdisjoint(read.text)
-            for (read, _), bad in zip(lines, marked, strict=True)
+            bad or line.read.confidence < SURE or not VIETNAMESE_MARKS.isdisjoint(line.read.text)
+            for line, bad in zip(lines, marked, strict=True)
         ]
         return marked, True
-    if total and lost >= MOST * total:
+    if total and sum(line.length for line in lost) >= MOST * total:
         marked = [
-            bad or read.confidence < SURE for (read, _), bad in zip(lines, marked, strict=True)
+            bad or line.read.confidence < SURE for line, bad in zip(lines, marked, strict=True)
         ]
-        return marked, True
+        return marked, sum(line.length for line in lost if is_legible(line.height)) >= MOST * total
     return marked, False
 
 
 def _is_unreadable(read: Read) -> bool:
     if read.unread >= UNREAD:
+def is_legible(height: float) -> bool:
+    """Whether a line is high enough to be read, if its script is known."""
+    return height >= MIN_HEIGHT
+
+
         return True
     scripts = [script(character) for character in read.text]
     letters = sum(name != "" for name in scripts)
