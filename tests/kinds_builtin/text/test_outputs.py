@@ -6,12 +6,13 @@ from xml.etree import ElementTree
 
 import pypdfium2
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from app.jobs import FileId
 from tests.kinds_builtin.conftest import FolderContext
-from tests.kinds_builtin.text.reading import CASES, content, read
+from tests.kinds_builtin.text.reading import CASES, content, draw, needs_dejavu, read, squeezed
 from worker.kinds.text import TextExtracted
+from worker.kinds.text.picture import PictureSource
 
 
 @pytest.mark.slow
@@ -90,3 +91,60 @@ def test_result_of_the_previous_version_is_still_valid() -> None:
     }
     result = TextExtracted.model_validate(before)
     assert (result.page_count, result.pages, result.lines[0].page) == (1, [], 1)
+
+
+FAX = (204, 98)  # dots per inch of G3 at its normal resolution
+
+
+@pytest.mark.slow
+@needs_dejavu
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_searchable_pdf_of_a_fax_has_the_shape_of_its_paper(
+    job: FolderContext, tmp_path: Path, orientation: int
+) -> None:
+    """6 x 2 inches, of which the last two are stored by columns."""
+    path = draw([(60, 60, "Please call back today")], tmp_path / "fax.png", size=(612, 204))
+    undone = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    dots = FAX
+    with Image.open(path) as image:
+        fax = image.resize((6 * FAX[0], 2 * FAX[1]), Image.Resampling.LANCZOS).convert("1")
+    if orientation in undone:
+        fax = fax.transpose(undone[orientation])
+        dots = FAX[1], FAX[0]
+    fax.save(tmp_path / "fax.tif", compression="group4", dpi=dots, tiffinfo={0x0112: orientation})
+    result = read(job, tmp_path / "fax.tif", outputs=["pdf"])
+    assert [squeezed(line.text) for line in result.lines] == ["Pleasecallbacktoday"]
+
+    page = pypdfium2.PdfDocument(job.path(result.pdf or FileId(int=0)))[0]
+    assert page.get_size() == pytest.approx((6 * 72, 2 * 72), abs=1)
+    drawn = ImageOps.invert(page.render(scale=1).to_pil().convert("L"))
+    seen = drawn.point(lambda grey: 255 * (grey > 100)).getbbox()
+    assert seen is not None
+    textpage = page.get_textpage()
+    boxes = [textpage.get_charbox(index) for index in range(textpage.count_chars())]
+    places = (
+        min(box[0] for box in boxes),
+        144 - max(box[3] for box in boxes),
+        max(box[2] for box in boxes),
+        144 - min(box[1] for box in boxes),
+    )
+    assert places == pytest.approx(seen, abs=9)
+
+
+@pytest.mark.parametrize(
+    ("stated", "used"),
+    [
+        ((204, 98), (204, 98)),
+        ((204, 391), (204, 391)),
+        ((300, 300), (300, 300)),
+        ((1, 1), (150, 150)),
+        ((72, 2000), (150, 150)),
+        ((300, 10), (150, 150)),
+    ],
+)
+def test_dots_per_inch_are_those_of_the_file_if_a_scanner_has_them(
+    tmp_path: Path, stated: tuple[int, int], used: tuple[int, int]
+) -> None:
+    Image.new("L", (80, 40), 255).save(tmp_path / "scan.tif", dpi=stated)
+    page = PictureSource(tmp_path / "scan.tif", 1).page(1)
+    assert page.save(tmp_path / "page.jpg", lambda: None) == pytest.approx(used)

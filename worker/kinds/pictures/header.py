@@ -16,6 +16,8 @@ MAX_SIDE = 65_500  # JPEG's own limit
 
 MAX_TIFF_PAGES = 10_000  # a second's work for libtiff
 
+SIDEWAYS = (5, 6, 7, 8)  # orientations of EXIF and TIFF that exchange width and height
+
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # How a file of each format begins: one that can't be opened all the same is damaged.
 SIGNATURES = (
@@ -31,6 +33,7 @@ SIGNATURES = (
 class Header:
     """A picture's header; width and height are as people see it (EXIF applied).
 
+    `turned` says whether the pixels are stored in another order, `sideways` whether by columns.
     `pages` counts the pages of a TIFF file and the frames of a GIF or WebP file. `index` is the
     place of this one in the file, from 0. `channels` are those to be shown, or None for all.
     `whole` is false for a GIF file that is cut short, and `covered` for one whose first frame is
@@ -41,6 +44,7 @@ class Header:
     width: int
     height: int
     turned: bool
+    sideways: bool = False
     pages: int = 1
     index: int = 0
     channels: tuple[int, ...] | None = None
@@ -124,18 +128,19 @@ def _read(library: Any, path: Path, page: int, start: bytes) -> Header:
     try:
         image = load(library, path, access="sequential", **options)
     except library.Error as error:
+        if is_ours(error):
+            raise
         raise _unopened(error, path, start) from error
     orientation = image.get("orientation") if image.get_typeof("orientation") else 1
     width, height = image.width, image.height
-    if orientation in (5, 6, 7, 8):
-        if is_ours(error):
-            raise
+    if orientation in SIDEWAYS:
         width, height = height, width
     return Header(
         format=image.get("vips-loader").removesuffix("load"),
         width=width,
         height=height,
         turned=2 <= orientation <= 8,
+        sideways=orientation in SIDEWAYS,
         # pyvips' `get_n_pages` takes more than 10,000 for 1.
         pages=image.get("n-pages") if image.get_typeof("n-pages") else 1,
     )

@@ -161,7 +161,7 @@ class _PictureReader(_Reader):
     def __init__(self, spec: TextExtract, job: JobContext, path: Path) -> None:
         super().__init__(spec, job, path)
         self.source = PictureSource(path, job.threads)
-        self.pictures: list[tuple[Path, float]] = []
+        self.pictures: list[tuple[Path, tuple[float, float]]] = []
 
     def count(self) -> int:
         return len(self.source)

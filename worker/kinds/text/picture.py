@@ -23,8 +23,10 @@ MAX_LONG_PIXELS = 20_000_000
 BOTH = 0.1
 LIGHT, DARK = 170, 85
 WHITE, GREY, BLACK = 255, 128, 0
-# Dots per inch that a file may state and be believed; others get the usual value of a scan.
+# Dots per inch of scans, and how many times as many one way as the other: a fax has 204 x 98, or
+# 204 x 391. Pictures that state others get the usual value of a scan.
 DPI = range(50, 2401)
+MAX_DPI_RATIO = 4
 COMMON_DPI = 150.0
 QUALITY = 80
 
@@ -93,22 +95,38 @@ class PicturePage:
         laid: Pixels = (mixed // 255).astype(numpy.uint8)
         return laid
 
-    def save(self, target: Path, watch: Callable[[], None]) -> float:
-        """Write the page as a JPEG file in its own size; returns its dots per inch."""
+    def save(self, target: Path, watch: Callable[[], None]) -> tuple[float, float]:
+        """Write the page as a JPEG file in its own size.
 
-        def work() -> float:
+        Returns its dots per inch across and down, which differ on a fax.
+        """
+
+        def work() -> tuple[float, float]:
             image: Any = self._picture.reduced(
                 self.width, self.height, size="down", output_profile="srgb"
             )
-            dots = float(image.xres) * 25.4
+            across, down = float(image.xres) * 25.4, float(image.yres) * 25.4
+            if self._picture.header.sideways:  # libvips leaves them as they were
+                across, down = down, across
             if image.hasalpha():
                 behind = WHITE if self._behind is None else self._behind
                 image = image.flatten(background=[behind] * 3)
             image.jpegsave(str(target), Q=QUALITY, optimize_coding=True, keep="none")
-            return dots if int(dots) in DPI else COMMON_DPI
+            return _trusted(across, down)
 
         with page_named(self.number, self._picture.header):
             return watched(lambda stop: self._picture.decode(work, stop), watch)
+
+
+def _trusted(across: float, down: float) -> tuple[float, float]:
+    """The dots per inch that a file states, if a scanner may have made it."""
+    if (
+        int(across) in DPI
+        and int(down) in DPI
+        and max(across, down) <= MAX_DPI_RATIO * min(across, down)
+    ):
+        return across, down
+    return COMMON_DPI, COMMON_DPI
 
 
 def longest_side(width: float, height: float, resolution: int) -> int:

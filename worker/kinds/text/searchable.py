@@ -116,11 +116,11 @@ def _to_unicode(codes: dict[str, int]) -> bytes:
 
 def from_pictures(
     pages: Sequence[Page],
-    pictures: Sequence[tuple[Path, float]],
+    pictures: Sequence[tuple[Path, tuple[float, float]]],
     target: Path,
     check: Callable[[], None],
 ) -> None:
-    """Write a file with a page for each JPEG file, given with its resolution in dpi."""
+    """Write a file with a page for each JPEG file, given with its dots per inch each way."""
     import pypdfium2
 
     document = pypdfium2.PdfDocument.new()
@@ -128,15 +128,16 @@ def from_pictures(
     try:
         for page, (path, dpi) in zip(pages, pictures, strict=True):
             check()
-            scale = min(POINTS / dpi, MAX_SIDE / max(page.width, page.height))
-            width, height = page.width * scale, page.height * scale
+            width, height = page.width * POINTS / dpi[0], page.height * POINTS / dpi[1]
+            fit = min(1.0, MAX_SIDE / max(width, height))
+            width, height = width * fit, height * fit
             sheet = document.new_page(width, height)
             picture = pypdfium2.PdfImage.new(document)
             with path.open("rb") as file:
                 picture.load_jpeg(file, inline=True, autoclose=False)
             picture.set_matrix(pypdfium2.PdfMatrix().scale(width, height))
             sheet.insert_obj(picture)
-            layer.add(sheet, page.lines, _flipped(scale, height))
+            layer.add(sheet, page.lines, _flipped(page, width, height))
             # The picture stays as it is; readers of the file turn the page.
             sheet.set_rotation(0 if page.vertical else page.rotation)
             sheet.close()
@@ -146,8 +147,9 @@ def from_pictures(
         document.close()
 
 
-def _flipped(scale: float, height: float) -> Callable[[Spot], Spot]:
-    return lambda spot: (spot[0] * scale, height - spot[1] * scale)
+def _flipped(page: Page, width: float, height: float) -> Callable[[Spot], Spot]:
+    across, down = width / page.width, height / page.height
+    return lambda spot: (spot[0] * across, height - spot[1] * down)
 
 
 def from_pdf(
