@@ -18,6 +18,8 @@ from tests.kinds_builtin.text.reading import (
     wrapped,
 )
 from worker.kinds.text import TextLines
+from worker.kinds.text.recognise import Read
+from worker.kinds.text.scripts import Sized, unreadable
 
 KNOWN = {
     "en": "All human beings are born free and equal in dignity and rights",
@@ -85,3 +87,46 @@ def test_model_knows_the_letters_of_the_listed_languages() -> None:
     # rapidocr lists Vietnamese as well; the model has not its letters.
     for language, letters in {"Vietnamese": "ếệạ", "Russian": "ж", "Korean": "한"}.items():
         assert not set(letters) <= known, language
+
+
+@pytest.mark.slow
+@needs_dejavu
+def test_formulas_with_greek_letters_are_kept(job: FolderContext, tmp_path: Path) -> None:
+    lines = [
+        "The current through the second resistor is",
+        "Ω = 5 Ω, α = β + γ, λ ≤ ε",
+        "which holds for all values of the constants",
+        "sin α + cos β = π/2, φ(x) = 0",
+        "and for any frequency above the first one.",
+    ]
+    result = read(job, draw([(40, 30, "\n".join(lines))], tmp_path / "page.png", size=(700, 200)))
+    assert texts(result) == [squeezed(line) for line in lines]
+    assert (result.unreadable_lines, result.pages[0].unknown_script) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        ("Ω = 5 Ω, α = β + γ, Δ = 3 µm", True),
+        ("Δψ + k²ψ = 0, αβγδ = ε", True),
+        ("τ = μ ω σ, κ ≈ 0.4, ζ η θ ι", True),
+        ("The word λόγος means reason or speech", True),
+        ("ελληνι γλσσα εναι α απ τι", False),
+        ("ναι μλ εν ανεξτητυ κλυ", False),
+        ("Eυχαιστο για τ συνεγασα", False),
+        ("Σύνολο: 1.234,56", False),
+    ],
+)
+def test_greek_letters_count_in_words_only(text: str, is_read: bool) -> None:
+    places = tuple((index + 0.5) / len(text) for index in range(len(text)))
+    line = Sized(Read(text, 0.9, places, unread=0.0), length=300, height=20)
+    other = Sized(Read("Some English", 0.99, places[:12], unread=0.0), length=900, height=20)
+    assert unreadable([line, other]) == ([not is_read, False], False)
+
+
+@pytest.mark.parametrize(("height", "unknown"), [(20, True), (10, True), (9, False), (4, False)])
+def test_script_is_blamed_for_lines_of_legible_height_only(height: float, unknown: bool) -> None:
+    lost = Sized(Read("", 0.0, (), unread=1.0), length=500, height=height)
+    doubtful = Sized(Read("lookalike", 0.8, (), unread=0.0), length=100, height=height)
+    # Readings below certainty are left out either way.
+    assert unreadable([lost, doubtful]) == ([True, True], unknown)

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from worker.kinds.text.recognise import Read
 
@@ -20,16 +21,17 @@ UNREAD = 0.25
 MOST = 0.5
 # On such a page, lines below it are left out too: look-alikes of short words.
 SURE = 0.95
-GREEK = 0.4  # share of Greek letters, from which a line is Greek and no formula
-MIN_GREEK = 4
+# A line is Greek, not a formula, with this share and number of Greek letters in words.
+GREEK, MIN_GREEK = 0.4, 5
+MIN_WORD = 3  # letters
 VIETNAMESE = frozenset("ơưƠƯ")  # in no other language
 VIETNAMESE_MARKS = VIETNAMESE | frozenset("đĐ")
 VIETNAMESE_SHARE = 0.01
 MIN_VIETNAMESE = 3
-
-
 # In pixels: of English in lines of 9 pixels a third of the words was right, of 10 nearly all.
 MIN_HEIGHT = 10
+
+
 @lru_cache(maxsize=4096)
 def script(character: str) -> str:
     """The first word of a letter's Unicode name, such as LATIN, GREEK or CJK; "" for others."""
@@ -79,15 +81,17 @@ def unreadable(lines: Sequence[Sized]) -> tuple[list[bool], bool]:
     return marked, False
 
 
-def _is_unreadable(read: Read) -> bool:
-    if read.unread >= UNREAD:
 def is_legible(height: float) -> bool:
     """Whether a line is high enough to be read, if its script is known."""
     return height >= MIN_HEIGHT
 
 
+def _is_unreadable(read: Read) -> bool:
+    if read.unread >= UNREAD:
         return True
     scripts = [script(character) for character in read.text]
     letters = sum(name != "" for name in scripts)
-    greek = scripts.count("GREEK")
+    words = [list(run) for is_word, run in groupby(scripts, key=bool) if is_word]
+    # In a formula, single letters stand for quantities.
+    greek = sum(word.count("GREEK") for word in words if len(word) >= MIN_WORD)
     return greek >= MIN_GREEK and greek >= GREEK * letters
