@@ -54,7 +54,7 @@ def test_blur_is_gaussian(
     assert numpy.abs(blurred - expected).max() < 4
 
 
-def test_blur_does_not_bleed_from_what_is_transparent(
+def test_blur_does_not_bleed_from_transparent_parts(
     render: Transform, job: FolderContext, tmp_path: Path
 ) -> None:
     """The transparent half is black underneath: the white half must stay white."""
@@ -125,7 +125,7 @@ def test_sharpening_keeps_transparency(
         ({"position": "tile"}, (0, 0, 200, 100)),
     ],
 )
-def test_watermark_lies_where_it_should(
+def test_watermark_lies_at_its_position(
     render: Transform,
     job: FolderContext,
     grey: Path,

@@ -1,4 +1,4 @@
-"""Sizes and parts: contain, cover, fill and pad, with and without growing."""
+"""Sizes and parts: contain, cover, fill and pad, with and without enlarging."""
 
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,9 @@ def test_cover_keeps_the_surroundings_of_the_focal_point(
         assert [image.getpixel((10, 25)), image.getpixel((30, 25))] == expected
 
 
-def test_focal_point_is_one_of_the_crop(render: Transform, job: FolderContext, bands: Path) -> None:
+def test_focal_point_is_relative_to_the_crop(
+    render: Transform, job: FolderContext, bands: Path
+) -> None:
     crop = {"left": 100, "top": 0, "width": 100, "height": 50}
     focus = {"x": 0, "y": 0}
     wish = {"width": 20, "height": 50, "fit": "cover", "crop": crop, "focus": focus}
@@ -170,7 +172,7 @@ def test_pad_lays_the_whole_picture_on_its_background(
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "avif", "gif"])
-def test_pad_may_be_transparent(
+def test_background_of_pad_may_be_transparent(
     render: Transform, job: FolderContext, quarters: Path, kind: str
 ) -> None:
     wish = {
@@ -209,7 +211,7 @@ def test_pad_is_turned_with_the_picture(
     assert_corners(inner, BLUE, RED, WHITE, GREEN)
 
 
-def test_thin_picture_that_would_grow_beyond_measure_is_refused(
+def test_thin_picture_that_would_grow_beyond_the_limits_is_refused(
     render: Transform, tmp_path: Path
 ) -> None:
     path = tmp_path / "thin.png"
@@ -230,7 +232,7 @@ def test_thin_picture_that_would_grow_beyond_measure_is_refused(
         {"background": "#1234567"},
     ],
 )
-def test_fit_that_makes_no_sense_is_refused(
+def test_inconsistent_fit_is_refused(
     render: Transform, quarters: Path, wish: dict[str, Any]
 ) -> None:
     with pytest.raises(ValidationError):

@@ -320,7 +320,7 @@ def test_first_picture_of_an_avif_animation_is_decoded(tmp_path: Path, noise: Im
 
 
 @pytest.mark.parametrize("brand", [b"mp42", b"qt  ", b"M4A ", b"crx "])
-def test_video_is_no_damaged_picture(tmp_path: Path, brand: bytes) -> None:
+def test_video_is_unsupported_and_not_damaged(tmp_path: Path, brand: bytes) -> None:
     path = tmp_path / "stranger.heic"
     path.write_bytes(struct.pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"isommp42" + bytes(99))
     error = refused(path)
@@ -341,7 +341,7 @@ def test_page_of_a_tiff_has_its_own_size_and_pixels(tmp_path: Path, page: int) -
     assert reduced == [50 * page, 90, 200]
 
 
-def test_damage_on_another_page_does_not_spoil_this_one(tmp_path: Path) -> None:
+def test_damage_on_another_page_does_not_affect_this_one(tmp_path: Path) -> None:
     """The second page's pixels lie at the end of the file, and are cut off."""
     path = tmp_path / "pages.tif"
     pages = [Image.effect_noise((64, 64), 60) for _ in range(2)]

@@ -464,7 +464,7 @@ def test_animated_rendition_of_a_tiff_shows_its_first_page(
     assert (result.renditions[0].frames, opened(job, result).size) == (1, (40, 30))
 
 
-def test_cancelled_within_an_animation(
+def test_job_is_cancelled_within_an_animation(
     render: Transform, job: FolderContext, tmp_path: Path
 ) -> None:
     frames = [Image.effect_noise((200, 150), 90).convert("P") for _ in range(40)]
@@ -496,7 +496,7 @@ def test_cancelled_within_an_animation(
         ({}, {"pages": "last"}),
     ],
 )
-def test_pages_that_make_no_sense_are_refused(
+def test_invalid_pages_are_refused(
     render: Transform, quarters: Path, rendition: Any, options: Any
 ) -> None:
     with pytest.raises(ValidationError):

@@ -48,6 +48,21 @@ def test_max_bytes_that_cannot_be_reached_is_an_error(
     assert "quality 1" in error.detail
 
 
+def test_max_bytes_that_the_metadata_exceeds_names_it(
+    render: Transform, pictures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.jpg"
+    exif = Image.Exif()
+    exif[0x010E] = "a long description " * 100
+    with Image.open(pictures / "coffee.png") as image:
+        image.resize((40, 30)).save(path, exif=exif)
+    wish = {"format": "jpeg", "max_bytes": 1500}
+    with pytest.raises(JobError, match="or set metadata to strip") as caught:
+        render(path, wish, metadata="keep")
+    assert caught.value.code == "max-bytes-too-small"
+    assert render(path, wish).renditions[0].bytes <= 1500
+
+
 def test_max_bytes_leaves_no_attempts_behind(
     render: Transform, job: FolderContext, pictures: Path
 ) -> None:
@@ -334,7 +349,9 @@ def slope() -> Any:
 
 
 @pytest.mark.parametrize(("waves", "expected"), HASHES.items())
-def test_blurhash_is_the_reference_implementations(waves: tuple[int, int], expected: str) -> None:
+def test_blurhash_is_that_of_the_reference_implementation(
+    waves: tuple[int, int], expected: str
+) -> None:
     assert blurhash(slope(), *waves) == expected
 
 
@@ -363,7 +380,7 @@ def test_dominant_colour_is_the_most_frequent_one(render: Transform, tmp_path: P
     assert made.blurhash[0] == "T"  # 3 x 4 for a picture that is higher than wide
 
 
-def test_no_placeholder_unless_asked_for(render: Transform, quarters: Path) -> None:
+def test_result_has_no_placeholder_by_default(render: Transform, quarters: Path) -> None:
     made = render(quarters, {}).renditions[0]
     assert (made.blurhash, made.dominant_colour) == (None, None)
 

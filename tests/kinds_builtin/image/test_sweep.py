@@ -22,7 +22,7 @@ def files(name: str) -> list[Path]:
 
 
 def as_people_see_it(path: Path) -> Image.Image:
-    """By Pillow: upright, in sRGB, on white."""
+    """The picture as Pillow decodes it: upright, in sRGB, on white."""
     with Image.open(path) as image:
         profile = image.info.get("icc_profile")
         ImageOps.exif_transpose(image, in_place=True)

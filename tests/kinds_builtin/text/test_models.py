@@ -39,7 +39,7 @@ def test_models_send_no_telemetry_and_download_nothing(home: Path) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.stdout.split() == ["[]"], done.stderr
-    assert done.stderr == ""  # nor does rapidocr chat
+    assert done.stderr == ""  # rapidocr logs nothing either
     # Its device id and its store of events, which are there as soon as telemetry is on.
     written = [str(path.relative_to(home)) for path in home.rglob("*")]
     assert not [name for name in written if "onnxruntime" in name], written

@@ -22,6 +22,7 @@ def test_file_that_is_not_a_picture_is_refused(job: FolderContext, tmp_path: Pat
         with pytest.raises(JobError) as caught:
             read(job, tmp_path / name)
         assert caught.value.code == code
+        assert "PDF, JPEG" in caught.value.detail
 
 
 def test_picture_that_is_cut_short_is_refused(

@@ -22,7 +22,7 @@ from tests.kinds_builtin.text.reading import (
 )
 from worker.kinds.text import TextLines
 
-# What skimage's page.png says (its last lines are too faint to be sure of).
+# Text of skimage's page.png, without its last lines, which are too faint.
 SENTENCES = [
     "Region-based segmentation",
     "Let us first determine markers of the coins and the",
@@ -104,7 +104,7 @@ def test_scanned_page_is_read(job: FolderContext, pictures: Path) -> None:
 def test_boxes_are_in_pixels_of_the_source(
     job: FolderContext, pictures: Path, tmp_path: Path
 ) -> None:
-    """Enlarged by 4, turned on disk with EXIF saying so, and reduced again before it is read."""
+    """The picture is enlarged by 4, stored turned (by EXIF), and reduced before it is read."""
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(pictures / "page.png") as image:

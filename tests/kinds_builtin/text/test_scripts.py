@@ -84,7 +84,7 @@ def test_model_knows_the_letters_of_the_listed_languages() -> None:
     known = set(_engine(1)._load_rec_model().postprocess_op.character)
     for language, letters in CLAIMED.items():
         assert set(letters) <= known, (language, set(letters) - known)
-    # rapidocr lists Vietnamese as well; the model has not its letters.
+    # rapidocr lists Vietnamese as well, whose letters the model does not have.
     for language, letters in {"Vietnamese": "ếệạ", "Russian": "ж", "Korean": "한"}.items():
         assert not set(letters) <= known, language
 

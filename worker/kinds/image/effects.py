@@ -35,11 +35,11 @@ def _blurred(image: Any, sigma: float) -> Any:
 def _smoothed(image: Any, sigma: float) -> Any:
     factor = int(sigma / FINE)
     if factor < 2 or min(image.width, image.height) < MIN_CELLS * factor:
-        # libvips' defaults cut the curve off early: 16 of 255 wrong at worst with sigma 8, against
-        # 2. A small mask of whole numbers is as wrong, and one of floats is cheap.
+        # libvips' defaults cut the curve off early: with sigma 8 the largest error is 16 of 255,
+        # here 2. A small mask of whole numbers has the same error, and one of floats is cheap.
         precision = "float" if sigma < 1 else "integer"
         return image.gaussblur(sigma, min_ampl=0.01, precision=precision)
-    # The time grows with sigma: 4 s a megapixel with 100. What is left has no details.
+    # The time grows with sigma: 4 s a megapixel with 100. A wide blur leaves no details to lose.
     width, height = image.width, image.height
     margin = math.ceil(3 * sigma / factor) * factor
     whole = [math.ceil(side / factor) * factor + 2 * margin for side in (width, height)]

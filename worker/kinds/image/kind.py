@@ -21,8 +21,8 @@ def transform(spec: ImageTransform, job: JobContext) -> ImageTransformed:
 
     Makes all the renditions asked for in one job: JPEG, PNG, WebP, AVIF or GIF, each with its own
     size, quality and effects, in sRGB and turned upright by the source's EXIF orientation. The
-    source is a JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF file. Of several pages or frames the first
-    is rendered, or those that `pages` and `animated` ask for.
+    source is a JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF file. The first page or
+    frame is rendered, or those that `pages` and `animated` ask for.
     Fails with `image-unsupported`, `image-too-large`, `image-broken` (each for the source or a
     watermark), `page-missing`, `too-many-pages`, `crop-outside`, `rendition-too-large` or
     `max-bytes-too-small`.
@@ -88,7 +88,7 @@ def _check_crop(rendition: Rendition, header: Header, page: int, first: Header) 
 
 @dataclass
 class _Work:
-    """The state of one job: what is done, and the watermarks fetched so far."""
+    """The state of one job: the number of finished renditions, and the watermarks fetched."""
 
     spec: ImageTransform
     job: JobContext

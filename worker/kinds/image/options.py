@@ -11,7 +11,7 @@ Format = Literal["jpeg", "png", "webp", "avif", "gif"]
 LOSSY = ("jpeg", "webp", "avif")
 ANIMATED = ("gif", "webp")
 OPAQUE = ("jpeg",)
-# The encoders' own scales: none of them goes by the same numbers.
+# Least and most effort on each encoder's own scale.
 EFFORT: dict[str, tuple[int, int]] = {"webp": (0, 6), "avif": (0, 9), "gif": (1, 10)}
 MAX_SIDE = 16_383  # WebP's limit, the smallest of the five
 MAX_PAGES = 100
@@ -92,7 +92,7 @@ class Rendition(JobOptions):
     fit: Annotated[
         Literal["contain", "cover", "fill", "pad"],
         Field(
-            description="How the picture is fitted into width x height. `contain`: the whole "
+            description="Way of fitting the picture into width x height. `contain`: the whole "
             "picture inside them. `cover`: both are filled, and the rest of the picture is cut "
             "off. `fill`: the picture is stretched. `pad`: the whole picture inside them, on a "
             "background that fills the rest. All but `contain` need both sides, and give "
@@ -102,21 +102,21 @@ class Rendition(JobOptions):
     focus: Annotated[
         Literal["centre", "attention", "entropy"] | FocalPoint,
         Field(
-            description="The part that `cover` keeps: the centre, the part that draws attention "
-            "(skin, bright colours, edges), the part with the most detail, or the "
-            "surroundings of a point."
+            description="Part of the picture that `cover` keeps (no other `fit` uses it): the "
+            "centre, the part that draws attention (skin, bright colours, edges), the part with "
+            "the most detail, or the surroundings of a point."
         ),
     ] = "centre"
     enlarge: Annotated[
         bool | None,
         Field(
-            description="Whether a picture that is smaller than the size asked for grows. By "
-            "default it does with `cover` and `fill`, and not with `contain` and `pad`. With "
-            "`false`, `cover` and `fill` give a smaller rendition where the picture is smaller."
+            description="Whether a picture that is smaller than the size asked for is enlarged. "
+            "By default `cover` and `fill` enlarge it, and `contain` and `pad` do not. With "
+            "`false`, `cover` and `fill` give a smaller rendition if the picture is smaller."
         ),
     ] = None
     crop: Annotated[
-        Crop | None, Field(description="A part of the picture that is cut out before all else.")
+        Crop | None, Field(description="A part of the picture that is cut out first.")
     ] = None
     rotate: Annotated[
         Literal[0, 90, 180, 270],
@@ -166,7 +166,7 @@ class Rendition(JobOptions):
         Field(
             ge=100,
             description="The largest size of the output file in bytes, for JPEG, WebP and AVIF. "
-            "The quality is lowered as far as it takes; the result says how far.",
+            "The quality is lowered until the file fits; the result holds the quality.",
         ),
     ] = None
     effort: Annotated[
@@ -174,7 +174,7 @@ class Rendition(JobOptions):
         Field(
             ge=0,
             le=10,
-            description="How hard the encoder tries: more takes longer and gives smaller files. "
+            description="Effort of the encoder: more takes longer and gives smaller files. "
             "WebP has 0 to 6 (default 4), AVIF 0 to 9 (default 2), GIF 1 to 10 (default 7).",
         ),
     ] = None
@@ -198,37 +198,37 @@ class Rendition(JobOptions):
         if self.fit != "contain" and (self.width is None or self.height is None):
             raise ValueError(f"fit {self.fit!r} needs both width and height")
         if self.fit != "cover" and isinstance(self.focus, FocalPoint):
-            raise ValueError("a focal point applies to fit 'cover' only: ask for that")
+            raise ValueError("a focal point needs fit 'cover'")
         if self.format not in LOSSY:
             for field in ("quality", "max_bytes"):
                 if getattr(self, field) is not None:
                     raise ValueError(
-                        f"{self.name_of_format} is lossless and has no quality: leave {field} out"
+                        f"{self.name_of_format} has no quality setting: leave {field} out"
                     )
         if self.animated and self.format not in ANIMATED:
-            raise ValueError(f"{self.name_of_format} has no animations here: ask for gif or webp")
+            raise ValueError(f"{self.name_of_format} can't be animated: use gif or webp")
         if self.effort is not None:
             self._check_effort(self.effort)
         return self
 
     def _check_effort(self, effort: int) -> None:
         if self.format not in EFFORT:
-            raise ValueError(f"{self.name_of_format} has no effort: leave it out")
+            raise ValueError(f"{self.name_of_format} has no effort setting: leave effort out")
         least, most = EFFORT[self.format]
         if not least <= effort <= most:
-            raise ValueError(f"the effort of {self.name_of_format} is {least} to {most}")
+            raise ValueError(f"effort must be {least} to {most} for {self.name_of_format}")
 
 
 def _unique_names(renditions: list[Rendition]) -> list[Rendition]:
     names = [rendition.name for rendition in renditions]
     if len(set(names)) != len(names):
-        raise ValueError("every rendition needs a name of its own")
+        raise ValueError("two renditions have the same name: give each a name of its own")
     return renditions
 
 
 def _unique_pages(pages: str | list[int]) -> str | list[int]:
     if isinstance(pages, list) and len(set(pages)) != len(pages):
-        raise ValueError("a page is named twice")
+        raise ValueError("pages lists a page twice: name each once")
     return pages
 
 
@@ -286,5 +286,5 @@ class ImageTransform(JobOptions):
     @model_validator(mode="after")
     def consistent(self) -> Self:
         if self.pages != "first" and any(rendition.animated for rendition in self.renditions):
-            raise ValueError("an animated rendition has all frames: leave pages out")
+            raise ValueError("an animated rendition shows all frames: leave pages out")
         return self

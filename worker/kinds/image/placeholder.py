@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # https://github.com/woltapp/blurhash/blob/master/Algorithm.md
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
-# Enough for the few waves of a hash: more pixels change no digit worth having.
+# Enough for the few waves of a hash: more pixels hardly change it.
 SIDE = 64
 # Colours are counted in cubes of 16 values a channel.
 CUBE = 16

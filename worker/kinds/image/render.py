@@ -1,4 +1,4 @@
-"""One rendition of one page: from the source's pixels to a file."""
+"""Makes one rendition of one page, from the source's pixels to a file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Rendered:
 
 
 class Evaluation:
-    """How far libvips has come with a rendition, and the way to end it."""
+    """Follows libvips' progress with a rendition, and stops it if asked to."""
 
     def __init__(self) -> None:
         self.percent = 0
@@ -110,7 +110,7 @@ def _frames(picture: Picture, rendition: Rendition, hold: Callable[[Any], Any]) 
         frame = whole.crop(crop.left, crop.top, crop.width, crop.height) if crop else whole
         resize = resize or plan(rendition, frame.width, frame.height)
         image = resized(frame.thumbnail_image, resize, rendition, hold)
-        # One part for all frames: it must not jump about.
+        # The same part of all frames: the animation must not jump about.
         resize = as_found(resize, image)
         frames.append(_shaped(image, resize, rendition))
         _check_total(frames, picture.header.pages, rendition)

@@ -1,4 +1,4 @@
-"""From the size of a picture and the wishes for a rendition to the steps that libvips takes."""
+"""Plans the steps of libvips that make a rendition's size out of the picture's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from app.jobs import JobError
 from worker.kinds.image.options import MAX_SIDE, FocalPoint, Rendition
 from worker.kinds.pictures import MAX_PIXELS
 
-UNBOUNDED = 10_000_000  # libvips' largest coordinate: "as high as it gets"
+UNBOUNDED = 10_000_000  # libvips' largest coordinate: no limit
 CENTRE = FocalPoint(x=0.5, y=0.5)
 
 # libvips' `thumbnail` on a source: width, height and options.
@@ -32,7 +32,7 @@ class Resize:
 
 
 def plan(rendition: Rendition, source_width: int, source_height: int) -> Resize:
-    """How to resize a picture of this size (that of the crop, if there is one).
+    """Plan the resize of a picture of this size (that of the crop, if there is one).
 
     Raises `JobError` with `rendition-too-large`.
     """

@@ -9,7 +9,7 @@ from worker.kinds.image.options import Format
 
 
 class SourcePicture(BaseModel):
-    """Width and height are as people see it: after its EXIF orientation."""
+    """The source picture; width and height are those after its EXIF orientation."""
 
     format: str
     width: int

@@ -1,4 +1,4 @@
-"""Encoding a rendition: format, quality, and a largest size in bytes."""
+"""Encodes a rendition with its format, quality and largest size in bytes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -76,10 +76,12 @@ def _fit(
         tried = (fits + exceeds) // 2
     attempt.unlink(missing_ok=True)
     if not fits:
+        remedy = "raise max_bytes, or ask for a smaller width and height"
+        if options["keep"] == "all":
+            remedy += ", or set metadata to strip"
         raise JobError(
             "max-bytes-too-small",
             f"Rendition {rendition.name} has {smallest:,} bytes even at quality 1, which is more "
-            f"than the {rendition.max_bytes:,} allowed: raise max_bytes, or ask for a smaller "
-            "width and height.",
+            f"than the {rendition.max_bytes:,} allowed: {remedy}.",
         )
     return fits

@@ -1,4 +1,4 @@
-"""Laying a second picture over a rendition."""
+"""Lays a second picture over a rendition."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from app.jobs import JobError
 from worker.kinds.image.options import Watermark
 from worker.kinds.pictures import open_picture
 
-# A watermark is held whole at no more than this a side (67 MB), and enlarged while it is laid on.
+# Largest side of a watermark in memory (67 MB); a larger one is enlarged while it is laid on.
 MAX_HELD = 4096
 
 

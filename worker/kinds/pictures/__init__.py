@@ -1,4 +1,4 @@
-"""Opening a stranger's picture: which formats, how large, and what counts as broken.
+"""Opens untrusted pictures: checks their format and size first, and finds damage.
 
 ```python
 library = vips(job.threads)
@@ -6,8 +6,8 @@ picture = open_picture(library, path)
 pixels = picture.decode(lambda: picture.reduced(2000, 2000, size="down").numpy())
 ```
 
-`open_picture` reads a header and refuses what is too large; `decode` runs what reads pixels, and
-refuses a picture that is damaged. Both raise `JobError` with `image-unsupported`,
+`open_picture` reads a header and refuses pictures that are too large; `decode` runs work that reads
+pixels, and refuses a picture that is damaged. Both raise `JobError` with `image-unsupported`,
 `image-too-large` or `image-broken`.
 """
 

@@ -24,7 +24,7 @@ UNSUPPORTED = re.compile(
     r"|not a whole number of bytes|required field \d+ missing|samples out of range",
     re.IGNORECASE,
 )
-# The machine's faults, which libvips reports in the same way as the picture's.
+# Faults of the machine, which libvips reports in the same way as those of the picture.
 OURS = re.compile(
     r"out of memory|no space left|cannot allocate|too many open files|permission denied"
     r"|input/output error|read-only file system|quota exceeded",
@@ -39,7 +39,7 @@ DAMAGE = re.compile(
     r"|premature end of (JPEG|data)|Line length mismatch|Premature EO|Bad code word"
     r"|Discarding \d+ bytes|bad adaptive filter|not enough data|Unexpected end of GIF",
 )
-# libvips keeps this much of its errors: beyond, damage would go unnoticed.
+# Size of libvips' buffer of errors in bytes: damage that it has no room for would go unnoticed.
 FULL = 10_000
 
 
@@ -63,7 +63,7 @@ class Complaints(logging.Handler):
 def complaints(library: Any) -> Iterator[Complaints]:
     logger = logging.getLogger(library.__name__)
     heard = Complaints()
-    # A warning repeats all the errors in libvips' buffer: those of the picture before.
+    # A warning repeats all the errors in libvips' buffer, also those of the previous picture.
     library.vips_lib.vips_error_clear()
     logger.addHandler(heard)
     try:
@@ -148,7 +148,7 @@ def _tiff_damage(errors: str) -> str | None:
 
 
 def _buffered_errors(library: Any) -> str:
-    """Take libvips' errors out of its buffer. pyvips empties it, too, at many a look-up."""
+    """Take libvips' errors out of its buffer, which many calls of pyvips empty as well."""
     text: bytes = library.ffi.string(library.vips_lib.vips_error_buffer())
     library.vips_lib.vips_error_clear()
     return text.decode(errors="replace")

@@ -19,7 +19,7 @@ MAX_TIFF_PAGES = 10_000  # a second's work for libtiff
 SIDEWAYS = (5, 6, 7, 8)  # orientations of EXIF and TIFF that exchange width and height
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# How a file of each format begins: one that can't be opened all the same is damaged.
+# How a file of each format begins. A file that begins so and can't be opened is damaged.
 SIGNATURES = (
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
@@ -60,7 +60,7 @@ def is_picture(start: bytes) -> bool:
 
 
 def read_header(library: Any, path: Path, page: int = 0) -> Header:
-    """Read the header alone and refuse what would not fit, before a pixel is decoded.
+    """Read the header alone and refuse a picture that is too large, before a pixel is decoded.
 
     `page` counts from 0 and must be below the `pages` of the first header.
 

@@ -1,4 +1,4 @@
-"""HEIC, the format of phones: decoded by pi-heif, since libvips' wheel has no decoder for HEVC."""
+"""Decodes HEIC, the format of phones, by pi-heif: libvips' wheel has no decoder for HEVC."""
 
 import re
 import struct

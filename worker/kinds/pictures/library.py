@@ -1,4 +1,4 @@
-"""libvips, set up for pictures from strangers."""
+"""Configures libvips for untrusted pictures."""
 
 import logging
 import os
@@ -25,8 +25,8 @@ def _load_vips() -> Any:
     os.environ.setdefault("VIPS_DISC_THRESHOLD", DISC_THRESHOLD)
     import pyvips
 
-    # Its warnings are about the contents of strangers' pictures: `faults.Complaints` reads them,
-    # and nothing reaches the worker's log.
+    # Its warnings are about the contents of untrusted pictures: `faults.Complaints` reads them,
+    # and none reaches the worker's log.
     logger = logging.getLogger("pyvips")
     logger.setLevel(logging.WARNING)
     logger.propagate = False
@@ -34,7 +34,7 @@ def _load_vips() -> Any:
     pyvips.operation_block_set("VipsForeignLoad", True)
     for loader in LOADERS.values():
         pyvips.operation_block_set(loader, False)
-    # Again for anything under an allowed loader that libvips itself calls untrusted.
+    # Block loaders that libvips itself marks as untrusted, also below an allowed one.
     pyvips.block_untrusted_set(True)
     # Jobs have nothing in common: a cache would only keep the last one's picture in memory.
     pyvips.cache_set_max(0)

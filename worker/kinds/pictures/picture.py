@@ -1,4 +1,4 @@
-"""A stranger's picture, opened, and the ways to its pixels."""
+"""An untrusted picture, opened, and the ways to its pixels."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,8 +134,8 @@ class Picture:
         Raises `JobError`: `image-broken`, `image-unsupported`.
         """
         if self.header.format == "tiff" and not self._read_through:
-            # libtiff's errors don't stop libvips, and pyvips clears them at its whim: a pass that
-            # does nothing else sees them all.
+            # libtiff's errors don't stop libvips, and pyvips clears them in many of its calls: a
+            # pass without such calls sees them all.
             self._tolerated(lambda: self._reject_broken(stop))
             self._read_through = True
         if not self.damaged:
@@ -214,7 +214,7 @@ def page_named(number: int, header: Header) -> Iterator[None]:
 def open_picture(
     library: Any, path: Path, page: int = 0, *, tolerate_damage: bool = False
 ) -> Picture:
-    """Read the header of a page, counted from 0, and refuse what would not fit.
+    """Read the header of a page, counted from 0, and refuse a picture that is too large.
 
     Raises `JobError`: `image-unsupported`, `image-too-large`, `image-broken`.
     """

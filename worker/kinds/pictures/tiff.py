@@ -1,4 +1,4 @@
-"""The directories of a TIFF file: which are pages, and how the pixels of one are stored.
+"""Reads the directories of a TIFF file: which are pages, and how a page's pixels are stored.
 
 libtiff counts pages slowly, and libvips does not say what a page's channels mean.
 """

@@ -321,7 +321,7 @@ def _described(page: Page) -> TextPage:
 
 
 def _write_text(pages: list[Page], target: Path) -> None:
-    """A line a line; a form feed (U+000C) between pages, as pdftotext writes it."""
+    """Write a line for each line, and a form feed (U+000C) between pages, as pdftotext does."""
     with target.open("w", encoding="utf-8", newline="\n") as file:
         for index, page in enumerate(pages):
             file.write("\f" if index else "")

@@ -60,7 +60,7 @@ def read_page(
         _quad(corner, direction, scale)
         for corner, (direction, _) in zip(corners, reads, strict=True)
     ]
-    # A line without ink or letters is none: a stain, a frame.
+    # A box without ink or letters is not a line but a stain or a frame.
     kept = [i for i, (_, read) in enumerate(reads) if read.text or read.unread > 0]
     marked, unknown = scripts.unreadable(
         [scripts.Sized(reads[i][1], math.dist(*quads[i][:2]), page.heights[i]) for i in kept]
@@ -109,7 +109,7 @@ class _Pixels:
     def turn(self) -> tuple[Turn, bool]:
         """Degrees clockwise that make the page upright, by the longest lines of most of it.
 
-        False if none of the ways gives text.
+        Also whether any direction gave text.
         """
         import numpy
 

@@ -1,4 +1,4 @@
-"""The pages of a picture: all of a TIFF file, the first of every other format."""
+"""Reads the pages of a picture: all of a TIFF file, the first of every other format."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.jobs import JobError
-from worker.kinds.pictures import Header, Picture, open_picture, page_named, vips
+from worker.kinds.pictures import Header, Picture, is_picture, open_picture, page_named, vips
 from worker.kinds.watch import watched
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MIN_SIDE = 8
 # time as seven pages of A4, and 0.3 GB of memory.
 LONG = 3
 MAX_LONG_PIXELS = 20_000_000
-# Of the pixels beside transparent ones, from where on there is text of both kinds.
+# Least share of light, and of dark, pixels beside transparent ones if there is text of both.
 BOTH = 0.1
 LIGHT, DARK = 170, 85
 WHITE, GREY, BLACK = 255, 128, 0
@@ -29,6 +29,10 @@ DPI = range(50, 2401)
 MAX_DPI_RATIO = 4
 COMMON_DPI = 150.0
 QUALITY = 80
+UNKNOWN_FORMAT = (
+    "The file is neither a PDF file nor a picture that can be read here: send a PDF, JPEG, PNG, "
+    "WebP, AVIF, HEIC, TIFF or GIF file."
+)
 
 
 class PictureSource:
@@ -37,7 +41,12 @@ class PictureSource:
     def __init__(self, path: Path, threads: int) -> None:
         self._library = vips(threads)
         self._path = path
-        self._first = open_picture(self._library, path)
+        try:
+            self._first = open_picture(self._library, path)
+        except JobError as error:
+            if error.code == "image-unsupported" and not _begins_as_picture(path):
+                raise JobError(error.code, UNKNOWN_FORMAT) from error
+            raise
 
     def __len__(self) -> int:
         header: Header = self._first.header
@@ -116,6 +125,11 @@ class PicturePage:
 
         with page_named(self.number, self._picture.header):
             return watched(lambda stop: self._picture.decode(work, stop), watch)
+
+
+def _begins_as_picture(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_picture(file.read(64))
 
 
 def _trusted(across: float, down: float) -> tuple[float, float]:

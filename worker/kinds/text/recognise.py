@@ -1,4 +1,4 @@
-"""Finding and reading lines in pixels: the models inside rapidocr's wheel, on onnxruntime."""
+"""Finds and reads lines in pixels with the models inside rapidocr's wheel, on onnxruntime."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # a model whose checksum differs from the expected one. The third, which says whether a line is
 # upside down, is wrong about long lines: 4 of the first 6 of a clean page, at 0.92 to 0.99.
 MODELS = {"Det": "PP-OCRv6_det_small.onnx", "Rec": "PP-OCRv6_rec_small.onnx"}
-# Lines recognised between two looks at whether the job is still wanted: 0.1 s or so of work.
+# Lines recognised between two checks for cancellation: about 0.1 s of work.
 BATCH = 6
 # Narrower strips are padded: the detector scales the short side to 736 pixels, whatever the long
 # one then becomes (a strip of 30 x 2000 pixels would cost gigabytes).
@@ -288,7 +288,7 @@ def _large_blocks_returned() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _engine(threads: int) -> Any:
-    """One engine for a child's life: loading the models takes a second."""
+    """Load the models, which takes a second, once for a child's life."""
     # Read when onnxruntime is loaded: else it writes a device id into the home and reports usage.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -305,7 +305,7 @@ def _engine(threads: int) -> Any:
             f"rapidocr's wheel has no {', '.join(missing)} in {folder}: install the version that "
             "uv.lock names (models are never downloaded)"
         )
-    # It takes "as many as there are cores" for a number above that.
+    # rapidocr ignores a number above that of the cores.
     bounded = min(threads, os.cpu_count() or 1)
     parameters: dict[str, object] = {
         "Global.log_level": "warning",

@@ -1,4 +1,4 @@
-"""Which readings are no text: scripts that the models do not know.
+"""Rejects readings of lines whose script the models do not know.
 
 The recogniser has no way to say that it doesn't know a letter. Measured on pages in DejaVu Sans
 and Serif: the ink that is far from every recognised character (`Read.unread`) is 0.58 to 1.00 of a
@@ -17,9 +17,9 @@ from itertools import groupby
 from worker.kinds.text.recognise import Read
 
 UNREAD = 0.25
-# Of a page's lines, by length: from here on the page is in an unknown script.
+# Share of a page's lines, by length, from which on the page is in an unknown script.
 MOST = 0.5
-# On such a page, lines below it are left out too: look-alikes of short words.
+# Least confidence of a line on such a page; others are look-alikes of short words.
 SURE = 0.95
 # A line is Greek, not a formula, with this share and number of Greek letters in words.
 GREEK, MIN_GREEK = 0.4, 5

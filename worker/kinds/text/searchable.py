@@ -1,6 +1,6 @@
 """Searchable PDF files: the pages of the source with their text, invisible, where it stands.
 
-PDFium writes them, which draws the pages too: no further library. The font is made for this
+PDFium, which also draws pages, writes them: no further library is needed. The font is made for this
 purpose (with fontTools; 556 bytes): a single empty glyph, half as wide as it is high, which stands
 for every character. A table in the file (ToUnicode) says which characters they are.
 """

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.jobs import EXAMPLE_FILE, FileId, JobOptions
 
-# A result is read whole by whoever asks for a job; the files hold all lines.
+# Clients read a job's result as a whole, so it holds the first lines only; the files hold all.
 INLINE_LINES = 200
 INLINE_CHARACTERS = 100_000
 # Each page takes some 300 bytes of the result, whose limit is 1 MiB. 1,800 s, the kind's timeout,
@@ -89,14 +89,16 @@ class TextExtract(JobOptions):
         Field(
             ge=320,
             le=3000,
-            description="The longer side, in pixels, that a larger picture is reduced to before it "
-            "is read, and that a page of a PDF file is drawn at (up to 300 dpi). More finds "
-            "smaller print and takes longer: a page of A4 takes some 20 s on one thread and 0.7 GB "
-            "of memory at 2000.",
+            description="Longer side, in pixels, that a larger picture is reduced to before it "
+            "is read, and that a page of a PDF file is drawn at (up to 300 dpi). The shorter side "
+            "of a picture longer than 3:1, such as a scrolling screenshot, is reduced to a third "
+            "of it. More finds smaller print and takes longer: a page of A4 takes some 20 s on one "
+            "thread and 0.7 GB of memory at 2000.",
         ),
     ] = 2000
     minimum_confidence: Annotated[
-        float, Field(ge=0, le=1, description="Lines that are less certain are left out.")
+        float,
+        Field(ge=0, le=1, description="Least certainty of a line; lines below it are left out."),
     ] = 0.5
 
 
@@ -137,9 +139,9 @@ class TextLine(BaseModel):
 
 
 class UnreadableLine(BaseModel):
-    """A line that was found but not read: its script is unknown to the models, or it is damaged."""
+    """A line that was found but not read: it is damaged, too small, or in an unknown script."""
 
-    page: int
+    page: Annotated[int, Field(description="Number of the line's page in the source.")]
     box: Corners
 
 
@@ -172,7 +174,7 @@ class TextPage(BaseModel):
         bool,
         Field(
             description="Whether most of the page is in a script that the models do not know "
-            "(see `languages`)."
+            "(see `languages`). Lines that are too small to be read do not count."
         ),
     ] = False
 
@@ -188,7 +190,7 @@ class TextLines(BaseModel):
 
 
 class TextExtracted(BaseModel):
-    """Width and height are those of the first page as people see it."""
+    """The text of a picture or document; width and height are those of the first page read."""
 
     width: Annotated[int, Field(description="Width of the first page that was read.")]
     height: Annotated[int, Field(description="Height of the first page that was read.")]
@@ -220,8 +222,8 @@ class TextExtracted(BaseModel):
     unreadable_lines: Annotated[
         int,
         Field(
-            description="Number of lines on all pages that were found but not read: their script "
-            "is unknown to the models, or they are damaged. The JSON file holds their boxes."
+            description="Number of lines on all pages that were found but not read: they are "
+            "damaged, too small, or in an unknown script. The JSON file holds their boxes."
         ),
     ] = 0
     languages: Annotated[
