@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.kinds_builtin.conftest import FolderContext
-from tests.kinds_builtin.image.rendering import BLUE, GREEN, RED, WHITE, Transform
+from tests.kinds_builtin.image.rendering import BLUE, COLOURS, GREEN, RED, WHITE, Transform
 from worker.kinds.image import ImageTransform, ImageTransformed, transform
 
 
@@ -27,4 +27,13 @@ def quarters(tmp_path: Path) -> Path:
         image.paste(colour, (left, top, left + 60, top + 40))
     path = tmp_path / "quarters.png"
     image.save(path)
+    return path
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    """A TIFF file of four pages, each of another colour and 10 pixels wider."""
+    pages = [Image.new("RGB", (40 + 10 * n, 30), colour) for n, colour in enumerate(COLOURS)]
+    path = tmp_path / "document.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
     return path

@@ -58,6 +58,8 @@ def close(pixel: Any, colour: tuple[int, int, int]) -> bool:
     return all(abs(a - b) <= 24 for a, b in zip(pixel[:3], colour, strict=True))
 
 
+# A colour for each page or frame.
+COLOURS = [(250, 20, 20), (20, 200, 20), (20, 20, 220), (240, 240, 20)]
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (250, 250, 250)
 
 
