@@ -100,6 +100,7 @@ class _Pixels:
         self.across = sides[:, (0, 2)].max(axis=1) if len(corners) else sides
         self.down = sides[:, (1, 3)].max(axis=1) if len(corners) else sides
         self.tall = self.down >= TALL * self.across
+        self.lengths = numpy.maximum(self.across, self.down)
         self.heights = numpy.minimum(self.across, self.down)
 
     def _read(self, indices: list[int], turn: Turn) -> dict[int, Read]:
@@ -111,9 +112,7 @@ class _Pixels:
 
         Also whether any direction gave text.
         """
-        import numpy
-
-        lengths = numpy.maximum(self.across, self.down)
+        lengths = self.lengths
         sideways = bool(lengths[self.tall].sum() > lengths[~self.tall].sum())
         longest = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         sample = [i for i in longest if self.tall[i] == sideways][:SAMPLE]
@@ -158,7 +157,8 @@ class _Pixels:
         sideways = turn in (90, 270)
         odd = [i for i in range(len(self.corners)) if self._runs_across(i, sideways)]
         others = set(range(len(self.corners))).difference(odd, self.known)
-        plain = sorted(others, key=lambda i: self.across[i] / self.down[i])
+        # The longest first: memory that was freed is large enough for the others.
+        plain = sorted(others, key=lambda i: -self.lengths[i] / max(1, self.heights[i]))
         for start in range(0, len(plain), BATCH):
             batch = plain[start : start + BATCH]
             first, last = len(self.known) + 1, len(self.known) + len(batch)

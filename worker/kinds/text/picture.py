@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from worker.kinds.text.recognise import Pixels
 
 MIN_SIDE = 8
-# A picture of another shape is long. It is read at no more than MAX_LONG_PIXELS: that takes as much
-# time as seven pages of A4, and 0.3 GB of memory.
+# A longer picture, such as 1:4, is reduced by its shorter side. MAX_LONG_PIXELS take as much time
+# as seven pages of A4 (160 s on one thread), and no more memory than one (0.7 GB).
 LONG = 3
 MAX_LONG_PIXELS = 20_000_000
 # Least share of light, and of dark, pixels beside transparent ones if there is text of both.

@@ -103,7 +103,10 @@ class Recogniser:
             search.max_candidates = MAX_LINES
         boxes: Corners = numpy.asarray(found, numpy.float32).reshape(-1, 4, 2)
         boxes /= numpy.array([across, down], numpy.float32)
-        return boxes.clip(0, numpy.array([width, height], numpy.float32))
+        boxes = boxes.clip(0, numpy.array([width, height], numpy.float32))
+        # In the padding beside a strip, nothing is left of a box.
+        inside: Corners = boxes[numpy.ptp(boxes, axis=1).min(axis=1) >= 1]
+        return inside
 
     def _scores(self, prepared: "Pixels", watch: Callable[[], None]) -> Any:
         """How likely each pixel is to be part of a line: 1 x 1 x height x width."""
