@@ -191,7 +191,7 @@ def filter_uses(wanted: Filter) -> set[str]:
     elif wanted.op == "between":
         values = [wanted.low, wanted.high]
     return {
-        "text" if isinstance(v, str) else "truth" if isinstance(v, bool) else "number"
+        "text" if isinstance(v, str) else "boolean" if isinstance(v, bool) else "number"
         for v in values
     } or {"text"}
 
@@ -219,7 +219,7 @@ def uses(spec: DatasetAggregate) -> Iterator[tuple[str, str]]:
 def fits(text: str, use: str, options: CsvOptions) -> bool:
     if use == "number":
         return is_number(text, options)
-    if use == "truth":
+    if use == "boolean":
         return text.lower() in ("true", "false")
     if use == "moment":
         try:
@@ -306,10 +306,10 @@ def rule_of(
         return lambda text: text is None or reads(text, kind, options)
     if "total" in uses:
         held = [text for text in texts if text is not None]
-        truths = any(fits(text, "truth", options) for text in held) and not any(
+        booleans = any(fits(text, "boolean", options) for text in held) and not any(
             is_number(text, options) for text in held
         )
-        uses = uses - {"total"} | {"truth" if truths else "number"}
+        uses = uses - {"total"} | {"boolean" if booleans else "number"}
     return lambda text: text is None or all(fits(text, use, options) for use in uses)
 
 

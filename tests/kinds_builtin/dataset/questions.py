@@ -47,7 +47,7 @@ def asked_of(table: Csv) -> Asked:
 
 @st.composite
 def filters(draw: st.DrawFn, asked: Asked) -> dict[str, Any]:
-    kind = draw(st.sampled_from(["null", "text", "text", "number", "number", "truth", "match"]))
+    kind = draw(st.sampled_from(["null", "text", "text", "number", "number", "boolean", "match"]))
     if kind == "number" and asked.numeric:
         name = draw(st.sampled_from(asked.numeric))
         number = st.sampled_from(
@@ -71,7 +71,7 @@ def filters(draw: st.DrawFn, asked: Asked) -> dict[str, Any]:
             ]
         )
         return _compare(draw, name, number)
-    if kind == "truth" and asked.boolean:
+    if kind == "boolean" and asked.boolean:
         name = draw(st.sampled_from(asked.boolean))
         return _compare(draw, name, st.booleans())
     name = draw(st.sampled_from(asked.names))

@@ -290,7 +290,7 @@ def test_comments_are_lines_that_begin_with_the_sign() -> None:
     assert rows == [[" #b", 2], ["#c", 3], ["a", 1]]
 
 
-def test_skipped_lines_are_lines_whatever_they_hold() -> None:
+def test_skipped_lines_may_hold_anything() -> None:
     content = b'report "2024\n\n#,,,\nk,v\na,1\n'
     assert run(content, csv={"skip_rows": 3}, aggregates=SUM).rows == [[1]]
     assert run(content, csv={"skip_rows": 4, "column_names": ["k", "v"]}, aggregates=SUM).rows == [

@@ -109,7 +109,7 @@ def test_a_text_far_down_a_column_of_numbers_is_refused_with_its_line(run: Run) 
     assert error.code == "csv-value"
     assert f"'delay' holds '{value}' in line 300,002" in error.detail
     assert "csv.null_values" in error.detail
-    # It is told only of columns that are asked for, and each of its ways out leads out.
+    # Only columns in use are checked, and each remedy in the message works.
     assert run(source).preview == [[300_011]]
     assert run(source, csv={"null_values": [value]}, **spec).preview == [[900_030]]
     skipped = run(source, csv={"on_error": "skip"}, **spec)

@@ -1,4 +1,4 @@
-"""The kind's answer equals that of a plain-Python oracle, whatever files and questions are."""
+"""The kind's answers over random files and specifications equal those of a plain-Python oracle."""
 
 import csv
 import io

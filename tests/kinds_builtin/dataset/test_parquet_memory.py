@@ -56,11 +56,11 @@ def measured(path: Path, spec: dict[str, Any]) -> tuple[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lie", ["uncompressed 2 GiB", "compressed 2 GiB", "values 2 G"])
-def test_a_page_of_2_gib_by_its_header_takes_little_memory(lie: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("header", ["uncompressed 2 GiB", "compressed 2 GiB", "values 2 G"])
+def test_a_page_of_2_gib_by_its_header_takes_little_memory(header: str, tmp_path: Path) -> None:
     content = parquet(ONE, compression="zstd", use_dictionary=False)
-    path = tmp_path / "lie.parquet"
-    path.write_bytes(with_first_header(content, HEADERS[lie]))
+    path = tmp_path / "header.parquet"
+    path.write_bytes(with_first_header(content, HEADERS[header]))
     answer, memory = measured(path, ONE_SPEC)
     assert answer in ("parquet-broken", str([[SUM]]))
     assert memory < 600 << 20

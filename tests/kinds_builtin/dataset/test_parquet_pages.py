@@ -20,11 +20,11 @@ from tests.kinds_builtin.dataset.thrift import I32, Struct
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lie", HEADERS)
+@pytest.mark.parametrize("header", HEADERS)
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "gzip", "lz4", "brotli"])
-def test_wrong_page_headers_change_no_answer(lie: str, compression: str) -> None:
+def test_wrong_page_headers_change_no_answer(header: str, compression: str) -> None:
     content = parquet(ONE, compression=compression, use_dictionary=False)
-    right_or_refused(with_first_header(content, HEADERS[lie]), ONE_SPEC, [[SUM]])
+    right_or_refused(with_first_header(content, HEADERS[header]), ONE_SPEC, [[SUM]])
 
 
 def test_an_index_beyond_the_dictionary_is_refused() -> None:
@@ -47,5 +47,5 @@ def test_a_wrong_size_of_a_dictionary_changes_no_answer() -> None:
         def change(header: Struct, size: int = size) -> None:
             put(header[DICTIONARY_HEADER][1], 1, I32, size)
 
-        lie = with_first_header(content, change)
-        right_or_refused(lie, ONE_SPEC, [[sum(n % 33 for n in range(ROWS))]])
+        changed = with_first_header(content, change)
+        right_or_refused(changed, ONE_SPEC, [[sum(n % 33 for n in range(ROWS))]])

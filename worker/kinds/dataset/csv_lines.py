@@ -12,7 +12,7 @@ from typing import NamedTuple
 from app.jobs import JobError
 from worker.kinds.dataset.csv_blocks import BLOCK, MAX_RECORD, Block, line_ends, marks, take
 
-# Bytes in which the header ends: those of the characters of csv_text.SAMPLE.
+# Bytes in which the header ends: those of the characters of csv_head.SAMPLE.
 MAX_HEAD = 4 << 20
 # Skipped rows that are reported one by one.
 SKIPPED_SHOWN = 10
@@ -77,10 +77,10 @@ def records(
 class Rewriter:
     """Rewrites a text so that DuckDB reads what it holds.
 
-    Lines end in LF, comments are blank lines. Where DuckDB forgives a fault or changes a value, it
-    gets a fault that it reports, or the value between quotes: a separator too many at the end of a
-    row, blanks before and behind a quoted field. With `skips`, rows of another width become blank
-    lines: they are counted in `skipped`, with the line and the number of fields of the first.
+    Lines end in LF, comments become blank lines. DuckDB ignores an extra separator at the end of a
+    row, and blanks around a quoted field: such text becomes a fault that it reports, or a quoted
+    value. With `skips`, rows with a wrong number of fields become blank lines: `skipped` counts
+    them, `first_skipped` has the lines and the numbers of fields of the first ones.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Rewriter:
     def _by_lines(self, block: Block) -> bytes | None:
         """The new form of a block, by its lines outside of quoted fields.
 
-        None where a comment holds a quote, which is not the begin or the end of a field.
+        None where a comment holds a quote, which neither begins nor ends a field.
         """
         frame = block.frame
         if b"\r" in frame:
@@ -187,7 +187,7 @@ class Rewriter:
         return block.with_frame(frame)
 
     def _mended(self, block: Block, lines: list[bytes]) -> bytes:
-        """The new form of a block in which rows have another width."""
+        """The new form of a block in which rows have too few or too many fields."""
         mark, filler, width = self._separator.encode(), self._filler.encode(), self._width
         wrong = [n for n, line in enumerate(lines) if line and line.count(mark) != width - 1]
         new = [line + filler if line else b"" for line in lines] if filler else lines

@@ -8,6 +8,7 @@ from app.jobs import JobContext, JobError
 from worker.kinds.dataset import values
 from worker.kinds.dataset.columns import Use, Value, check_known, typed, unknown_column, uses
 from worker.kinds.dataset.csv_blocks import MAX_RECORD
+from worker.kinds.dataset.csv_head import reject_twins, same_columns
 from worker.kinds.dataset.csv_lines import SKIPPED_SHOWN, ragged
 from worker.kinds.dataset.csv_text import CsvText
 from worker.kinds.dataset.engine import Engine
@@ -46,13 +47,13 @@ class CsvTable:
         self.columns = texts[0].columns
         for index, text in enumerate(texts):
             with named(index, len(texts)):
-                _same_columns(self.columns, text.columns, {*self._uses})
+                same_columns(self.columns, text.columns, {*self._uses})
         for name in spec.csv.types:
             if name not in self.columns:
                 raise unknown_column(name, self.columns, "csv.types", NO_HEADER)
         check_known(spec, self.columns, NO_HEADER)
         for text in texts:
-            _reject_twins(text.columns, {*self._uses, *spec.csv.types})
+            reject_twins(text.columns, {*self._uses, *spec.csv.types})
         self.skipped = 0
         self.skipped_rows: list[SkippedRow] = []
         self._counts: dict[str, dict[str, int]] = {}
@@ -445,32 +446,3 @@ class CsvTable:
             case "text":
                 return typed(t, "VARCHAR")
         return typed(f"TRY_CAST({plain} AS {declared.upper()})", declared.upper())
-
-
-def _reject_twins(columns: list[str], used: set[str]) -> None:
-    """Refuse a name that two columns have, if the specification uses it."""
-    twice = [name for name in used if columns.count(name) > 1]
-    if twice:
-        raise JobError(
-            "csv-header",
-            f"The header has several columns named {twice[0][:80]!r}: give each a name of its own, "
-            "or list csv.column_names if the file has no header row.",
-        )
-
-
-def _same_columns(columns: list[str], others: list[str], used: set[str]) -> None:
-    # A separator at the end of each line makes a column without a name.
-    if "" not in used:
-        columns, others = list(filter(None, columns)), list(filter(None, others))
-    if missing := [name for name in columns if name not in others]:
-        raise JobError(
-            "sources-differ",
-            f"The file has no column {missing[0]!r}, which the first file has: all sources need "
-            "the same columns.",
-        )
-    if extra := [name for name in others if name not in columns]:
-        raise JobError(
-            "sources-differ",
-            f"The file has a column {extra[0]!r}, which the first file lacks: all sources need "
-            "the same columns.",
-        )
