@@ -167,23 +167,30 @@ class Rewriter:
 
         None where a comment holds a quote, which neither begins nor ends a field.
         """
-        frame = block.frame
-        if b"\r" in frame:
-            frame = frame.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        frame = lines_only = _with_lf(block.frame)
         if self._comments and self._comments.search(frame):
             frame = self._comments.sub(b"", frame)
             if block.quote and frame.count(block.quote) != len(block.inside):
                 return None
-        mark = self._separator.encode()
-        if self._skips or self._filler or mark + b"\n" in frame or frame.endswith(mark):
+        mark, filler = self._separator.encode(), self._filler.encode()
+        if (
+            self._skips
+            or mark + b"\n" in frame
+            or frame.endswith(mark)
+            or (filler and mark in frame)
+        ):
             lines = frame.split(b"\n")
             found = marks(lines, mark)
             if found - {self._width - 1} and (self._skips or max(found) >= self._width):
                 return self._mended(block, lines)
-            if self._filler:
-                filler = self._filler.encode()
-                frame = b"\n".join([line + filler if line else b"" for line in lines])
+        if filler:
+            frame = _filled(frame, filler)
         self._line += line_ends(block.text)
+        if frame is not lines_only:
+            return block.with_frame(frame)
+        # Without a CR inside, the parts need not be put together again.
+        if block.text.count(b"\r") == block.frame.count(b"\r"):
+            return _with_lf(block.text)
         return block.with_frame(frame)
 
     def _mended(self, block: Block, lines: list[bytes]) -> bytes:
@@ -312,6 +319,18 @@ def too_long(line: int) -> JobError:
         f"The record in line {line:,} has more than {MAX_RECORD:,} bytes: check csv.separator and "
         "csv.quote, and whether the file is CSV.",
     )
+
+
+def _with_lf(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
+
+
+def _filled(lines: bytes, filler: bytes) -> bytes:
+    """Lines with a filler at the end of each that is not blank."""
+    if b"\n\n" in lines or lines.startswith(b"\n"):
+        return b"\n".join([line + filler if line else b"" for line in lines.split(b"\n")])
+    unended = lines and not lines.endswith(b"\n")
+    return lines.replace(b"\n", filler + b"\n") + (filler if unended else b"")
 
 
 def _without_lines(text: bytes, count: int) -> bytes:
