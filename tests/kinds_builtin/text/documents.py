@@ -46,7 +46,7 @@ def lines_of(path: Path) -> list[str]:
     source = PdfSource(path, nothing)
     page = source.page(1, nothing)
     try:
-        return [line.text for line in read_layer(page, page.layer(nothing)).lines]
+        return [line.text for line in read_layer(page, page.layer(nothing), nothing).lines]
     finally:
         page.close()
         source.close()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.jobs import JobError
+from app.jobs import JobCancelled, JobError
 from worker.kinds.text.extract import chosen
 from worker.kinds.text.lines import Line, Quad, Turn, ordered, upright
 from worker.kinds.text.order import Box, reading_order
@@ -198,13 +198,70 @@ def test_a_malformed_choice_of_pages_is_refused(pages: str) -> None:
         )
 
 
-@pytest.mark.parametrize("rows", [60, 500])
-def test_large_table_is_read_row_by_row_in_little_time(rows: int) -> None:
-    cells = [
+def grid(rows: int, columns: int) -> list[Box]:
+    return [
         Box(column * 30, row * 12, column * 30 + 22, row * 12 + 10)
         for row in range(rows)
-        for column in range(20)
+        for column in range(columns)
     ]
+
+
+def labels(count: int) -> list[Box]:
+    """Labels of a map: boxes at random places."""
+    random = Random(2)
+    corners = [(random.random() * 2000, random.random() * 2000) for _ in range(count)]
+    return [Box(x, y, x + 60, y + 10) for x, y in corners]
+
+
+def staircase(count: int) -> list[Box]:
+    """Columns of four lines, each a little lower than the last: every gutter is as good."""
+    return [
+        Box(i // 4 * 100, i % 4 * 11 + i // 4 * 5, i // 4 * 100 + 80, i % 4 * 11 + 10 + i // 4 * 5)
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("rows", [60, 100, 1000])
+def test_large_table_is_read_row_by_row(rows: int) -> None:
+    assert reading_order(grid(rows, 20)) == list(range(rows * 20))
+
+
+def test_letterspaced_columns_of_thousands_of_letters_are_read_one_by_one() -> None:
+    letters = [
+        Box(x + 14 * i, 16 * row, x + 14 * i + 8, 16 * row + 10)
+        for x in (0, 700)
+        for row in range(20)
+        for i in range(40)
+    ]
+    lines = [
+        Box(x, 700 + 16 * row, x + 550, 710 + 16 * row) for x in (0, 700) for row in range(200)
+    ]
+    order = reading_order(letters + lines)
+    assert [i - len(letters) for i in order if i >= len(letters)] == list(range(400))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "boxes",
+    [labels(300), labels(4000), grid(250, 20), staircase(5000), [Box(0, 0, 9, 9)] * 5000,
+     labels(20_000)],
+    ids=["300 labels", "4,000 labels", "table", "staircase", "one place", "20,000 labels"],
+)  # fmt: skip
+def test_order_of_very_many_boxes_takes_a_bounded_number_of_comparisons(boxes: list[Box]) -> None:
     started = time.process_time()
-    assert reading_order(cells) == list(range(len(cells)))
-    assert time.process_time() - started < 2  # of the CPU; it took 7 for 60 rows
+    assert sorted(reading_order(boxes)) == list(range(len(boxes)))
+    assert time.process_time() - started < 15  # of the CPU: 5 at most, 14 and more before
+
+
+def test_order_of_many_lines_ends_when_the_job_is_cancelled() -> None:
+    looks = 0
+
+    def cancel() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 30:
+            raise JobCancelled
+
+    with pytest.raises(JobCancelled):
+        reading_order(labels(1000), cancel)
+    assert looks == 30

@@ -230,7 +230,7 @@ class _PdfReader(_Reader):
             usable = self.layers.usable(page, layer, drawn)
             unusable = not usable
         if usable:
-            return read_layer(page, layer)
+            return read_layer(page, layer, self.watch)
         if self.spec.text_layer == "require":
             raise JobError(
                 "text-layer-missing",

@@ -136,14 +136,14 @@ def _is_vertical(layer: Layer) -> bool:
     return wide > layer.characters / 2
 
 
-def read_layer(page: PdfPage, layer: Layer) -> Page:
+def read_layer(page: PdfPage, layer: Layer, watch: Callable[[], None]) -> Page:
     """The page's text in reading order, which need not be the order of the file."""
     turns: Counter[Turn] = Counter()
     for line in layer.lines:
         turns[line.turn] += len(line.line.text)
     turn: Turn = turns.most_common(1)[0][0] if turns else 0
     quads: list[Quad] = [line.line.box for line in layer.lines]
-    order, skew = ordered(quads, turn, page.width, page.height)
+    order, skew = ordered(quads, turn, page.width, page.height, watch)
     lines = [layer.lines[index].line for index in order]
     size = page.width, page.height
     return Page(page.number, *size, "text_layer", lines, turn, vertical=False, skew=skew)

@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
@@ -125,9 +125,16 @@ def skew_of(quads: Iterable[Quad]) -> float:
 
 
 def ordered(
-    quads: Sequence[Quad], turn: Turn, width: float, height: float
+    quads: Sequence[Quad],
+    turn: Turn,
+    width: float,
+    height: float,
+    check: Callable[[], object] = lambda: None,
 ) -> tuple[list[int], float]:
-    """The reading order of lines of a page that has to be turned, and the page's skew."""
+    """Return the reading order of lines of a page that has to be turned, and the page's skew.
+
+    `check` is called while the order is sought: an exception that it raises ends the work.
+    """
     turned: list[Quad] = []
     for quad in quads:
         first, second, third, fourth = (upright(spot, turn, width, height) for spot in quad)
@@ -139,4 +146,4 @@ def ordered(
         straight = [(x * cosine - y * sine, x * sine + y * cosine) for x, y in quad]
         across, down = zip(*straight, strict=True)
         boxes.append(Box(min(across), min(down), max(across), max(down)))
-    return reading_order(boxes), skew
+    return reading_order(boxes, check), skew
