@@ -29,7 +29,8 @@ def watched(
     raised here again when `work` has returned. Until it has, `interrupt` is called as often.
 
     Raises `OverdueError` after `patience` seconds, or what `watch` has raised. The thread runs on
-    then: touch nothing that it uses. The worker replaces a child in which a thread is left.
+    then: touch nothing that it uses. The worker replaces a child in which a thread is left. `watch`
+    may raise `OverdueError` itself, to give up the call at once.
     """
     stop, ended = Event(), Event()
     results: list[Result] = []
@@ -52,6 +53,9 @@ def watched(
             if time.monotonic() > deadline:
                 raise OverdueError
             watch()
+    except OverdueError:
+        stop.set()
+        raise
     except BaseException:
         stop.set()
         while time.monotonic() < deadline and not ended.wait(INTERVAL):

@@ -60,3 +60,35 @@ def write(path: Path, objects: Objects) -> Path:
     file += b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (size, start)
     path.write_bytes(file)
     return path
+
+
+def write_compressed(path: Path, objects: Objects) -> Path:
+    """Like `write`, with all objects that are not streams in an object stream."""
+    packed = {n: content for n, content in objects.items() if b"stream" not in content}
+    holder, table = max(objects) + 1, max(objects) + 2
+    heads, bodies = b"", b""
+    for number, content in packed.items():
+        heads += b"%d %d " % (number, len(bodies))
+        bodies += content + b"\n"
+    entries = b"/Type /ObjStm /N %d /First %d " % (len(packed), len(heads))
+    streams = {n: content for n, content in objects.items() if n not in packed}
+    streams[holder] = deflated(heads + bodies, entries)
+    file = bytearray(b"%PDF-1.7\n")
+    rows = {n: (2, holder, index) for index, n in enumerate(packed)}
+    for number, content in streams.items():
+        rows[number] = (1, len(file), 0)
+        file += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    rows[table] = (1, len(file), 0)
+    cells = b"".join(
+        kind.to_bytes() + place.to_bytes(4) + index.to_bytes(2)
+        for kind, place, index in (rows.get(n, (0, 0, 65535)) for n in range(table + 1))
+    )
+    head = b"/Type /XRef /W [1 4 2] /Size %d /Root 1 0 R " % (table + 1)
+    start = len(file)
+    file += b"%d 0 obj\n%s\nendobj\nstartxref\n%d\n%%%%EOF\n" % (
+        table,
+        deflated(cells, head),
+        start,
+    )
+    path.write_bytes(file)
+    return path

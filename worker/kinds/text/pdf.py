@@ -3,7 +3,8 @@
 PDFium runs without JavaScript and without XFA: the wheel of pypdfium2 is built without both.
 Annotations and filled form fields are made part of the page first, so that their text counts.
 A page is drawn in steps, which end when the job does. A step of a hostile page may not return for
-hours (forms that draw forms that draw forms): the job then fails, and its process is replaced.
+hours (forms that draw forms that draw forms), or take all memory: the job then fails, and its
+process is replaced.
 """
 
 import math
@@ -14,11 +15,13 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import psutil
+
 from app.jobs import JobError
 from worker.kinds.pictures import is_picture
 from worker.kinds.text.glyphs import Glyph, codes, continues, font_name, space_after
 from worker.kinds.text.lines import Line, Quad, Turn, upright
-from worker.kinds.text.pdf_streams import refuse_bombs
+from worker.kinds.text.pdf_streams import MAX_PICTURE, refuse_bombs
 from worker.kinds.watch import OverdueError, watched
 
 if TYPE_CHECKING:
@@ -30,8 +33,6 @@ Watch = Callable[[], None]
 MAX_DPI = 300
 # A page of small print has some 10,000. PDFium takes about 150 bytes for each.
 MAX_CHARACTERS = 200_000
-# Bytes of one decoded picture inside a page.
-MAX_PICTURE = 450_000_000
 MIN_SIDE = 8  # pixels of the drawn page
 # Columns, and rows, in which the area of pictures is counted.
 GRID = 32
@@ -41,6 +42,9 @@ SOFT_HYPHEN = 0xAD
 MEANINGLESS = ("Cc", "Cs", "Cn", "Co")
 # Seconds for one step of a page. The dearest drawing that the other limits allow takes some 10.
 PATIENCE = 120.0
+# Bytes by which one step may increase the memory: a picture of `MAX_PICTURE`, and the drawn page.
+# It is looked at ten times a second, and a slot has some 900 MB.
+MAX_GROWTH = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,12 @@ def is_pdf(path: Path) -> bool:
     return b"%PDF-" in start and not is_picture(start)
 
 
+class _OvergrownError(OverdueError):
+    """The library's call has taken too much memory."""
+
+
 class _Calls:
-    """Runs the calls of one document. After one that did not return, its objects are let alone."""
+    """Runs the calls of one document. After a call that was given up, its objects are not used."""
 
     # Their memory may still be in use: never freed.
     abandoned: ClassVar[list[object]] = []
@@ -81,11 +89,25 @@ class _Calls:
     def run(
         self, work: Callable[[Event], Result], watch: Watch, place: str, *used: object
     ) -> Result:
+        memory = psutil.Process().memory_info
+        limit = memory().rss + MAX_GROWTH
+
+        def watch_memory() -> None:
+            watch()
+            if memory().rss > limit:
+                raise _OvergrownError
+
         try:
-            return watched(work, watch, patience=PATIENCE)
+            return watched(work, watch_memory, patience=PATIENCE)
         except OverdueError as error:
             self.stuck = True
             self.abandoned.extend(used)
+            if isinstance(error, _OvergrownError):
+                raise JobError(
+                    "pdf-page-too-large",
+                    f"{place} of the PDF file takes more than {MAX_GROWTH:,} bytes of memory to "
+                    "draw: simplify it, or leave the page out with `pages`.",
+                ) from error
             raise JobError(
                 "pdf-page-too-slow",
                 f"{place} of the PDF file takes more than {PATIENCE:.0f} s to draw: simplify it, "
