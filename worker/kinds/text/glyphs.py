@@ -19,6 +19,7 @@ class Glyph:
     box: tuple[float, float, float, float]  # left, top, right, bottom on the upright line
     turn: Turn
     font: str
+    index: int  # in PDFium's list of the page's characters
 
 
 def codes(textpage: Any, count: int) -> Iterator[tuple[int, int]]:
@@ -50,7 +51,7 @@ def space_after(last: Glyph) -> Glyph:
     """A space without a width, where the next character begins if none is left out."""
     left, top, right, bottom = last.box
     edge = left if right_to_left(last.text) else right
-    return Glyph(" ", (edge, top, edge, bottom), last.turn, last.font)
+    return Glyph(" ", (edge, top, edge, bottom), last.turn, last.font, last.index)
 
 
 def continues(line: list[Glyph], glyph: Glyph) -> bool:

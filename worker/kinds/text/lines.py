@@ -81,6 +81,12 @@ class Page:
     unknown_script: bool = False
 
 
+def area_of(quad: Quad) -> tuple[float, float, float, float]:
+    """The left, top, right and bottom of the upright rectangle around a quadrangle."""
+    across, down = zip(*quad, strict=True)
+    return min(across), min(down), max(across), max(down)
+
+
 def right_to_left(text: str) -> bool:
     """Whether there are letters of Hebrew, Arabic or another script that runs to the left."""
     return any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)

@@ -20,7 +20,8 @@ import psutil
 from app.jobs import JobError
 from worker.kinds.pictures import is_picture
 from worker.kinds.text.glyphs import Glyph, codes, continues, font_name, space_after
-from worker.kinds.text.lines import Line, Quad, Turn, upright
+from worker.kinds.text.lines import Line, Quad, Turn, area_of, upright
+from worker.kinds.text.pdf_hidden import hidden
 from worker.kinds.text.pdf_streams import MAX_PICTURE, refuse_bombs
 from worker.kinds.watch import OverdueError, watched
 
@@ -219,7 +220,10 @@ class PdfPage:
         return pictures
 
     def layer(self, watch: Watch) -> Layer:
-        """The text that the page contains, line by line in the order of the file."""
+        """The text that the page contains, line by line in the order of the file.
+
+        Text that the page does not show is left out, but for that in the invisible mode.
+        """
         return self._run(self._layer, watch)
 
     def _layer(self, stop: Event) -> Layer:
@@ -232,14 +236,21 @@ class PdfPage:
                     f"Page {self.number} holds {count:,} characters: at most {MAX_CHARACTERS:,} "
                     "are read. Leave the page out with `pages`.",
                 )
-            lines, characters, garbage = [], 0, 0
-            for glyphs in self._fragments(textpage.raw, count, stop):
-                visible = [glyph for glyph in glyphs if not glyph.text.isspace()]
-                characters += len(visible)
-                garbage += sum(glyph.text == "\ufffd" for glyph in visible)
-                if visible:
-                    lines.append(self._line(glyphs))
-            return Layer(lines, characters, garbage)
+            fragments = [
+                glyphs
+                for glyphs in self._fragments(textpage.raw, count, stop)
+                if any(not glyph.text.isspace() for glyph in glyphs)
+            ]
+            every = [self._line(glyphs) for glyphs in fragments]
+            places = [
+                (glyphs[0].index, line.font, area_of(line.line.box))
+                for glyphs, line in zip(fragments, every, strict=True)
+            ]
+            unseen = hidden(self._page, textpage.raw, places)
+            lines = [line for place, line in enumerate(every) if place not in unseen]
+            text = "".join(line.line.text for line in lines).split()
+            characters = sum(map(len, text))
+            return Layer(lines, characters, sum(word.count("\ufffd") for word in text))
         finally:
             textpage.close()
 
@@ -297,7 +308,7 @@ class PdfPage:
             or unicodedata.category(text) in MEANINGLESS
         ):
             text = "\ufffd"
-        return Glyph(text, box, turn, font_name(textpage, index))
+        return Glyph(text, box, turn, font_name(textpage, index), index)
 
     def _spot(self, x: float, y: float) -> tuple[float, float]:
         left, bottom, right, top = self._crop
