@@ -10,6 +10,8 @@ from PIL import Image
 from tests.kinds_builtin.conftest import FolderContext
 from tests.kinds_builtin.text import pdfs
 from tests.kinds_builtin.text.documents import FOX, GOOD, nothing, read
+from worker.kinds.text import searchable
+from worker.kinds.text.lines import Line, Page, Quad
 from worker.kinds.text.pdf import PdfSource
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -181,3 +183,31 @@ def test_a_scan_whose_text_is_complete_is_not_read_again(
     result = read(job, path)
     assert result.pages[0].source == "text_layer"
     assert [line.text for line in result.lines][:3] == SCANNED
+
+
+@pytest.mark.parametrize("kids", [b"3 0 R 3 0 R", b"3 0 R 6 0 R", b"3 0 R 7 0 R 3 0 R"])
+def test_text_of_a_page_that_is_listed_twice_is_not_doubled(tmp_path: Path, kids: bytes) -> None:
+    """Object 6 is a page with the content of page 3, object 7 one with content of its own."""
+    objects = pdfs.one_page(b"")
+    objects[3] = objects[3].replace(b"4 0 R", b"9 0 R")
+    objects |= {
+        2: b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, kids.count(b"R")),
+        6: objects[3],
+        7: objects[3].replace(b"9 0 R", b"10 0 R"),
+        9: b"[4 0 R]",
+        10: pdfs.stream(b""),
+    }
+    source = pdfs.write(tmp_path / "twice.pdf", objects)
+    box: Quad = ((72, 100), (300, 100), (300, 120), (72, 120))
+    places = tuple((index + 0.5) / len(FOX) for index in range(len(FOX)))
+    count = kids.count(b"R")
+    pages = [
+        Page(number, 612, 792, "ocr", [Line(FOX, box, 1.0, places)])
+        for number in range(1, count + 1)
+    ]
+    target = tmp_path / "made.pdf"
+    searchable.from_pdf(source, pages, set(range(1, count + 1)), target, nothing)
+    with pypdfium2.PdfDocument(target) as document:
+        for page in document:
+            assert page.get_textpage().get_text_range() == FOX
+            assert len(list(page.get_objects())) == len(FOX.split())

@@ -166,18 +166,31 @@ def from_pdf(
             document.import_pages(original, [page.number - 1 for page in pages])
         layer = TextLayer(document, [page for page in pages if page.number in needy])
         try:
-            for index, page in enumerate(pages):
-                check()
-                if page.number in needy and page.lines:
-                    sheet = document[index]
-                    layer.add(sheet, page.lines, _unturned(sheet))
-                    sheet.close()
+            added = [i for i, page in enumerate(pages) if page.number in needy and page.lines]
+            before = {index: _count_objects(document, index, check) for index in added}
+            for index in added:
+                # Two pages may be one object, or share their content: the text is there already.
+                if _count_objects(document, index, check) > before[index]:
+                    continue
+                sheet = document[index]
+                layer.add(sheet, pages[index].lines, _unturned(sheet))
+                sheet.close()
             _save(document, target)
         finally:
             layer.close()
     finally:
         document.close()
         original.close()
+
+
+def _count_objects(document: Any, index: int, check: Callable[[], None]) -> int:
+    from pypdfium2 import raw
+
+    check()
+    sheet = document[index]
+    count: int = raw.FPDFPage_CountObjects(sheet)
+    sheet.close()
+    return count
 
 
 def _unturned(sheet: Any) -> Callable[[Spot], Spot]:
