@@ -58,6 +58,23 @@ def scan_in_strips(
     return pdfs.write(path, objects)
 
 
+def scan_in_pattern(path: Path, picture: Path, content: bytes) -> Path:
+    """A page that is filled with a pattern of one tile, which holds the scan."""
+    with Image.open(picture) as opened:
+        whole = opened.convert("L")
+    entries = b"/Type /XObject /Subtype /Image /Width %d /Height %d " % whole.size
+    tile = (
+        b"/Type /Pattern /PatternType 1 /PaintType 1 /TilingType 1 /BBox [0 0 1 1] /XStep 1 "
+        b"/YStep 1 /Matrix [612 0 0 792 0 0] /Resources << /XObject << /I 6 0 R >> >> "
+    )
+    objects = pdfs.one_page(b"q /Pattern cs /P scn 0 0 612 792 re f Q " + content)
+    objects[3] = objects[3].replace(b"/Font <<", b"/Pattern << /P 7 0 R >> /Font <<")
+    objects[6] = pdfs.deflated(
+        whole.tobytes(), entries + b"/ColorSpace /DeviceGray /BitsPerComponent 8 "
+    )
+    return pdfs.write(path, objects | {7: pdfs.stream(b"/I Do", tile)})
+
+
 @pytest.fixture
 def scanned(picture_of: Callable[..., Path]) -> Path:
     return picture_of(SCANNED, name="scanned.png", size=(850, 1100))
@@ -167,6 +184,20 @@ def test_a_scan_is_read_although_its_page_has_some_text(
     lines = [line.text for line in result.lines]
     assert lines[:3] == SCANNED
     assert set(said) <= set(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["form", "pattern"])
+def test_a_scan_in_a_form_or_a_pattern_is_read_although_its_page_has_a_stamp(
+    job: FolderContext, tmp_path: Path, scanned: Path, way: str
+) -> None:
+    path = tmp_path / "scan.pdf"
+    if way == "form":
+        scan_in_strips(path, scanned, BATES, strips=1, in_form=True)
+    else:
+        scan_in_pattern(path, scanned, BATES)
+    lines = [line.text for line in read(job, path).lines]
+    assert lines == [*SCANNED, "ACME-000123"]
 
 
 @pytest.mark.slow

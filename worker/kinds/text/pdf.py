@@ -7,10 +7,12 @@ hours (forms that draw forms that draw forms), or take all memory: the job then 
 process is replaced.
 """
 
+import ctypes
 import math
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -37,6 +39,8 @@ MAX_CHARACTERS = 200_000
 MIN_SIDE = 8  # pixels of the drawn page
 # Columns, and rows, in which the area of pictures is counted.
 GRID = 32
+# The colour that PDFium gives for a pattern (CPDF_ColorState::SetPattern).
+OF_PATTERN = (0xBF, 0xBF, 0xBF)
 SPACES = (9, 32, 0xA0)
 SOFT_HYPHEN = 0xAD
 # Unicode's categories of control characters, surrogates, unassigned and private characters.
@@ -182,10 +186,13 @@ class PdfPage:
         return self._calls.run(work, watch, f"Page {self.number}", self._page)
 
     def pictures(self) -> float:
-        """The share of the page that its pictures cover together, such as the strips of a scan."""
+        """The share of the page that its pictures cover together, such as the strips of a scan.
+
+        A pattern may hold pictures: an area that is filled with one counts as a picture.
+        """
         left, bottom, right, top = self._crop
         covered: set[tuple[int, int]] = set()
-        for picture in self._pictures():
+        for picture in chain(self._pictures(), self._patterns()):
             box = picture.get_bounds()
             form = picture.container
             while form is not None:  # the bounds are in the form's own coordinates
@@ -218,6 +225,17 @@ class PdfPage:
             filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=5
         )
         return pictures
+
+    def _patterns(self) -> Iterator[Any]:
+        from pypdfium2 import raw
+
+        for path in self._page.get_objects(filter=[raw.FPDF_PAGEOBJ_PATH], max_depth=5):
+            colour = [ctypes.c_uint() for _ in range(4)]
+            if (
+                raw.FPDFPageObj_GetFillColor(path, *colour)
+                and tuple(part.value for part in colour[:3]) == OF_PATTERN
+            ):
+                yield path
 
     def layer(self, watch: Watch) -> Layer:
         """The text that the page contains, line by line in the order of the file.
