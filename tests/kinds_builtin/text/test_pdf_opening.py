@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pypdfium2
 import pytest
 
 from tests.kinds_builtin.conftest import FolderContext
 from tests.kinds_builtin.text import pdfs
-from tests.kinds_builtin.text.documents import FOX, GOOD, lines_of, refusal
+from tests.kinds_builtin.text.documents import FOX, GOOD, lines_of, nothing, refusal
+from worker.kinds.text import searchable
+from worker.kinds.text.lines import Line, Page
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -43,11 +46,30 @@ def test_a_document_cut_short_is_refused(job: FolderContext, tmp_path: Path, sha
 def test_a_document_with_a_password_is_refused_as_such(job: FolderContext) -> None:
     error = refusal(job, CASES / "encrypted.pdf")
     assert error.code == "pdf-encrypted"
-    assert "password" in error.detail
+    assert "remove the password" in error.detail
 
 
-def test_a_document_that_only_restricts_its_use_is_read() -> None:
+def test_a_document_for_holders_of_a_certificate_is_refused_as_such(
+    job: FolderContext, tmp_path: Path
+) -> None:
+    known = (CASES / "owner-password.pdf").read_bytes()
+    assert b"/Filter /Standard" in known
+    path = tmp_path / "certificate.pdf"
+    path.write_bytes(known.replace(b"/Filter /Standard", b"/Filter /Adobe.Pk"))
+    error = refusal(job, path)
+    assert error.code == "pdf-encrypted"
+    assert "without encryption" in error.detail
+
+
+def test_a_document_that_only_restricts_its_use_is_read(tmp_path: Path) -> None:
+    """Its user password is empty."""
     assert lines_of(CASES / "owner-password.pdf") == [FOX]
+    line = Line(FOX, ((72, 100), (300, 100), (300, 120), (72, 120)), 1.0, (0.5,) * len(FOX))
+    made = tmp_path / "made.pdf"
+    page = Page(1, 612, 792, "ocr", [line])
+    searchable.from_pdf(CASES / "owner-password.pdf", [page], {1}, made, nothing)
+    with pypdfium2.PdfDocument(made) as document:
+        assert FOX in document[0].get_textpage().get_text_range()
 
 
 def test_a_count_of_pages_that_lies_is_found_at_the_page(

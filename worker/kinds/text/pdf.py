@@ -425,7 +425,13 @@ def _refused(error: Any) -> JobError:
     from pypdfium2 import raw
 
     code = error.err_code
-    if code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
+    if code == raw.FPDF_ERR_SECURITY:
+        return JobError(
+            "pdf-encrypted",
+            "The PDF file is encrypted for certain readers or in an unsupported way: save it "
+            "without encryption, then upload it again.",
+        )
+    if code == raw.FPDF_ERR_PASSWORD:
         return JobError(
             "pdf-encrypted",
             "The PDF file is encrypted and needs a password: remove the password, then upload it "
