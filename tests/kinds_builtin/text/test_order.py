@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.jobs import JobCancelled, JobError
 from worker.kinds.text.extract import chosen
-from worker.kinds.text.lines import Line, Quad, Turn, ordered, upright
+from worker.kinds.text.lines import Line, Quad, Turn, ordered, turn_of, upright
 from worker.kinds.text.order import Box, reading_order
 from worker.kinds.text.spec import MAX_PAGES, TextExtract
 
@@ -114,7 +114,7 @@ def test_lines_are_read_in_the_order_of_a_person(name: str) -> None:
 def test_a_turned_or_skewed_page_keeps_its_order(turn: Turn, skew: float) -> None:
     boxes = PAGES["sections with two columns each"]
     slope = math.radians(skew)
-    back: Turn = (360 - turn) % 360  # type: ignore[assignment]
+    back = turn_of(-turn)
     quads = []
     for box in boxes:
         corners = [

@@ -1,4 +1,4 @@
-"""The characters of a PDF page, and which of them form a line."""
+"""Characters of a PDF page, and how they are joined to lines."""
 
 import ctypes
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def space_after(last: Glyph) -> Glyph:
 
 
 def continues(line: list[Glyph], glyph: Glyph) -> bool:
-    """Whether a character goes on where the line ended; a column's edge is a wide gap."""
+    """Return whether a character continues the line, without a gap as wide as between columns."""
     last = line[-1]
     if last.turn != glyph.turn:
         return False

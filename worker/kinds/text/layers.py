@@ -1,7 +1,8 @@
-"""Whether the text layer of a page says what the page shows.
+"""Decides whether the text layer of a page says what the page shows.
 
-Some files have text that means nothing: a scan with a stamp, fonts without a table of characters,
-or with a wrong one. The last can only be seen: a line of each font is read from the picture.
+Some files have text without meaning, or little text: a scan with a stamp, a font without a table of
+characters, or with a wrong one. A wrong table can only be seen: a line of each font is read from
+the drawn page.
 """
 
 import unicodedata
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 SCAN = 0.33
 COMPLETE = 0.7
 STEP = 4  # pixels along a line
-# Share of characters that mean nothing, from which a layer is useless.
+# A layer is useless if a larger share of its characters has no meaning.
 GARBAGE = 0.1
-# A line with fewer characters says nothing about its font.
+# Shorter lines do not show whether their font is right.
 MIN_LETTERS = 4
 MAX_LETTERS = 60
-# The picture contradicts the layer if it is read for sure, and so differently.
+# The picture contradicts the layer if it is read with this confidence and is less alike.
 SURE = 0.85
 ALIKE = 0.4
 MARGIN = 0.1  # of a line's height, around it
@@ -37,8 +38,8 @@ MARGIN = 0.1  # of a line's height, around it
 class Layers:
     """Judges the layers of one document.
 
-    A font that was right is looked at less and less often. Fonts are known by their names: others
-    of the same name may come with the pages of another document.
+    A font that was right is checked less and less often, but never for the last time: fonts are
+    known by their names, and a merged document may hold different fonts of one name.
     """
 
     def __init__(self, recogniser: Callable[[], Recogniser], watch: Callable[[], None]) -> None:
@@ -72,13 +73,13 @@ class Layers:
         return wrong <= GARBAGE * layer.characters
 
     def _is_trusted(self, font: str) -> bool:
-        """Whether a font was right before; it is looked at on the 1st, 2nd, 4th, 8th ... page."""
+        """Return whether a font was right before, except on its 1st, 2nd, 4th, 8th ... page."""
         self._seen[font] += 1
         pages = self._seen[font]
         return font in self._trusted and font != "" and pages & (pages - 1) != 0
 
     def _complete(self, layer: Layer, page: PdfPage, pixels: "Pixels") -> bool:
-        """Whether the layer has text wherever the page shows lines."""
+        """Return whether the layer has text wherever the page shows lines."""
         import cv2
         import numpy
 
@@ -122,14 +123,14 @@ def _middle_line(corners: "Corners") -> "tuple[Corners, Corners]":
 
 
 def is_empty(layer: Layer) -> bool:
-    """Whether a layer has no text, or none with a meaning."""
+    """Return whether a layer has no text, or only text without meaning."""
     return layer.characters == 0 or layer.garbage > GARBAGE * layer.characters
 
 
 def _is_vertical(layer: Layer) -> bool:
-    """Whether most of the text is Chinese or Japanese, one character below the other.
+    """Return whether most of the text is Chinese or Japanese, one character below the other.
 
-    The file gives no lines then, but the picture does.
+    The layer has no lines then, but the picture does.
     """
     single = [line.line.text for line in layer.lines if len(line.line.text) == 1]
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in single)

@@ -1,4 +1,4 @@
-"""A line of text with the place of each character, as OCR and text layers both give it."""
+"""Lines of text with the place of each character, from OCR or from a text layer."""
 
 import math
 import unicodedata
@@ -12,8 +12,9 @@ from worker.kinds.text.order import Box, reading_order
 Spot = tuple[float, float]
 Quad = tuple[Spot, Spot, Spot, Spot]
 Turn = Literal[0, 90, 180, 270]
+TURNS: dict[int, Turn] = {0: 0, 90: 90, 180: 180, 270: 270}
 
-# Shorter lines say little about the slope of a page.
+# In line heights: shorter lines say little about the slope of a page.
 LONG = 5.0
 MIN_SKEW, MAX_SKEW = 0.2, 15.0  # degrees; a steeper line is a label in a drawing
 
@@ -88,7 +89,7 @@ def area_of(quad: Quad) -> tuple[float, float, float, float]:
 
 
 def right_to_left(text: str) -> bool:
-    """Whether there are letters of Hebrew, Arabic or another script that runs to the left."""
+    """Return whether there are letters of a script that runs to the left, such as Hebrew."""
     return any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
 
 
@@ -97,6 +98,11 @@ def _between(first: Spot, second: Spot, share: float) -> Spot:
         first[0] + (second[0] - first[0]) * share,
         first[1] + (second[1] - first[1]) * share,
     )
+
+
+def turn_of(degrees: int) -> Turn:
+    """A multiple of 90 degrees, positive or negative, as a turn."""
+    return TURNS[degrees % 360]
 
 
 def upright(spot: Spot, turn: Turn, width: float, height: float) -> Spot:

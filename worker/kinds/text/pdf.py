@@ -22,7 +22,7 @@ import psutil
 from app.jobs import JobError
 from worker.kinds.pictures import is_picture
 from worker.kinds.text.glyphs import Glyph, codes, continues, font_name, space_after
-from worker.kinds.text.lines import Line, Quad, Turn, area_of, upright
+from worker.kinds.text.lines import Line, Quad, Turn, area_of, turn_of, upright
 from worker.kinds.text.pdf_hidden import hidden
 from worker.kinds.text.pdf_streams import MAX_PICTURE, refuse_bombs
 from worker.kinds.watch import OverdueError, watched
@@ -69,7 +69,7 @@ class Layer:
 
 
 def is_pdf(path: Path) -> bool:
-    """Whether the header is in the first 1,024 bytes, as PDF readers accept it.
+    """Return whether the header is in the first 1,024 bytes, as PDF readers accept it.
 
     A picture may have these characters in its metadata.
     """
@@ -168,7 +168,7 @@ class PdfSource:
 
 
 class PdfPage:
-    """A page as people see it: cropped, and turned as the file says. Sizes are in points."""
+    """A page as it is shown: cropped, and turned as the file says. Sizes are in points."""
 
     def __init__(self, page: Any, number: int, calls: _Calls) -> None:
         self._page, self._calls = page, calls
@@ -304,7 +304,7 @@ class PdfPage:
             return None
         angle = round(math.degrees(raw.FPDFText_GetCharAngle(textpage, index)) / 90) * 90
         # Both angles are clockwise: that of the text on the page, and that of the page.
-        turn: Turn = (-angle - self._turn) % 360  # type: ignore[assignment]
+        turn = turn_of(-angle - self._turn)
         first = self._spot(area.left, area.top)
         second = self._spot(area.right, area.bottom)
         middle = (first[0] + second[0]) / 2, (first[1] + second[1]) / 2
@@ -364,7 +364,7 @@ class PdfPage:
     def _quad(self, box: tuple[float, float, float, float], turn: Turn) -> Quad:
         """The corners on the page of a box on the upright line, from the line's own top left."""
         left, top, right, bottom = box
-        back: Turn = (360 - turn) % 360  # type: ignore[assignment]
+        back = turn_of(-turn)
         sideways = turn in (90, 270)
         size = (self.height, self.width) if sideways else (self.width, self.height)
         return (

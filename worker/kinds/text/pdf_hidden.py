@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-# Of the drawing, in pixels. Letters of 2 points leave some ink at 1,000 pixels to a page of A4.
+# Pixels of the drawing. Letters of 2 points leave some ink on a page of A4 at 1,000 pixels.
 LONG_SIDE = 1500
 MAX_SCALE = 2.0
 GROUND = (253, 1, 127, 255)
@@ -69,7 +69,7 @@ def _text_alone(page: Any) -> tuple[Any, float]:
 
 
 def _is_invisible(textpage: Any, index: int) -> bool:
-    """Whether a character is drawn in the invisible mode, or cuts out what is drawn next."""
+    """Return whether a character is drawn in the invisible mode, or cuts out what is drawn next."""
     from pypdfium2 import raw
 
     item = raw.FPDFText_GetTextObject(textpage, index)

@@ -1,8 +1,8 @@
 """Searchable PDF files: the pages of the source with their text, invisible, where it stands.
 
-PDFium, which also draws pages, writes them: no further library is needed. The font is made for this
-purpose (with fontTools; 556 bytes): a single empty glyph, half as wide as it is high, which stands
-for every character. A table in the file (ToUnicode) says which characters they are.
+PDFium writes the files. The font was made for this purpose with fontTools (556 bytes): a single
+empty glyph, half as wide as it is high, stands for every character, and a table in the file
+(ToUnicode) maps the codes to characters.
 """
 
 import base64
