@@ -284,6 +284,9 @@ def is_misread(
 ) -> bool:
     """Whether DuckDB might forgive a fault or change a value, in lines that end in LF."""
     mark, around = separator.encode(), quote.encode()
+    # Blanks between a quote and the begin or the end of its field.
+    before = re.compile(rb"(?<![^%b\n]) +%b" % (re.escape(mark), around))
+    behind = re.compile(rb"%b +(?=[%b\n]|\Z)" % (around, re.escape(mark)))
     rest = b""
     with path.open("rb") as file:
         while True:
@@ -293,7 +296,11 @@ def is_misread(
             cut = rest.rfind(b"\n") + 1 if block else len(rest)
             lines, rest = rest[:cut], rest[cut:]
             quotes = quote and around in lines
-            if quotes and (b" " + around in lines or around + b" " in lines):
+            if (
+                quotes
+                and (b" " + around in lines or around + b" " in lines)
+                and (before.search(lines) or behind.search(lines))
+            ):
                 return True
             if mark + b"\n" in lines or lines.endswith(mark):
                 split = lines.split(b"\n")

@@ -68,7 +68,9 @@ def read_page(
     if not believed:
         marked, unknown = [True] * len(kept), scripts.is_legible(_median(page.heights))
     bad = {i for i, is_bad in zip(kept, marked, strict=True) if is_bad}
-    order, skew = ordered([quads[i] for i in kept], turn, *size)
+    order, skew = ordered(
+        [quads[i] for i in kept], turn, *size, lambda: progress(1.0, "ordering the lines")
+    )
     lines, unreadable = [], []
     for place in order:
         index = kept[place]
