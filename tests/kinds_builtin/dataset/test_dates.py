@@ -75,6 +75,43 @@ def test_times_are_read_by_their_format(layout: str, text: str, wanted: str) -> 
     assert got.replace(tzinfo=None) == datetime.fromisoformat(wanted)
 
 
+@pytest.mark.parametrize(
+    ("layout", "text", "without_a_zero"),
+    [
+        ("%d%m%Y", "01022024", ["1022024", "0122024", "122024", "0102224"]),
+        ("%m%d%Y", "01122024", ["1122024", "0112224"]),
+        ("%Y%m%d", "20240101", ["2024101", "2024011", "224011"]),
+        ("%y%m%d", "240110", ["24110", "24011"]),
+        ("%d%m%y", "010224", ["10224", "01224"]),
+        ("%Y%j", "2024060", ["202460", "202406"]),
+        ("%j%y", "06024", ["6024", "0624"]),
+        ("%H%M%S %d.%m.%Y", "080502 05.01.2024", ["80502 05.01.2024", "08052 05.01.2024"]),
+        ("%Y%m%d%H%M%S%f", "20240105101502250", ["2024105101502250", "2024010510152"]),
+        ("%d1%m0%Y", "0510102024", ["510102024", "051102024"]),
+    ],
+)
+def test_a_text_without_separators_that_has_lost_a_zero_is_refused(
+    layout: str, text: str, without_a_zero: list[str]
+) -> None:
+    """Python's strptime reads some of them, as another day."""
+    moment = datetime.strptime(text, layout).replace(tzinfo=UTC)
+    options = {"types": {"t": {"type": "datetime", "format": layout}}, "on_error": "skip"}
+    content = "\n".join(["t", *without_a_zero, text])
+    output = run(content.encode(), csv=options, group_by=["t"])
+    assert [(got.replace(tzinfo=UTC), rows) for got, rows in output.rows] == [(moment, 1)]
+    assert [row.line for row in output.result.skipped] == [*range(2, 2 + len(without_a_zero))]
+
+
+@pytest.mark.parametrize(
+    ("layout", "text"), [("%d%b%Y", "5Jan2024"), ("%m/%d/%Y %I%p", "1/5/2024 9AM")]
+)
+def test_a_number_between_other_characters_may_have_lost_its_zero(layout: str, text: str) -> None:
+    moment = datetime.strptime(text, layout).replace(tzinfo=UTC)
+    options = {"types": {"t": {"type": "datetime", "format": layout}}}
+    ((got, _),) = run(f"t\n{text}\n".encode(), csv=options, group_by=["t"]).rows
+    assert got.replace(tzinfo=UTC) == moment
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "text",

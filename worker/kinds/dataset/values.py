@@ -32,6 +32,8 @@ DIRECTIVES = {
     "B": "[A-Za-z]{3,9}",
     "z": r"(Z|[+-]\d{2}(:?\d{2})?)",
 }
+# Digits of the directives that may have fewer.
+FULL_WIDTH = {"m": 2, "d": 2, "j": 3, "H": 2, "I": 2, "M": 2, "S": 2, "f": 6}
 
 # Names of forms with the SQL condition of each.
 Forms = dict[str, str]
@@ -135,10 +137,27 @@ def formatted(t: str, moment: MomentFormat) -> str:
 
 
 def _format_pattern(format_: str) -> str:
-    parts = re.split("(%.)", format_)
-    return "".join(
-        DIRECTIVES.get(part[1:], "%") if part.startswith("%") else re.escape(part) for part in parts
-    )
+    parts = [part for part in re.split("(%.)", format_) if part]
+    patterns = []
+    for n, part in enumerate(parts):
+        letter = part[1:] if part.startswith("%") else ""
+        after = n + 1 < len(parts) and _is_digit(parts[n + 1], 0)
+        before = n > 0 and letter != "f" and _is_digit(parts[n - 1], -1)
+        if letter in FULL_WIDTH and (before or after):
+            # A text that has lost a zero could be read in several ways.
+            patterns.append(rf"\d{{{FULL_WIDTH[letter]}}}")
+        elif letter:
+            patterns.append(DIRECTIVES.get(letter, "%"))
+        else:
+            patterns.append(re.escape(part))
+    return "".join(patterns)
+
+
+def _is_digit(part: str, place: int) -> bool:
+    """Whether a part of a format has a digit at its beginning (0) or its end (-1)."""
+    if part.startswith("%"):
+        return part[1:] in FULL_WIDTH or part[1:] in ("Y", "y")
+    return part[place].isdigit()
 
 
 def place(forms: Forms) -> str:
