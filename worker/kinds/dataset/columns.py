@@ -76,6 +76,8 @@ CONVERTED = {
 }
 # The type of decimals that DuckDB would read as doubles, and so merge some.
 LONG_DECIMAL = "DECIMAL OF "
+# A time to the microsecond, and the digits of its second behind them, which have no end.
+EXACT_MOMENT = "STRUCT(TIMESTAMP, VARCHAR)"
 DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
 

@@ -6,13 +6,22 @@ from dataclasses import dataclass
 
 from app.jobs import JobContext, JobError
 from worker.kinds.dataset import values
-from worker.kinds.dataset.columns import Use, Value, check_known, typed, unknown_column, uses
+from worker.kinds.dataset.columns import (
+    EXACT_MOMENT,
+    Use,
+    Value,
+    check_known,
+    typed,
+    unknown_column,
+    uses,
+)
 from worker.kinds.dataset.csv_blocks import MAX_RECORD
 from worker.kinds.dataset.csv_head import reject_twins, same_columns
 from worker.kinds.dataset.csv_lines import SKIPPED_SHOWN, ragged
 from worker.kinds.dataset.csv_text import CsvText
 from worker.kinds.dataset.engine import Engine
 from worker.kinds.dataset.faults import named
+from worker.kinds.dataset.moments import LIMITS, Moments, moments
 from worker.kinds.dataset.result import SkippedRow
 from worker.kinds.dataset.spec import DatasetAggregate, MomentFormat
 
@@ -28,6 +37,8 @@ class _Rule:
     holds: str
     wanted: str
     remedy: str
+    # Forms of texts that break it.
+    broken_by: tuple[str, ...] = (values.OTHER,)
 
 
 class CsvTable:
@@ -153,6 +164,9 @@ class CsvTable:
     def _questions(self, name: str) -> dict[str, values.Forms]:
         """The forms by which the column's texts are counted; a text has the first that fits."""
         t, used = self._sql[name], self._uses[name]
+        wanted = self._options.types.get(name, "")
+        if isinstance(wanted, MomentFormat) or wanted == "datetime":
+            return {"declared": moments(t, wanted).forms()}
         if declared := self._declared(name):
             return {"declared": {"valid": declared.holds}}
         asked: dict[str, values.Forms] = {}
@@ -163,7 +177,9 @@ class CsvTable:
         if used & {"boolean", "sum"}:
             asked["boolean"] = {"boolean": values.is_true_or_false(t)}
         if used & {"moment", "moment order", "order"}:
-            asked["moment"] = {"date": values.is_date(t), "moment": values.is_moment(t)}
+            moment = values.is_moment(t)
+            plain = f"({moment} AND NOT {values.is_fine(t)})"
+            asked["moment"] = {"date": values.is_date(t), "moment": plain, "fine": moment}
         return asked
 
     def _all(self, name: str, question: str, *forms: str) -> bool:
@@ -217,14 +233,9 @@ class CsvTable:
         t, declared = self._sql[name], self._options.types.get(name)
         if declared is None or declared == "text":
             return None if declared is None else _Rule("declared", "true", "a text", "")
+        if isinstance(declared, MomentFormat) or declared == "datetime":
+            return self._declared_moments(t, moments(t, declared))
         remedy = "correct csv.types, or add the value to csv.null_values if it means null"
-        if isinstance(declared, MomentFormat):
-            return _Rule(
-                "declared",
-                f"({values.formatted(t, declared)} IS NOT NULL)",
-                f"a {declared.type} of the format {declared.format}",
-                remedy,
-            )
         numbers = self._numbers
         if declared.startswith("decimal"):
             found = typed(t, declared.upper())
@@ -237,11 +248,23 @@ class CsvTable:
             "number": (numbers.is_number(t), "a number"),
             "boolean": (values.is_true_or_false(t), "true or false"),
             "date": (values.is_date(t), "a date by ISO 8601 (2013-12-31)"),
-            "datetime": (values.is_moment(t), "a time by ISO 8601 (2013-12-31T23:59:00Z)"),
         }[declared]
-        if declared in ("date", "datetime"):
+        if declared == "date":
             remedy = "or give its format in csv.types, as {'type': 'date', 'format': '%d.%m.%Y'}"
         return _Rule("declared", holds, wanted, remedy)
+
+    def _declared_moments(self, t: str, times: Moments) -> _Rule:
+        counts = self._counts[f"declared {t}"]
+        wanted, remedy, broken_by = times.wanted, times.remedy, [values.OTHER]
+        if counts["fine"] or counts["beyond"]:
+            wanted += f" {LIMITS}"
+            remedy = "or add it to csv.null_values if it means null"
+            broken_by += ["beyond"]
+        read = times.microseconds
+        if counts["fine"]:
+            read = times.nanoseconds
+            broken_by += ["far"]
+        return _Rule("declared", f"({read} IS NOT NULL)", wanted, remedy, tuple(broken_by))
 
     def _fault(self, name: str, rule: _Rule) -> str:
         """Whether a text breaks the rule, in SQL."""
@@ -249,7 +272,8 @@ class CsvTable:
 
     def _broken(self, name: str, rule: _Rule) -> bool:
         """Whether a text of the column breaks the rule, by what was counted."""
-        return self._counts[f"{rule.question} {self._sql[name]}"][values.OTHER] > 0
+        counts = self._counts[f"{rule.question} {self._sql[name]}"]
+        return any(counts[form] for form in rule.broken_by)
 
     def _note_skipped(self) -> None:
         """Record the rows with a wrong number of fields, which the rewriter has removed."""
@@ -358,8 +382,8 @@ class CsvTable:
 
     def _ordered_moment(self, name: str) -> Value:
         t = self._sql[name]
-        if self._all(name, "moment", "date", "moment"):
-            return typed(values.as_moment(t), "TIMESTAMP")
+        if self._all(name, "moment", "date", "moment", "fine"):
+            return self._exact_moment(name)
         if any(self._counts[f"moment {t}"].values()):
             raise JobError(
                 "column-type",
@@ -367,6 +391,13 @@ class CsvTable:
                 "date: give its format in csv.types, or declare it as text.",
             )
         return typed(t, "VARCHAR")
+
+    def _exact_moment(self, name: str) -> Value:
+        """The times of a column of which each text is one, for comparisons."""
+        t = self._sql[name]
+        if self._counts[f"moment {t}"]["fine"]:
+            return Value(values.exact_moment(t), "datetime", EXACT_MOMENT)
+        return typed(values.as_moment(t), "TIMESTAMP")
 
     def extreme(self, name: str, op: str) -> Value:
         t = self._sql[name]
@@ -378,8 +409,9 @@ class CsvTable:
         ):
             number = self._number(name)
             return Value(f"arg_{op}({t}, {number.sql})", "text", "VARCHAR")
-        if name not in self._options.types and self._all(name, "moment", "date", "moment"):
-            return Value(f"arg_{op}({t}, {values.as_moment(t)})", "text", "VARCHAR")
+        if name not in self._options.types and self._all(name, "moment", "date", "moment", "fine"):
+            moment = self._exact_moment(name)
+            return Value(f"arg_{op}({t}, {moment.sql})", "text", "VARCHAR")
         return Value(f"{op}({key.sql})", key.kind, key.type)
 
     def sorted_by(self, name: str, column: str) -> str | None:
@@ -427,10 +459,11 @@ class CsvTable:
         return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
 
     def _typed(self, t: str, declared: str | MomentFormat) -> Value:
-        if isinstance(declared, MomentFormat):
-            return typed(
-                values.formatted(t, declared), "DATE" if declared.type == "date" else "TIMESTAMP"
-            )
+        if isinstance(declared, MomentFormat) or declared == "datetime":
+            times = moments(t, declared)
+            if self._counts[f"declared {t}"]["fine"]:
+                return typed(times.nanoseconds, "TIMESTAMP_NS")
+            return typed(times.microseconds, times.type)
         plain = self._numbers.plain(t)
         match declared:
             case "integer":
@@ -441,8 +474,6 @@ class CsvTable:
                 return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
             case "date":
                 return typed(f"TRY_CAST({t} AS DATE)", "DATE")
-            case "datetime":
-                return typed(values.as_moment(t), "TIMESTAMP")
             case "text":
                 return typed(t, "VARCHAR")
         return typed(f"TRY_CAST({plain} AS {declared.upper()})", declared.upper())

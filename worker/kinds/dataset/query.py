@@ -8,7 +8,14 @@ from decimal import Context, Decimal, localcontext
 from typing import Literal
 
 from app.jobs import JobError
-from worker.kinds.dataset.columns import Table, Value, filter_use, not_single, wrong_type
+from worker.kinds.dataset.columns import (
+    EXACT_MOMENT,
+    Table,
+    Value,
+    filter_use,
+    not_single,
+    wrong_type,
+)
 from worker.kinds.dataset.spec import (
     Aggregate,
     Between,
@@ -300,6 +307,9 @@ class Query:
 
     def _at(self, name: str, column: Value, op: Op, value: str) -> str:
         moment, rest = _moment(name, value)
+        if column.type == EXACT_MOMENT:
+            bound = f"{self._parameter(moment)}::TIMESTAMP, {self._parameter(rest.rstrip('0'))}"
+            return f"({column.sql} {SQL[op]} row({bound}::VARCHAR))"
         present = f"({column.sql} IS NOT NULL)"
         fine = column.type == "TIMESTAMP_NS"
         if fine and not NANOSECONDS[0] <= moment <= NANOSECONDS[1]:

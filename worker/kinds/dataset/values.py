@@ -11,7 +11,7 @@ from worker.kinds.dataset.spec import CsvOptions, MomentFormat, directives
 BLANKS = "[ \\t]*"
 # SQL has no year 0.
 DATE = r"([1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])-\d{2}-\d{2}"
-TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,6}0*)?)?"
+TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d+)?)?"
 ZONE = r"(Z|[+-]\d{2}(:?\d{2})?)?"
 
 
@@ -32,6 +32,8 @@ DIRECTIVES = {
     "B": "[A-Za-z]{3,9}",
     "z": r"(Z|[+-]\d{2}(:?\d{2})?)",
 }
+# %f, with nanoseconds.
+FINE = r"\d{1,9}"
 # Digits of the directives that may have fewer.
 FULL_WIDTH = {"m": 2, "d": 2, "j": 3, "H": 2, "I": 2, "M": 2, "S": 2, "f": 6}
 
@@ -120,20 +122,49 @@ def is_moment(t: str) -> str:
     return f"({_matches(t, pattern)} AND TRY_CAST({t} AS TIMESTAMPTZ) IS NOT NULL)"
 
 
+def is_fine(t: str, digits: int = 6) -> str:
+    """Whether a time by ISO 8601 has more than so many digits of a second."""
+    return f"regexp_matches({t}, '[.][0-9]{{{digits}}}0*[1-9]')"
+
+
 def as_moment(t: str) -> str:
-    """The time in UTC."""
+    """The time in UTC, to the microsecond below."""
     return f"(TRY_CAST({t} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
 
 
-def formatted(t: str, moment: MomentFormat) -> str:
-    """The date or time in UTC, null where the text is of another format."""
+def as_nanoseconds(t: str) -> str:
+    """The time in UTC, null where it is beyond the range of TIMESTAMP_NS."""
+    return f"(TRY_CAST({t} AS TIMESTAMPTZ_NS) AT TIME ZONE 'UTC')"
+
+
+def exact_moment(t: str) -> str:
+    """The time in UTC and the digits of its second behind the sixth, which compare as it does."""
+    rest = f"rtrim(substr(regexp_extract({t}, '[.]([0-9]*)', 1), 7), '0')"
+    return f"CASE WHEN {t} IS NOT NULL THEN row({as_moment(t)}, {rest}) END"
+
+
+def formatted(t: str, moment: MomentFormat, *, fine: bool = False) -> str:
+    """The date or time in UTC, null where the text is of another format.
+
+    `fine` reads up to nine digits of a second, as TIMESTAMP_NS.
+    """
+    pattern, format_ = _format_pattern(moment.format), moment.format
+    if fine:
+        pattern = pattern.replace(DIRECTIVES["f"], FINE)
+        format_ = _with_nanoseconds(format_)
     # DuckDB's %z does not accept Z.
     text = f"regexp_replace({t}, 'Z$', '+00')" if "z" in directives(moment.format) else t
-    parsed = f"CAST(try_strptime({text}, {literal(moment.format)}) AS TIMESTAMPTZ)"
-    type_ = "DATE" if moment.type == "date" else "TIMESTAMP"
+    zoned = "TIMESTAMPTZ_NS" if fine else "TIMESTAMPTZ"
+    parsed = f"CAST(try_strptime({text}, {literal(format_)}) AS {zoned})"
+    type_ = "DATE" if moment.type == "date" else "TIMESTAMP_NS" if fine else "TIMESTAMP"
     # DuckDB's strptime accepts a year of one digit, and blanks at the end.
-    of_format = _matches(t, _format_pattern(moment.format))
+    of_format = _matches(t, pattern)
     return f"CASE WHEN {of_format} THEN CAST(({parsed} AT TIME ZONE 'UTC') AS {type_}) END"
+
+
+def _with_nanoseconds(format_: str) -> str:
+    """The format with DuckDB's directive of up to nine digits, %n, in the place of %f."""
+    return "".join("%n" if part == "%f" else part for part in re.split("(%.)", format_))
 
 
 def _format_pattern(format_: str) -> str:

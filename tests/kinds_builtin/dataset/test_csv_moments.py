@@ -1,0 +1,164 @@
+"""Times of CSV files with nanoseconds, zones and odd years, against Python's datetime."""
+
+from datetime import UTC, datetime
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.kinds_builtin.dataset.answers import line_of, refused, run
+
+# In ascending order.
+FINE = [
+    "0001-01-01T00:00:00.0000000",
+    "1969-12-31T23:59:59.999999999Z",
+    "1970-01-01T00:00:00.000000001Z",
+    "2024-01-05T00:30:00.5+01:00",
+    "2024-01-05T01:30:00.5000001+02:00",
+    "2024-01-05",
+    "2024-01-05T00:00:00.1234567Z",
+    "2024-01-05T00:00:00.12345678Z",
+    "2024-01-05 00:00:00.123456789",
+    "2024-01-05T00:00:00.1234567891",
+    "2024-01-05T00:00:00.12345678910000000000002",
+    "9999-12-31T23:59:59.9999999",
+]
+
+
+def seconds(text: str) -> Fraction:
+    """The exact time of a text by ISO 8601 in seconds since 1970."""
+    whole, _, rest = text.partition(".")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    moment = datetime.fromisoformat(whole + rest[len(digits) :])
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return since.days * 86400 + since.seconds + Fraction(f"0.{digits or 0}")
+
+
+def csv_of(texts: list[str]) -> bytes:
+    return "".join(f"{text}\n" for text in ["t", *texts]).encode()
+
+
+def test_times_of_any_number_of_digits_are_compared_exactly() -> None:
+    assert all(seconds(a) < seconds(b) for a, b in pairwise(FINE))
+    texts = FINE[::2] + FINE[1::2]
+    ends = [{"op": op, "column": "t", "name": op} for op in ("min", "max")]
+    assert run(csv_of(texts), aggregates=ends).rows == [[FINE[0], FINE[-1]]]
+    part = texts[1:5]
+    ((low, high),) = run(csv_of(part), aggregates=ends).rows
+    assert (low, high) == (min(part, key=seconds), max(part, key=seconds))
+
+
+@pytest.mark.parametrize("bound", [3, 7, 10])
+def test_times_of_any_number_of_digits_are_filtered_exactly(bound: int) -> None:
+    """A bound between two times, and one that is a time."""
+    for value in (FINE[bound], FINE[bound].replace(".1234567", ".12345671")):
+        counts = [
+            {
+                "op": "count_if",
+                "filter": {"op": op, "column": "t", "value": value},
+                "name": op,
+            }
+            for op in ("lt", "le", "gt", "ge")
+        ]
+        at = seconds(value)
+        wanted = [
+            sum(seconds(text) < at for text in FINE),
+            sum(seconds(text) <= at for text in FINE),
+            sum(seconds(text) > at for text in FINE),
+            sum(seconds(text) >= at for text in FINE),
+        ]
+        assert run(csv_of(FINE), aggregates=counts).rows == [wanted]
+
+
+@pytest.mark.parametrize("unit", ["day", "hour", "minute"])
+def test_times_of_any_number_of_digits_are_truncated(unit: str) -> None:
+    key = {"op": "truncate", "column": "t", "unit": unit, "name": "first"}
+    step = {"day": 86400, "hour": 3600, "minute": 60}[unit]
+    rows = run(csv_of(FINE), group_by=[key]).rows
+    got = {
+        int((first.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()): count
+        for first, count in rows
+    }
+    wanted: dict[int, int] = {}
+    for text in FINE:
+        first = int(seconds(text) // step * step)
+        wanted[first] = wanted.get(first, 0) + 1
+    assert got == wanted
+
+
+# Declared types, and how a time is written for them.
+FINE_TYPES: list[Any] = [
+    ("datetime", lambda day, clock, digits: f"{day}T{clock}.{digits}Z"),
+    (
+        {"type": "datetime", "format": "%d.%m.%Y %H:%M:%S.%f"},
+        lambda day, clock, digits: f"{day[8:]}.{day[5:7]}.{day[:4]} {clock}.{digits}",
+    ),
+    (
+        {"type": "datetime", "format": "%Y%m%d%H%M%S%f%z"},
+        lambda day, clock, digits: f"{day}{clock}".replace("-", "").replace(":", "") + digits + "Z",
+    ),
+]
+
+
+@pytest.mark.parametrize(("type_", "write"), FINE_TYPES)
+def test_declared_times_of_nine_digits_are_exact(type_: Any, write: Any) -> None:
+    moments = [
+        ("1969-12-31", "23:59:59", "999999999"),
+        ("1678-01-01", "00:00:00", "0000001"),
+        ("2024-01-05", "10:00:00", "5"),
+        ("2024-01-05", "10:00:00", "1234567"),
+        ("2024-01-05", "10:00:00", "12345671"),
+        ("2261-12-31", "23:59:59", "999999999"),
+    ]
+    content = csv_of([write(*moment) for moment in moments])
+    options = {"types": {"t": type_}}
+    output = run(content, csv=options, group_by=["t"], output_format="csv")
+    assert output.result.columns[0].dtype == "TIMESTAMP_NS"
+    assert [text for text, _ in output.rows] == [
+        f"{day} {clock}.{digits}" for day, clock, digits in sorted(moments)
+    ]
+    filters = [{"op": "gt", "column": "t", "value": "2024-01-05T10:00:00.1234567"}]
+    assert run(content, csv=options, filters=filters).rows == [[3]]
+    hours = [{"op": "truncate", "column": "t", "unit": "hour", "name": "hour"}]
+    rows = run(content, csv=options, group_by=hours).rows
+    assert [(hour.isoformat(), count) for hour, count in rows] == [
+        ("1678-01-01T00:00:00", 1),
+        ("1969-12-31T23:00:00", 1),
+        ("2024-01-05T10:00:00", 3),
+        ("2261-12-31T23:00:00", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("1650-01-05", "10:00:00", "5"),
+        ("9999-12-31", "23:59:59", "9999999"),
+        ("2024-01-05", "10:00:00", "0000000001"),
+    ],
+)
+@pytest.mark.parametrize(("type_", "write"), FINE_TYPES)
+def test_declared_times_that_nanoseconds_cannot_hold_are_refused_with_their_line(
+    type_: Any, write: Any, bad: tuple[str, str, str]
+) -> None:
+    fine = ("2024-01-05", "10:00:00", "1234567")
+    content = csv_of([write(*fine), write(*bad), write(*fine)])
+    options = {"types": {"t": type_}}
+    error = refused(content, csv=options, group_by=["t"])
+    assert (error.code, line_of(error)) == ("csv-value", 3)
+    assert write(*bad) in error.detail
+    skipped = run(content, csv=options | {"on_error": "skip"}, group_by=["t"])
+    assert [count for _, count in skipped.rows] == [2]
+    assert skipped.result.skipped[0].line == 3
+
+
+@pytest.mark.parametrize(("type_", "write"), FINE_TYPES)
+def test_declared_times_of_six_digits_may_be_of_any_year(type_: Any, write: Any) -> None:
+    far = [("1650-01-05", "10:00:00", "5"), ("9000-12-31", "10:00:00", "250000")]
+    content = csv_of([write(*moment) for moment in far])
+    rows = run(content, csv={"types": {"t": type_}}, group_by=["t"]).rows
+    assert [moment for moment, _ in rows] == [
+        datetime.fromisoformat(f"{day}T{clock}.{digits}") for day, clock, digits in far
+    ]
