@@ -426,6 +426,10 @@ def query(table: Table, spec: DatasetAggregate) -> Answer:
                 key=lambda row: (float(plain(row[place], spec.csv) or 0), row[place]),
                 reverse=descending,
             )
+        elif asked.shows_texts(place) and all(map(is_moment, texts)):
+            present.sort(
+                key=lambda row: (midnight(moment(row[place])), row[place]), reverse=descending
+            )
         else:
             present.sort(key=lambda row: rank(row[place]), reverse=descending)
         result = present + [row for row in result if row[place] is None]

@@ -162,3 +162,44 @@ def test_declared_times_of_six_digits_may_be_of_any_year(type_: Any, write: Any)
     assert [moment for moment, _ in rows] == [
         datetime.fromisoformat(f"{day}T{clock}.{digits}") for day, clock, digits in far
     ]
+
+
+# In ascending order; by code points the order is another.
+ZONED = [
+    "2023-12-31T23:30:00+14:00",
+    "2024-01-01T00:30:00+02:00",
+    "2023-12-31 22:30:00.0000001Z",
+    "2023-12-31T23:00Z",
+    "2023-12-31T10:00:00-13:30",
+    "2024-01-01",
+]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_rows_are_sorted_by_time_where_their_texts_are_times(descending: bool) -> None:
+    assert ZONED == sorted(ZONED, key=seconds) != sorted(ZONED)
+    shuffled = [ZONED[place] for place in (3, 0, 5, 2, 4, 1)]
+    content = "g,t\n" + "".join(f"{n},{text}\n" for n, text in enumerate(shuffled)) + "9,\n"
+    wanted = sorted(ZONED, key=seconds, reverse=descending)
+    for op in ("min", "max", "first", "last"):
+        rows = run(
+            content.encode(),
+            group_by=["g"],
+            aggregates=[{"op": op, "column": "t", "name": "t"}],
+            sort=[{"column": "t", "descending": descending}],
+        ).rows
+        assert [text for _, text in rows] == [*wanted, None]
+    sort = [{"column": "t", "descending": descending}]
+    rows = run(content.encode(), group_by=["t"], sort=sort, limit=2).rows
+    assert [text for text, _ in rows] == wanted[:2]
+
+
+def test_rows_are_sorted_by_text_where_one_text_is_not_a_time() -> None:
+    rows = run(csv_of([*ZONED, "later"]), group_by=["t"]).rows
+    assert [text for text, _ in rows] == sorted([*ZONED, "later"])
+
+
+def test_equal_times_are_sorted_by_their_texts() -> None:
+    same = ["2024-01-01T01:00:00+01:00", "2024-01-01", "2024-01-01T00:00:00Z"]
+    rows = run(csv_of(same), group_by=["t"]).rows
+    assert [text for text, _ in rows] == sorted(same)

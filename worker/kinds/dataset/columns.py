@@ -131,10 +131,10 @@ class Table(Protocol):
         """The column as a query uses it."""
         ...
 
-    def sorted_by(self, name: str, column: str) -> str | None:
-        """The first sort key of values of the column `name` that the result has in `column`.
+    def sorted_by(self, name: str, column: str) -> list[str]:
+        """Sort keys of values of the column `name` that the result has in `column`.
 
-        None where it is the values themselves.
+        They come before the values themselves.
         """
         ...
 

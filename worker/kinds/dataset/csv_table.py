@@ -414,11 +414,15 @@ class CsvTable:
             return Value(f"arg_{op}({t}, {moment.sql})", "text", "VARCHAR")
         return Value(f"{op}({key.sql})", key.kind, key.type)
 
-    def sorted_by(self, name: str, column: str) -> str | None:
+    def sorted_by(self, name: str, column: str) -> list[str]:
         if name in self._options.types or self._key(name).type != "VARCHAR":
-            return None
+            return []
         numbers = f"bool_and(coalesce({self._numbers.is_number(column)}, {column} IS NULL)) OVER ()"
-        return f"CASE WHEN {numbers} THEN TRY_CAST({self._numbers.plain(column)} AS DOUBLE) END"
+        moments = f"bool_and({column} IS NULL OR {values.is_moment(column)}) OVER ()"
+        return [
+            f"CASE WHEN {numbers} THEN TRY_CAST({self._numbers.plain(column)} AS DOUBLE) END",
+            f"CASE WHEN {moments} THEN {values.exact_moment(column)} END",
+        ]
 
     def _sums_booleans(self, name: str) -> bool:
         """Whether a sum is one of booleans, of which the column has some, and no number."""

@@ -229,8 +229,9 @@ class ParquetTable:
             return Value(sql if use == "null" else f"decode({sql})", "text", "VARCHAR")
         return typed(sql, type_)
 
-    def sorted_by(self, name: str, column: str) -> None:
+    def sorted_by(self, name: str, column: str) -> list[str]:
         del name, column
+        return []
 
     def extreme(self, name: str, op: str) -> Value:
         value = self.value(name, "order")

@@ -99,8 +99,7 @@ class Query:
         sources = self._sources(spec)
         ordered: list[str] = []
         for name, direction in keys:
-            by = self._table.sorted_by(sources[name], name) if name in sources else None
-            if by is not None:
+            for by in self._table.sorted_by(sources[name], name) if name in sources else []:
                 place = f"s{len(self.sorted)}"
                 self.sorted.append(f"{by} AS {place}")
                 ordered.append(f"{place} {direction} NULLS LAST")
