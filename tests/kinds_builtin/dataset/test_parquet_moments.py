@@ -179,3 +179,71 @@ def test_a_damaged_page_beside_times_that_microseconds_cannot_hold_is_found() ->
     total = [{"op": "sum", "column": "k", "name": "s"}]
     assert run(content, aggregates=total).rows == [[3000]]
     assert refused(damaged, aggregates=total).code == "parquet-broken"
+
+
+LEAST, GREATEST = -(2**63), 2**63 - 1
+ZONES = [None, "UTC", "Asia/Kolkata"]
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+@pytest.mark.parametrize("zone", ZONES)
+def test_the_least_integer_of_a_time_is_null_as_in_numpy(unit: str, zone: str | None) -> None:
+    """A required column has no other way to hold numpy's NaT."""
+    kind = pa.timestamp(unit, zone)
+    values = [LEAST, 5_000_000_000_000, LEAST]
+    assert numpy.isnat(numpy.array(values, f"datetime64[{unit}]")).tolist() == [True, False, True]
+    schema = pa.schema([pa.field("t", kind, nullable=False)])
+    content = parquet(pa.table([pa.array(values, kind)], schema=schema))
+    moment = numpy.array(values[1], f"datetime64[{unit}]").astype("datetime64[us]").item()
+    old = {"op": "lt", "column": "t", "value": "2200-01-01"}
+    aggregates = [
+        {"op": "count", "name": "rows"},
+        {"op": "count", "column": "t", "name": "times"},
+        {"op": "min", "column": "t", "name": "min"},
+        {"op": "count_if", "filter": {"op": "is_null", "column": "t"}, "name": "nulls"},
+        {"op": "count_if", "filter": old, "name": "old"},
+    ]
+    ((rows, times, least, nulls, old),) = run(content, aggregates=aggregates).rows
+    assert (rows, times, least.replace(tzinfo=None), nulls, old) == (3, 1, moment, 2, 1)
+    key = {"op": "truncate", "column": "t", "unit": "day", "name": "day"}
+    days = run(content, group_by=[key]).rows
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert [(each and each.replace(tzinfo=None), count) for each, count in days] == [
+        (day, 1),
+        (None, 2),
+    ]
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("value", [LEAST + 1, GREATEST])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"group_by": [{"op": "truncate", "column": "t", "unit": "day", "name": "day"}]},
+        {"group_by": [{"op": "part", "column": "t", "part": "year", "name": "year"}]},
+        {"aggregates": [{"op": "max", "column": "t", "name": "x"}]},
+    ],
+    ids=["truncate", "part", "max"],
+)
+def test_the_last_integers_of_a_time_are_refused_by_the_columns_name(
+    unit: str, value: int, spec: dict[str, Any]
+) -> None:
+    """DuckDB takes them for infinity."""
+    table = pa.table({"k": [1, 2], "t": pa.array([value, 0], pa.timestamp(unit))})
+    error = refused(parquet(table), **spec)
+    assert (error.code, "'t'" in error.detail) == ("column-type", True)
+    assert run(parquet(table), group_by=["k"]).rows == [[1, 1], [2, 1]]
+
+
+@pytest.mark.parametrize("value", [LEAST + 2, LEAST + 1000, -1, 999, GREATEST - 1])
+@pytest.mark.parametrize("unit", ["day", "minute"])
+def test_nanoseconds_near_the_ends_are_truncated(value: int, unit: str) -> None:
+    content = parquet(pa.table({"t": pa.array([value], pa.timestamp("ns"))}))
+    key = {"op": "truncate", "column": "t", "unit": unit, "name": "first"}
+    step = {"day": 86_400, "minute": 60}[unit] * 10**9
+    wanted = numpy.datetime64(value // step * step // 1000, "us").item()
+    ((first, _),) = run(content, group_by=[key]).rows
+    assert first.replace(tzinfo=None) == wanted
+    part = {"op": "part", "column": "t", "part": unit, "name": "part"}
+    ((number, _),) = run(content, group_by=[part]).rows
+    assert number == getattr(wanted, unit)

@@ -18,6 +18,13 @@ BINARY = "BLOB"
 MAX_SCHEMA = 10_000
 # The type of a column without values, whose type its writer did not know.
 NO_TYPE = '"NULL"'
+# The least integer of a time, by type, which numpy and pandas write for a time that is missing.
+NOT_A_TIME = {
+    "TIMESTAMP": f"make_timestamp({-(2**63)})",
+    "TIMESTAMP WITH TIME ZONE": f"CAST(make_timestamp({-(2**63)}) AS TIMESTAMPTZ)",
+    "TIMESTAMP_NS": f"make_timestamp_ns({-(2**63)})",
+    "TIMESTAMPTZ_NS": f"CAST(make_timestamp_ns({-(2**63)}) AS TIMESTAMPTZ_NS)",
+}
 
 Schema = list[tuple[str, str]]
 
@@ -139,8 +146,8 @@ class ParquetTable:
                     raise JobError(
                         "column-type",
                         f"Column {name[:80]!r} holds dates or times beyond the years 290308 BC to "
-                        "294247, which this job can't represent: correct the values, or leave the "
-                        "column out of the specification.",
+                        "294247 (or the last of their type), which this job can't represent: "
+                        "correct the values, or leave the column out of the specification.",
                     ) from error
             raise
 
@@ -196,7 +203,7 @@ class ParquetTable:
                     "another source. All sources need the same columns.",
                 )
             empty = f"CAST(NULL AS {self._types[name]})"
-            value = empty if found == NO_TYPE else f"f{names.index(name)}"
+            value = empty if found == NO_TYPE else _finite(f"f{names.index(name)}", found)
             wanted.append(f"{value} AS {column}")
         return f"SELECT {', '.join(wanted)} FROM {_reader(path, len(names))}"
 
@@ -244,6 +251,16 @@ def _reader(path: Path, width: int) -> str:
         f"read_parquet({literal(str(path))}, binary_as_string = false, "
         f"hive_partitioning = false, union_by_name = false) AS t({names})"
     )
+
+
+def _finite(value: str, type_: str) -> str:
+    """A column's value, unless DuckDB takes it for an infinite time: then the job fails."""
+    if type_ not in NOT_A_TIME:
+        return value
+    failing = f"CAST(CAST({value} AS VARCHAR) || ' time' AS {type_})"
+    # DuckDB (2.0) has no isinf for this type.
+    moment = typed(value, type_).sql if type_ == "TIMESTAMPTZ_NS" else value
+    return f"CASE WHEN isinf({moment}) THEN {failing} ELSE NULLIF({value}, {NOT_A_TIME[type_]}) END"
 
 
 def _smallest(schema: Schema) -> int:

@@ -331,7 +331,8 @@ def _microseconds(moment: Value) -> str:
     if moment.type != "TIMESTAMP_NS":
         return f"CAST({moment.sql} AS TIMESTAMP)"
     nanoseconds = f"epoch_ns({moment.sql})"
-    return f"make_timestamp(({nanoseconds} - (({nanoseconds} % 1000) + 1000) % 1000) // 1000)"
+    # Division by // rounds towards 0.
+    return f"make_timestamp({nanoseconds} // 1000 - CAST({nanoseconds} % 1000 < 0 AS BIGINT))"
 
 
 def _float_bin(x: str, key: Bin) -> str:
