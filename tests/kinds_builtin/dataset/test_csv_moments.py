@@ -1,6 +1,6 @@
 """Times of CSV files with nanoseconds, zones and odd years, against Python's datetime."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -203,3 +203,70 @@ def test_equal_times_are_sorted_by_their_texts() -> None:
     same = ["2024-01-01T01:00:00+01:00", "2024-01-01", "2024-01-01T00:00:00Z"]
     rows = run(csv_of(same), group_by=["t"]).rows
     assert [text for text, _ in rows] == sorted(same)
+
+
+IMPOSSIBLE = [
+    "2024-01-05T10:00:00+24:00",
+    "2024-01-05 10:00:00-99",
+    "0000-01-05T10:00:00Z",
+    "0001-01-01T00:30:00+01:00",
+    "9999-12-31T23:30:00-01:00",
+]
+# Python's datetime reads them.
+MINUTES = ["2024-01-05T10:00:00+05:60", "2024-01-05T10:00:00-0199"]
+EXTREME = [
+    "0001-01-01T01:00:00+01:00",
+    "9999-12-31T22:59:59.999999-01:00",
+    "2024-01-05T10:00:00+23:59",
+    "2024-01-05T10:00:00-2359",
+    "2024-01-05T10:00:00-14",
+]
+
+
+def in_utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+
+
+def test_times_that_no_calendar_has_are_refused() -> None:
+    for text in IMPOSSIBLE:
+        with pytest.raises((ValueError, OverflowError)):
+            in_utc(text)
+    minute = {"op": "truncate", "column": "t", "unit": "minute", "name": "minute"}
+    content = csv_of([*IMPOSSIBLE, *MINUTES, *EXTREME])
+    wanted = sorted(in_utc(text) for text in EXTREME)
+    declared = {"on_error": "skip", "types": {"t": "datetime"}}
+    output = run(content, csv=declared, group_by=["t"])
+    assert [moment for moment, _ in output.rows] == wanted
+    assert [row.line for row in output.result.skipped] == [*range(2, 9)]
+    output = run(content, csv={"on_error": "skip"}, group_by=[minute])
+    assert [moment for moment, _ in output.rows] == [
+        moment.replace(second=0, microsecond=0) for moment in wanted
+    ]
+    assert output.result.rows_skipped == 7
+
+
+@pytest.mark.parametrize(
+    ("layout", "bad", "good"),
+    [
+        ("%d.%m.%Y", ["01.01.0000"], ["01.01.0001", "31.12.9999"]),
+        ("%Y%m%d", ["00000101"], ["00100101", "01000101"]),
+        (
+            "%Y-%m-%d %H:%M:%S%z",
+            ["2024-01-05 10:00:00+2400", "2024-01-05 10:00:00-01:60",
+             "0001-01-01 00:00:00+0001", "9999-12-31 23:59:59-0001"],
+            ["0001-01-01 00:01:00+0001", "2024-01-05 10:00:00-2359", "9999-12-31 23:58:59-00:01"],
+        ),
+    ],
+)  # fmt: skip
+def test_formatted_times_that_no_calendar_has_are_refused(
+    layout: str, bad: list[str], good: list[str]
+) -> None:
+    read = [datetime.strptime(text, layout) for text in good]  # noqa: DTZ007
+    wanted = [(each - (each.utcoffset() or timedelta())).replace(tzinfo=None) for each in read]
+    for kind in ("datetime", "date"):
+        types = {"t": {"type": kind, "format": layout}}
+        output = run(csv_of(bad + good), csv={"types": types, "on_error": "skip"}, group_by=["t"])
+        assert [each for each, _ in output.rows] == [
+            moment if kind == "datetime" else moment.date() for moment in wanted
+        ]
+        assert [row.line for row in output.result.skipped] == [*range(2, 2 + len(bad))]

@@ -10,14 +10,17 @@ from worker.kinds.dataset.spec import CsvOptions, MomentFormat, directives
 
 BLANKS = "[ \\t]*"
 # SQL has no year 0.
-DATE = r"([1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])-\d{2}-\d{2}"
+YEAR = r"([1-9]\d{3}|0[1-9]\d{2}|00[1-9]\d|000[1-9])"
+DATE = YEAR + r"-\d{2}-\d{2}"
 TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d+)?)?"
-ZONE = r"(Z|[+-]\d{2}(:?\d{2})?)?"
+ZONE = r"(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
+# The years of four digits, in UTC.
+CALENDAR = "TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
 
 
 # The digits and letters of strptime's directives.
 DIRECTIVES = {
-    "Y": r"\d{4}",
+    "Y": YEAR,
     "y": r"\d{2}",
     "m": r"\d{1,2}",
     "d": r"\d{1,2}",
@@ -30,7 +33,7 @@ DIRECTIVES = {
     "p": "[AaPp][Mm]",
     "b": "[A-Za-z]{3}",
     "B": "[A-Za-z]{3,9}",
-    "z": r"(Z|[+-]\d{2}(:?\d{2})?)",
+    "z": ZONE,
 }
 # %f, with nanoseconds.
 FINE = r"\d{1,9}"
@@ -118,8 +121,8 @@ def is_date(t: str) -> str:
 
 def is_moment(t: str) -> str:
     """Whether it is a date, or a date and a time, by ISO 8601."""
-    pattern = f"{DATE}([T ]{TIME}{ZONE})?"
-    return f"({_matches(t, pattern)} AND TRY_CAST({t} AS TIMESTAMPTZ) IS NOT NULL)"
+    pattern = f"{DATE}([T ]{TIME}{ZONE}?)?"
+    return f"({_matches(t, pattern)} AND TRY_CAST({t} AS TIMESTAMPTZ) BETWEEN {CALENDAR})"
 
 
 def is_fine(t: str, digits: int = 6) -> str:
@@ -159,6 +162,8 @@ def formatted(t: str, moment: MomentFormat, *, fine: bool = False) -> str:
     type_ = "DATE" if moment.type == "date" else "TIMESTAMP_NS" if fine else "TIMESTAMP"
     # DuckDB's strptime accepts a year of one digit, and blanks at the end.
     of_format = _matches(t, pattern)
+    if "z" in directives(moment.format) and not fine:
+        of_format += f" AND {parsed} BETWEEN {CALENDAR}"
     return f"CASE WHEN {of_format} THEN CAST(({parsed} AT TIME ZONE 'UTC') AS {type_}) END"
 
 
