@@ -190,6 +190,9 @@ def filter_uses(wanted: Filter) -> set[str]:
         values = wanted.values
     elif wanted.op == "between":
         values = [wanted.low, wanted.high]
+    ordered = wanted.op in ("lt", "le", "gt", "ge", "between")
+    if ordered and all(isinstance(v, str) and is_moment(v) for v in values):
+        return {"moment order"}
     return {
         "text" if isinstance(v, str) else "boolean" if isinstance(v, bool) else "number"
         for v in values
@@ -310,6 +313,9 @@ def rule_of(
             is_number(text, options) for text in held
         )
         uses = uses - {"total"} | {"boolean" if booleans else "number"}
+    if "moment order" in uses:
+        known = options.on_error == "fail" or any(text and is_moment(text) for text in texts)
+        uses = uses - {"moment order"} | ({"moment"} if known else set())
     return lambda text: text is None or all(fits(text, use, options) for use in uses)
 
 

@@ -270,3 +270,41 @@ def test_formatted_times_that_no_calendar_has_are_refused(
             moment if kind == "datetime" else moment.date() for moment in wanted
         ]
         assert [row.line for row in output.result.skipped] == [*range(2, 2 + len(bad))]
+
+
+DAYS = b"n,day\n1,2024-01-01\n2,\n3,yesterday\n4,2023-12-31T23:00:00-02:00\n5,2022-05-05\n6,later\n"
+ORDERED = [
+    {"op": "gt", "column": "day", "value": "2023-01-01"},
+    {"op": "between", "column": "day", "low": "2023-01-01", "high": "2025-01-01T00:00:00Z"},
+]
+
+
+@pytest.mark.parametrize("condition", ORDERED, ids=["gt", "between"])
+def test_a_text_that_is_not_a_time_is_named_with_its_line_where_times_are_compared(
+    condition: dict[str, Any],
+) -> None:
+    total = {"op": "sum", "column": "n", "name": "sum"}
+    counted = {"op": "count_if", "filter": condition, "name": "count"}
+    for spec in ({"filters": [condition], "aggregates": [total]}, {"aggregates": [counted]}):
+        error = refused(DAYS, **spec)
+        assert (error.code, line_of(error)) == ("csv-value", 4)
+        assert "'day'" in error.detail
+        assert "'yesterday'" in error.detail
+    skipped = run(DAYS, csv={"on_error": "skip"}, filters=[condition], aggregates=[total])
+    assert (skipped.rows, skipped.result.rows_in) == ([[5]], 4)
+    assert [(row.line, row.column) for row in skipped.result.skipped] == [(4, "day"), (7, "day")]
+    assert "'later'" in skipped.result.skipped[1].reason
+    # The remedies of the message.
+    nulls = {"null_values": ["yesterday", "later"]}
+    assert run(DAYS, csv=nulls, filters=[condition], aggregates=[total]).rows == [[5]]
+    texts = {"types": {"day": "text"}}
+    in_text = {"gt": 1 + 3 + 4 + 6, "between": 1 + 4}[condition["op"]]
+    assert run(DAYS, csv=texts, filters=[condition], aggregates=[total]).rows == [[in_text]]
+
+
+def test_a_column_without_times_is_not_skipped_as_a_whole_where_times_are_compared() -> None:
+    content = b"n,day\n1,01.02.2024\n2,02.02.2024\n"
+    error = refused(content, filters=ORDERED[:1])
+    assert (error.code, line_of(error)) == ("csv-value", 2)
+    error = refused(content, csv={"on_error": "skip"}, filters=ORDERED[:1])
+    assert (error.code, "'day'" in error.detail) == ("column-type", True)

@@ -220,13 +220,19 @@ class CsvTable:
                 "true or false",
                 "compare the column with a text, or add the value to csv.null_values",
             )
-        if "moment" in used:
+        if "moment" in used or ("moment order" in used and self._reads_moments(name)):
+            as_text = ", declare the column as text" if "moment order" in used else ""
             yield _Rule(
                 "moment",
                 values.is_moment(t),
                 "a date or time by ISO 8601 (2013-12-31T23:59:00Z)",
-                "give its format in csv.types, or add it to csv.null_values",
+                f"give its format in csv.types{as_text}, or add it to csv.null_values",
             )
+
+    def _reads_moments(self, name: str) -> bool:
+        """Whether texts that are not times are faults of their rows, not of the whole column."""
+        counts = self._counts[f"moment {self._sql[name]}"]
+        return self._fails or counts[values.OTHER] < sum(counts.values())
 
     def _declared(self, name: str) -> _Rule | None:
         """The rule of a column whose type the specification gives."""
