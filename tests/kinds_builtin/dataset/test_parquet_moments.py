@@ -90,6 +90,19 @@ def test_times_of_every_unit_and_zone(unit: str, zone: str | None) -> None:
     assert days == [moment.date() for moment in moments]
 
 
+@pytest.mark.parametrize("output_format", ["csv", "parquet"])
+def test_times_with_a_zone_are_grouped_and_written_in_utc(output_format: str) -> None:
+    """20:30 in New York is 1:30 of the next day in UTC."""
+    moment = datetime(2024, 1, 6, 1, 30, tzinfo=UTC)
+    column = pa.array([moment], pa.timestamp("ms", "America/New_York"))
+    key = {"op": "truncate", "column": "v", "unit": "day", "name": "day"}
+    content = parquet(pa.table({"v": column}))
+    output = run(content, group_by=["v", key], output_format=output_format)
+    assert [column.dtype for column in output.result.columns[:2]] == ["TIMESTAMP"] * 2
+    assert output.result.preview == [["2024-01-06 01:30:00", "2024-01-06 00:00:00", 1]]
+    assert list(map(str, output.rows[0][:2])) == ["2024-01-06 01:30:00", "2024-01-06 00:00:00"]
+
+
 def test_nanoseconds_are_kept_apart() -> None:
     units = [1_700_000_000_000_000_001, 1_700_000_000_000_000_002, -1]
     column = pa.array(units, pa.timestamp("ns"))
