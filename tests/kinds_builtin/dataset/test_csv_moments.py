@@ -164,6 +164,14 @@ def test_declared_times_of_six_digits_may_be_of_any_year(type_: Any, write: Any)
     ]
 
 
+def test_a_date_is_read_from_a_time_of_nine_digits() -> None:
+    layout = "%d.%m.%Y %H:%M:%S.%f"
+    texts = ["31.12.1969 23:59:59.999999999", "05.01.2024 10:00:00.1234567", "01.02.1500 1:00:00.5"]
+    options = {"types": {"t": {"type": "date", "format": layout}}}
+    rows = run(csv_of(texts), csv=options, group_by=["t"]).rows
+    assert [str(day) for day, _ in rows] == ["1500-02-01", "1969-12-31", "2024-01-05"]
+
+
 # In ascending order; by code points the order is another.
 ZONED = [
     "2023-12-31T23:30:00+14:00",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from worker.kinds.dataset import values
-from worker.kinds.dataset.spec import MomentFormat
+from worker.kinds.dataset.spec import MomentFormat, directives
 
 # The years whose times are all within the range of TIMESTAMP_NS, whatever their zone.
 NEAR = "TIMESTAMP '1678-01-01' AND TIMESTAMP '2261-12-31'"
@@ -40,10 +40,18 @@ class Moments:
 def moments(t: str, declared: str | MomentFormat) -> Moments:
     """How the texts `t` of a column are read, which is declared as `datetime` or by a format."""
     if isinstance(declared, MomentFormat):
-        fine = "f" in declared.format and declared.type == "datetime"
+        read = values.formatted(t, declared)
+        fine = "NULL"
+        if "f" in directives(declared.format):
+            fine = values.formatted(t, declared, fine=True)
+        if declared.type == "date" and fine != "NULL":
+            # Casts, and year(), would round the last moment of a day before 1970 up.
+            parts = ", ".join(f"date_part('{part}', {fine})" for part in ("year", "month", "day"))
+            read = f"coalesce({read}, make_date({parts}))"
+            fine = "NULL"
         return Moments(
-            values.formatted(t, declared),
-            values.formatted(t, declared, fine=True) if fine else "NULL",
+            read,
+            fine,
             "false",
             "DATE" if declared.type == "date" else "TIMESTAMP",
             f"a {declared.type} of the format {declared.format}",

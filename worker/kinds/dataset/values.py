@@ -159,7 +159,7 @@ def formatted(t: str, moment: MomentFormat, *, fine: bool = False) -> str:
     text = f"regexp_replace({t}, 'Z$', '+00')" if "z" in directives(moment.format) else t
     zoned = "TIMESTAMPTZ_NS" if fine else "TIMESTAMPTZ"
     parsed = f"CAST(try_strptime({text}, {literal(format_)}) AS {zoned})"
-    type_ = "DATE" if moment.type == "date" else "TIMESTAMP_NS" if fine else "TIMESTAMP"
+    type_ = "TIMESTAMP_NS" if fine else "DATE" if moment.type == "date" else "TIMESTAMP"
     # DuckDB's strptime accepts a year of one digit, and blanks at the end.
     of_format = _matches(t, pattern)
     if "z" in directives(moment.format) and not fine:
