@@ -423,7 +423,7 @@ def query(table: Table, spec: DatasetAggregate) -> Answer:
         texts = [row[place] for row in present if isinstance(row[place], str)]
         if asked.shows_texts(place) and all(is_number(text, spec.csv) for text in texts):
             present.sort(
-                key=lambda row: (float(plain(row[place], spec.csv) or 0), row[place]),
+                key=lambda row: (Decimal(plain(row[place], spec.csv) or 0), row[place]),
                 reverse=descending,
             )
         elif asked.shows_texts(place) and all(map(is_moment, texts)):

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.jobs import JobContext, JobError
-from worker.kinds.dataset import values
+from worker.kinds.dataset import digits, values
 from worker.kinds.dataset.columns import (
     EXACT_MOMENT,
     Use,
@@ -245,9 +245,9 @@ class CsvTable:
         numbers = self._numbers
         if declared.startswith("decimal"):
             found = typed(t, declared.upper())
-            digits = len(str(found.high))
+            precision = len(str(found.high))
             return _Rule(
-                "declared", numbers.is_decimal(t, digits, found.scale), f"a {declared}", remedy
+                "declared", numbers.is_decimal(t, precision, found.scale), f"a {declared}", remedy
             )
         holds, wanted = {
             "integer": (numbers.is_integer(t), "an integer"),
@@ -426,7 +426,7 @@ class CsvTable:
         numbers = f"bool_and(coalesce({self._numbers.is_number(column)}, {column} IS NULL)) OVER ()"
         moments = f"bool_and({column} IS NULL OR {values.is_moment(column)}) OVER ()"
         return [
-            f"CASE WHEN {numbers} THEN TRY_CAST({self._numbers.plain(column)} AS DOUBLE) END",
+            f"CASE WHEN {numbers} THEN {digits.order(self._numbers.plain(column))} END",
             f"CASE WHEN {moments} THEN {values.exact_moment(column)} END",
         ]
 

@@ -1,0 +1,80 @@
+"""Numbers that a double can't hold: their order and comparisons are those of Python's decimal."""
+
+import random
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.kinds_builtin.dataset.answers import run
+from worker.kinds.dataset import digits
+
+# Each list has texts whose doubles are equal, or whose order as texts is another.
+LONG = [
+    ["99999999999999999999", "100000000000000000000", "100000000000000000001"],
+    ["10000000000000000.5", "9999999999999999.9"],
+    ["09007199254740993", "9007199254740992"],
+    ["-18446744073709551617", "-18446744073709551616", "-018446744073709551618"],
+    ["0.123456789012345671", "0.123456789012345672", "0.12345678901234567"],
+    ["1.000000000000000001", "1.0", "0.999999999999999999"],
+    ["-0.300000000000000000001", "-0.3", "-0.30", "-0.29999999999999999999999"],
+    ["1" * 60, "1" * 59 + "2", "2" + "1" * 58],
+    ["12345678901234567890e5", "12345678901234567891E5", "1234567890123456789000001"],
+    ["1e-400", "2e-400", "0", "-1e-400"],
+]
+
+
+def top(column: str, *, descending: bool = True) -> dict[str, Any]:
+    return {"sort": [{"column": column, "descending": descending}], "limit": 1}
+
+
+def rows_of(texts: list[str]) -> bytes:
+    return ("k,v\n" + "".join(f"k{n},{text}\n" for n, text in enumerate(texts))).encode()
+
+
+# Order
+
+
+@pytest.mark.parametrize("texts", LONG, ids=lambda texts: texts[0][:20])
+def test_the_top_row_is_that_of_the_greatest_number(texts: list[str]) -> None:
+    last = [{"op": "last", "column": "v", "name": "v"}]
+    highest, lowest = max(texts, key=Decimal), min(texts, key=Decimal)
+    for source in (rows_of(texts), rows_of(texts[::-1])):
+        assert run(source, group_by=["v"], **top("v")).rows[0][0] == highest
+        assert run(source, group_by=["v"], limit=1).rows[0][0] == lowest
+        by_key = run(source, group_by=["k"], aggregates=last, **top("v")).rows
+        assert [row[1] for row in by_key] == [highest]
+        each = run(source, group_by=["k"], aggregates=last, limit_per=["v"], **top("v")).rows
+        ordered = [Decimal(row[1]) for row in each]
+        assert ordered == sorted(map(Decimal, texts), reverse=True)
+
+
+def test_the_top_row_is_that_of_the_greatest_number_with_separators() -> None:
+    content = b"k;v\na;1.234.567.890.123.456.789.012,05\nb;1.234.567.890.123.456.789.012,5\n"
+    options = {"decimal_separator": ",", "thousands_separator": "."}
+    last = [{"op": "last", "column": "v", "name": "v"}]
+    found = run(content, csv=options, group_by=["k"], aggregates=last, **top("v"))
+    assert [row[0] for row in found.rows] == ["b"]
+
+
+def test_the_text_of_a_number_sorts_as_the_number() -> None:
+    import duckdb
+
+    chosen = random.Random(7)
+    texts = ["0", "-0.0e5", "+1", " 1.00\t", ".5", "5.", "1e-5", "1E5", "-1e308", "1e-400"]
+    for _ in range(400):
+        text = chosen.choice(["", "-", "+"]) + "".join(chosen.choices("0019", k=9))
+        text += "." + "".join(chosen.choices("0019", k=chosen.randint(0, 25)))
+        text += chosen.choice(["", "", f"e{chosen.randint(-9, 9)}"])
+        texts.append(text)
+    order = digits.order("t")
+    found = dict(
+        duckdb.execute(f"SELECT t, {order} FROM (SELECT unnest($1) AS t)", [texts]).fetchall()
+    )
+    numbers = {text: Decimal(text.strip()) for text in texts}
+    assert found == {text: digits.place(number) for text, number in numbers.items()}
+    ordered = sorted(texts, key=found.__getitem__)
+    for before, after in pairwise(ordered):
+        assert numbers[before] <= numbers[after]
+        assert (numbers[before] == numbers[after]) == (found[before] == found[after])
