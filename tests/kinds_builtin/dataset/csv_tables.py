@@ -67,6 +67,15 @@ NUMBERS = [
     "1e-400",
     "0.30",
 ]
+FINE = [
+    "1.000000000000000001",
+    "1.000000000000000002",
+    "1.0",
+    "0.10000000000000000555",
+    "0.1",
+    "-3.0000000000000000001",
+    "0.50",
+]
 MONEY = [
     "1,234.50",
     "1.234,50",
@@ -108,17 +117,18 @@ NOT_DATES = [
 ]
 POOLS: dict[str, list[str]] = {
     "words": WORDS, "codes": CODES, "integers": INTEGERS, "large": LARGE, "usual": USUAL,
-    "usual whole": USUAL_WHOLE, "numbers": NUMBERS, "money": MONEY, "dates": DATES,
+    "usual whole": USUAL_WHOLE, "numbers": NUMBERS, "fine": FINE, "money": MONEY, "dates": DATES,
     "moments": MOMENTS,
     "booleans": ["true", "false"], "mixed usual": ["1", "2", "0.5", "1.5", "-3"],
 }  # fmt: skip
-NUMERIC = {"codes", "integers", "large", "usual", "usual whole", "numbers", "mixed usual"}
+NUMERIC = {"codes", "integers", "large", "usual", "usual whole", "numbers", "fine", "mixed usual"}
 TYPES = {
     "integers": ["integer", "number", "text", "decimal(20,2)"],
     "large": ["integer", "decimal(38,0)", "text"],
     "usual": ["number", "decimal(10,6)", "text"],
     "mixed usual": ["number", "decimal(3,1)"],
     "numbers": ["number", "decimal(10,2)"],
+    "fine": ["number", "decimal(38,20)", "text"],
     "codes": ["text", "number"],
     "money": ["number", "integer", "decimal(12,2)", "text"],
     "booleans": ["boolean", "text"],

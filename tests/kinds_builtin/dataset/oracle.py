@@ -19,6 +19,7 @@ from tests.kinds_builtin.dataset.oracle_csv import (
     EXACT,
     Table,
     is_integer,
+    is_long,
     is_moment,
     is_number,
     is_wide,
@@ -110,6 +111,13 @@ class Query:
             raise Refused(Fault("column-type", name))
         return [None if t is None else int(t) if whole else float(t) for t in spelled]
 
+    def decimals(self, name: str) -> list[Decimal | None]:
+        values = self.table.columns[name].values
+        return [None if v is None else Decimal(plain(v, self.options) or "NaN") for v in values]
+
+    def has_long(self, name: str) -> bool:
+        return any(is_long(plain(text, self.options) or "0") for text in self.texts(name))
+
     def moments(self, name: str) -> list[Any]:
         column = self.table.columns[name]
         if column.type == "guessed":
@@ -137,6 +145,8 @@ class Query:
             raise wrong
         if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
             numbers = self.numbers(name)
+            if column.type == "guessed" and self.has_long(name):
+                return self.decimals(name), [Decimal(repr(v)) for v in values]
             exact = not any(isinstance(n, float) for n in numbers)
             return numbers, [
                 Decimal(repr(v)) if exact and isinstance(v, float) else v for v in values
@@ -288,7 +298,7 @@ class Query:
         ranks = [rank(v) for v in column.values]
         texts = self.texts(name)
         if column.type == "guessed" and all(is_number(text, self.options) for text in texts):
-            ranks = [rank(v) for v in self.numbers(name)]
+            ranks = [rank(v) for v in self.decimals(name)]
         elif column.type == "guessed" and all(is_moment(text) for text in texts):
             times = [None if v is None else midnight(moment(v)) for v in column.values]
             ranks = [rank(v) for v in times]

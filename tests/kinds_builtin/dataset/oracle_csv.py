@@ -73,6 +73,12 @@ def is_wide(digits: str) -> bool:
     return not exponent and abs(float(digits)) >= 2**53 and repr(float(digits)) != digits
 
 
+def is_long(digits: str) -> bool:
+    """Whether a number without an exponent has more digits than its double keeps."""
+    exact = Decimal(repr(float(digits)))
+    return not re.search("[eE]", digits) and exact != Decimal(digits)
+
+
 MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)(Z|[+-]\d\d:\d\d)?)?", re.ASCII
 )

@@ -78,3 +78,70 @@ def test_the_text_of_a_number_sorts_as_the_number() -> None:
     for before, after in pairwise(ordered):
         assert numbers[before] <= numbers[after]
         assert (numbers[before] == numbers[after]) == (found[before] == found[after])
+
+
+# Comparisons and extremes
+
+
+@pytest.mark.parametrize("texts", LONG, ids=lambda texts: texts[0][:20])
+def test_extremes_are_those_of_decimal_arithmetic(texts: list[str]) -> None:
+    extremes = [{"op": op, "column": "v", "name": op} for op in ("min", "max")]
+    for source in (rows_of(texts), rows_of(texts[::-1])):
+        (found,) = run(source, aggregates=extremes).rows
+        numbers = [Decimal(text) for text in texts]
+        assert list(map(Decimal, found)) == [min(numbers), max(numbers)]
+
+
+COMPARES: dict[str, Any] = {
+    "eq": Decimal.__eq__,
+    "ne": Decimal.__ne__,
+    "lt": Decimal.__lt__,
+    "le": Decimal.__le__,
+    "gt": Decimal.__gt__,
+    "ge": Decimal.__ge__,
+}
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["1.000000000000000001", "1.000000000000000002", "1.0", "", "-1"], [1, 1.0, -1]),
+        (["0.29999999999999999999", "0.3", "0.30", "0.30000000000000000001"], [0.3, 0]),
+        (["-2.00000000000000000001", "-2", "-1.99999999999999999999"], [-2]),
+        (["0.123456789012345671", "0.12345678901234567"], [0.12345678901234567]),
+        (["0.1234567890123456", "0.12345678901234561"], [0.1234567890123456]),
+        (["9007199254740992.0", "9007199254740994.0"], [2**53, 2**53 + 1, 2**53 + 3]),
+        (["9.007199254740993e15", "1e16", "0.5"], [2**53 + 1]),
+        (["0.00000000000000000000000001", "0", "1e-30"], [0]),
+    ],
+    ids=lambda value: str(value[0])[:22],
+)
+def test_comparisons_are_those_of_decimal_arithmetic(texts: list[str], values: list[Any]) -> None:
+    numbers = [Decimal(text) for text in texts if text]
+    counts: list[dict[str, Any]] = []
+    wanted = []
+    for value in values:
+        exact = Decimal(repr(value))
+        for op, compare in COMPARES.items():
+            counts.append({"op": op, "column": "v", "value": value})
+            wanted.append(sum(compare(number, exact) for number in numbers))
+        counts.append({"op": "between", "column": "v", "low": value, "high": value})
+        counts.append({"op": "in", "column": "v", "values": [value, 12345.5]})
+        wanted += [sum(number == exact for number in numbers)] * 2
+    aggregates = [
+        {"op": "count_if", "filter": each, "name": f"n{n}"} for n, each in enumerate(counts)
+    ]
+    assert run(rows_of(texts), aggregates=aggregates).rows == [wanted]
+
+
+def test_numbers_of_many_digits_are_summed_as_doubles() -> None:
+    content = rows_of(["0.1000000000000000055511", "0.2000000000000000111022"])
+    reduce = [{"op": op, "column": "v", "name": op} for op in ("sum", "mean", "median")]
+    assert run(content, aggregates=reduce).rows == [pytest.approx([0.3, 0.15, 0.15])]
+
+
+def test_a_declared_number_is_compared_as_a_double() -> None:
+    content = rows_of(["1.000000000000000001", "1.0"])
+    options = {"types": {"v": "number"}}
+    equal = [{"op": "eq", "column": "v", "value": 1}]
+    assert run(content, csv=options, filters=equal).rows == [[2]]

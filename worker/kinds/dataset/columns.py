@@ -85,7 +85,9 @@ DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 class Value:
     """An SQL expression and the type of its values.
 
-    `low` and `high` bound what an exact number can be, in units of its last place.
+    `low` and `high` bound what an exact number can be, in units of its last place. `exact` is the
+    text of a float from which its value and order are known exactly (see `digits`), and `rounds`
+    says whether comparisons need it for all values.
     """
 
     sql: str
@@ -94,6 +96,8 @@ class Value:
     scale: int = 0
     low: int = 0
     high: int = 0
+    exact: str = ""
+    rounds: bool = False
 
 
 # Dates and times by ISO 8601 in a filter.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.jobs import JobContext, JobError
 from worker.kinds.dataset import digits, values
@@ -413,8 +413,7 @@ class CsvTable:
             and name not in self._options.types
             and self._all(name, "number", *self._numbers.forms(""))
         ):
-            number = self._number(name)
-            return Value(f"arg_{op}({t}, {number.sql})", "text", "VARCHAR")
+            return Value(f"arg_{op}({t}, {self._number_order(name)})", "text", "VARCHAR")
         if name not in self._options.types and self._all(name, "moment", "date", "moment", "fine"):
             moment = self._exact_moment(name)
             return Value(f"arg_{op}({t}, {moment.sql})", "text", "VARCHAR")
@@ -454,10 +453,8 @@ class CsvTable:
 
     def _number(self, name: str) -> Value:
         plain = self._numbers.plain(self._sql[name])
-        if self._all(name, "number", "small", "short", "long"):
-            return typed(f"TRY_CAST({plain} AS BIGINT)", "BIGINT")
-        if self._all(name, "number", "small", "short", "long", "integer"):
-            return typed(f"TRY_CAST({plain} AS HUGEINT)", "HUGEINT")
+        if (integer := self._integer(name)) is not None:
+            return integer
         counts = self._counts[f"number {self._sql[name]}"]
         if counts["long"] or counts["integer"] or counts["wide"]:
             raise JobError(
@@ -466,7 +463,29 @@ class CsvTable:
                 "bits, and double precision can't represent them exactly: declare it in csv.types "
                 "as decimal(p,s), of at most 38 digits, or as number to accept rounding.",
             )
-        return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
+        number = self._double(plain)
+        return replace(number, rounds=counts["digits"] > 0)
+
+    def _integer(self, name: str) -> Value | None:
+        plain = self._numbers.plain(self._sql[name])
+        if self._all(name, "number", "small", "short", "long"):
+            return typed(f"TRY_CAST({plain} AS BIGINT)", "BIGINT")
+        if self._all(name, "number", "small", "short", "long", "integer"):
+            return typed(f"TRY_CAST({plain} AS HUGEINT)", "HUGEINT")
+        return None
+
+    def _number_order(self, name: str) -> str:
+        """An expression that has the order of the column's numbers."""
+        if (integer := self._integer(name)) is not None:
+            return integer.sql
+        number = self._double(self._numbers.plain(self._sql[name]))
+        counts = self._counts[f"number {self._sql[name]}"]
+        many = ("long", "integer", "wide", "digits", "exponent")
+        return number.exact if any(counts[form] for form in many) else number.sql
+
+    def _double(self, plain: str) -> Value:
+        double = typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
+        return replace(double, exact=digits.order(plain))
 
     def _typed(self, t: str, declared: str | MomentFormat) -> Value:
         if isinstance(declared, MomentFormat) or declared == "datetime":
@@ -479,7 +498,7 @@ class CsvTable:
             case "integer":
                 return typed(f"TRY_CAST({plain} AS HUGEINT)", "HUGEINT")
             case "number":
-                return typed(f"TRY_CAST({plain} AS DOUBLE)", "DOUBLE")
+                return self._double(plain)
             case "boolean":
                 return typed(f"TRY_CAST({t} AS BOOLEAN)", "BOOLEAN")
             case "date":

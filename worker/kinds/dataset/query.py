@@ -8,6 +8,7 @@ from decimal import Context, Decimal, localcontext
 from typing import Literal
 
 from app.jobs import JobError
+from worker.kinds.dataset import digits
 from worker.kinds.dataset.columns import (
     EXACT_MOMENT,
     Table,
@@ -34,6 +35,7 @@ from worker.kinds.dataset.spec import (
     Reduce,
     Truncate,
 )
+from worker.kinds.dataset.values import SAFE_DIGITS
 
 Op = Literal["eq", "ne", "lt", "le", "gt", "ge"]
 SQL: dict[str, str] = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -53,8 +55,6 @@ NANOSECONDS = datetime.fromisoformat("1678-01-01"), datetime.fromisoformat("2262
 SHORT_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 # Digits of a second behind the sixth, which Python's datetime drops.
 FRACTION = re.compile(r"[.,]\d{6}(\d+)")
-# Digits that every JSON number keeps on its way through a double.
-SAFE_DIGITS = 15
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 # The largest exponent of a number that a column is compared with.
 MAX_EXPONENT = 1000
@@ -255,10 +255,11 @@ class Query:
             listed = ", ".join(f"{self._parameter(value)}::VARCHAR" for value in values)
             return f"({column.sql} IN ({listed}))"
         same = [self._compared(name, column, "eq", value) for value in values]
-        equals = f"({column.sql} = "
+        compared = column.exact if column.rounds else column.sql
+        equals = f"({compared} = "
         if all(each.startswith(equals) or each == "false" for each in same):
             listed = ", ".join(each[len(equals) : -1] for each in same if each != "false")
-            return f"({column.sql} IN ({listed}))" if listed else "false"
+            return f"({compared} IN ({listed}))" if listed else "false"
         return f"({' OR '.join(same)})"
 
     def _compared(self, name: str, column: Value, op: Op, value: bool | float | str) -> str:
@@ -274,12 +275,19 @@ class Query:
             case "datetime", str():
                 return self._at(name, column, op, value)
             case "float", int() | float():
-                return f"({column.sql} {SQL[op]} {self._parameter(float(value))}::DOUBLE)"
+                return self._float(column, op, value)
             case "integer" | "decimal", int() | float() | str():
                 return self._exact(column, op, _decimal(name, column, value))
         raise wrong_type(
             name, column, f"can't be compared with {str(value)[:80]!r}: give a value of its type"
         )
+
+    def _float(self, column: Value, op: Op, value: float) -> str:
+        number = float(value)
+        if column.exact and (column.rounds or number != value):
+            place = self._parameter(digits.place(Decimal(repr(value))))
+            return f"({column.exact} {SQL[op]} {place}::VARCHAR)"
+        return f"({column.sql} {SQL[op]} {self._parameter(number)}::DOUBLE)"
 
     def _exact(self, column: Value, op: Op, value: Decimal) -> str:
         """Compare in units of the column's last place, so that nothing is rounded."""
@@ -358,8 +366,8 @@ def _float_bin(x: str, key: Bin) -> str:
 def _decimal(name: str, column: Value, value: float | str) -> Decimal:
     if isinstance(value, float):
         number = Decimal(repr(value))
-        digits = len(number.normalize().as_tuple().digits)
-        if digits > SAFE_DIGITS and math.ulp(value) > 10.0**-column.scale / 2:
+        length = len(number.normalize().as_tuple().digits)
+        if length > SAFE_DIGITS and math.ulp(value) > 10.0**-column.scale / 2:
             raise wrong_type(
                 name,
                 column,

@@ -40,6 +40,9 @@ FINE = r"\d{1,9}"
 # Digits of the directives that may have fewer.
 FULL_WIDTH = {"m": 2, "d": 2, "j": 3, "H": 2, "I": 2, "M": 2, "S": 2, "f": 6}
 
+# Digits that each double keeps.
+SAFE_DIGITS = 15
+
 # Names of forms with the SQL condition of each.
 Forms = dict[str, str]
 # The form of the texts that fit no other.
@@ -87,6 +90,7 @@ class Numbers:
         number = f"TRY_CAST({self.plain(t)} AS DOUBLE)"
         decimal = _matches(t, self._decimal + BLANKS)
         wide = f"({decimal} AND isfinite({number}) AND abs({number}) >= {2**53})"
+        usual = f"coalesce({_is_usual_float(self.plain(t))}, false)"
         return {
             # The usual form needs no pattern.
             "small": f"({_is_usual_integer(t)} AND {_is_small(f'TRY_CAST({t} AS BIGINT)')})",
@@ -95,6 +99,11 @@ class Numbers:
             "integer": self.is_integer(t),
             # A double may not keep its digits.
             "wide": f"({wide} AND NOT coalesce({_is_usual_float(t)}, false))",
+            # Its digits may be more than a double keeps, which the sums of a column don't need.
+            "digits": f"CASE WHEN length(trim({t})) > {SAFE_DIGITS} "
+            f"THEN {decimal} AND isfinite({number}) AND NOT {usual} ELSE false END",
+            "exponent": f"CASE WHEN contains(lower({t}), 'e') THEN {self.is_number(t)} "
+            "ELSE false END",
             "number": self.is_number(t),
         }
 
