@@ -19,7 +19,7 @@ import pyarrow.parquet
 from app.jobs import JobError
 from tests.kinds_builtin.conftest import FolderContext
 from tests.kinds_builtin.dataset.csv_text import Fault
-from tests.kinds_builtin.dataset.oracle import Answer, AnyOf, Near
+from tests.kinds_builtin.dataset.oracle import Answer, AnyOf, Near, Short
 from worker.kinds.dataset import DatasetAggregate, DatasetAggregated, aggregate
 
 COUNT = [{"op": "count", "name": "rows"}]
@@ -131,6 +131,8 @@ def is_same(got: Any, wanted: Any, *, text: bool) -> bool:  # noqa: C901
         return (isinstance(got, int | float) or text) and is_near(got, near)
     if isinstance(wanted, bool):
         return got is wanted or (text and got == str(wanted).lower())
+    if isinstance(wanted, Short) and isinstance(got, float):
+        return got == float(wanted)
     if isinstance(wanted, int | Decimal):
         if isinstance(got, str) and (text or not -(2**63) < wanted < 2**63):
             return re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", got) is not None and Decimal(got) == wanted

@@ -42,6 +42,10 @@ class Near:
     tolerance: float
 
 
+class Short(Decimal):
+    """A decimal that may be written as a double."""
+
+
 @dataclass(frozen=True)
 class AnyOf:
     values: frozenset[Any]
@@ -228,16 +232,10 @@ class Query:
             return self.keys(key)
         if key.op == "bin":
             numbers = self.numbers(key.column)
-            whole = (
-                not any(isinstance(n, float | Decimal) for n in numbers)
-                and float(key.width).is_integer()
-                and float(key.origin).is_integer()
-            )
+            whole = float(key.width).is_integer() and float(key.origin).is_integer()
             width, origin = (
                 (int(key.width), int(key.origin)) if whole else (key.width, float(key.origin))
             )
-            if not whole:
-                numbers = [None if n is None else float(n) for n in numbers]
             return [None if n is None else lower_end(n, width, origin) for n in numbers]
         moments = self.moments(key.column)
         derive = truncated if key.op == "truncate" else part
@@ -368,13 +366,20 @@ def quantile(values: list[Any], q: float) -> Any:
 
 
 def lower_end(number: Any, width: Any, origin: Any) -> Any:
+    if isinstance(number, float) and (
+        not math.isfinite(number) or abs((number - origin) / width) >= 1e15
+    ):
+        raise Undetermined
+    if isinstance(number, int) and isinstance(width, int):
+        return (number - origin) // width * width + origin
+    exact, step, begin = (Decimal(repr(float(each))) for each in (number, width, origin))
+    if not isinstance(number, float):
+        exact = Decimal(number)
+    place = Fraction(EXACT.subtract(exact, begin)) / Fraction(step)
+    end = EXACT.add(EXACT.multiply(Decimal(math.floor(place)), step), begin)
     if isinstance(number, float):
-        if not math.isfinite(number) or abs((number - origin) / width) >= 1e15:
-            raise Undetermined
-        exact, step, begin = (Decimal(repr(each)) for each in (number, width, origin))
-        place = Fraction(exact - begin) / Fraction(step)
-        return float(EXACT.add(EXACT.multiply(Decimal(math.floor(place)), step), begin))
-    return (number - origin) // width * width + origin
+        return float(end)
+    return Short(end) if isinstance(number, int) else end
 
 
 def truncated(value: date, unit: str) -> date:

@@ -468,6 +468,9 @@ class CsvTable:
 
     def _integer(self, name: str) -> Value | None:
         plain = self._numbers.plain(self._sql[name])
+        if self._all(name, "number", "small", "short"):
+            integer = typed(f"TRY_CAST({plain} AS BIGINT)", "BIGINT")
+            return replace(integer, low=1 - 2**53, high=2**53 - 1)
         if self._all(name, "number", "small", "short", "long"):
             return typed(f"TRY_CAST({plain} AS BIGINT)", "BIGINT")
         if self._all(name, "number", "small", "short", "long", "integer"):

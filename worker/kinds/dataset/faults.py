@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from app.jobs import JobError, RetryableJobError
 
 NO_ROOM = ("No space left", "Disk quota")
+# A query's own word for a number of more than 38 digits.
+OVERFLOW = "decimal overflow"
 
 
 @contextmanager
@@ -50,13 +52,13 @@ def _translated(broken: JobError, overflow: str) -> Iterator[None]:
         yield
     except own:
         raise
-    except duckdb.OutOfRangeException as error:
-        raise JobError(
-            "integer-overflow",
-            f"A sum or a bin exceeds 38 digits: {overflow}.",
-        ) from error
     except duckdb.Error as error:
         said = str(error)
+        if isinstance(error, duckdb.OutOfRangeException) or OVERFLOW in said:
+            raise JobError(
+                "integer-overflow",
+                f"A sum or a bin exceeds 38 digits: {overflow}.",
+            ) from error
         if any(words in said for words in NO_ROOM):
             raise RetryableJobError(
                 "scratch-full", "The worker has no room left for temporary files."

@@ -17,7 +17,9 @@ from worker.kinds.dataset.columns import (
     not_single,
     wrong_type,
 )
+from worker.kinds.dataset.faults import OVERFLOW
 from worker.kinds.dataset.spec import (
+    MAX_DIGITS,
     Aggregate,
     Between,
     Bin,
@@ -58,6 +60,8 @@ FRACTION = re.compile(r"[.,]\d{6}(\d+)")
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 # The largest exponent of a number that a column is compared with.
 MAX_EXPONENT = 1000
+# Places of a bin's end that leave room for every width and origin.
+MAX_BIN_SCALE = 24
 EXACT = Context(prec=2 * MAX_EXPONENT)
 
 
@@ -159,6 +163,8 @@ class Query:
             width = f"{int(key.width)}::HUGEINT"
             rest = f"((({x} % {width}) + {width}) % {width})"
             return f"({x} - {rest} + {int(key.origin)}::HUGEINT)"
+        if value.kind == "decimal" or (value.kind == "integer" and not _is_short(value, key)):
+            return _decimal_bin(value, key)
         return _float_bin(f"CAST({value.sql} AS DOUBLE)", key)
 
     # --- aggregates ------------------------------------------------------------------------------
@@ -341,6 +347,35 @@ def _microseconds(moment: Value) -> str:
     nanoseconds = f"epoch_ns({moment.sql})"
     # Division by // rounds towards 0.
     return f"make_timestamp({nanoseconds} // 1000 - CAST({nanoseconds} % 1000 < 0 AS BIGINT))"
+
+
+def _is_short(value: Value, key: Bin) -> bool:
+    """Whether the bins of integers have ends that doubles keep apart."""
+    most = max(-value.low, value.high)
+    return most < 2**51 or (most < 2**53 and key.width > 1)
+
+
+def _decimal_bin(value: Value, key: Bin) -> str:
+    """The lower end of the bin of an exact number, with the places of column and bins."""
+    width, origin = Decimal(repr(key.width)), Decimal(repr(key.origin))
+    scale = max(min(value.scale, MAX_BIN_SCALE), *(_places(each) for each in (width, origin)))
+    x, type_ = value.sql, f"DECIMAL({MAX_DIGITS},{scale})"
+    number = f"TRY_CAST({x} AS {type_})"
+    if value.scale > scale:
+        # A bin that holds a number holds it without its last places, too.
+        place = f"{Decimal(1).scaleb(-scale):f}"
+        rest = f"({x} % {place}::DECIMAL({MAX_DIGITS},{value.scale}))"
+        below = f"CASE WHEN {rest} < 0 THEN {place} ELSE 0 END"
+        number = f"(TRY_CAST({x} - {rest} AS {type_}) - CAST({below} AS {type_}))"
+    begin, step = f"{origin:f}::{type_}", f"{width:f}::{type_}"
+    rest = f"(((({number} - {begin}) % {step}) + {step}) % {step})"
+    overflow = f"{x} IS NOT NULL AND {number} IS NULL"
+    return f"CASE WHEN {overflow} THEN error('{OVERFLOW}') ELSE {number} - {rest} END"
+
+
+def _places(number: Decimal) -> int:
+    exponent = number.normalize().as_tuple().exponent
+    return max(-int(exponent), 0)
 
 
 def _float_bin(x: str, key: Bin) -> str:
