@@ -1,13 +1,16 @@
 """Numbers that a double can't hold: their order and comparisons are those of Python's decimal."""
 
+import math
 import random
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import numpy
+import pyarrow
 import pytest
 
-from tests.kinds_builtin.dataset.answers import run
+from tests.kinds_builtin.dataset.answers import parquet, run
 from worker.kinds.dataset import digits
 
 # Each list has texts whose doubles are equal, or whose order as texts is another.
@@ -145,3 +148,32 @@ def test_a_declared_number_is_compared_as_a_double() -> None:
     options = {"types": {"v": "number"}}
     equal = [{"op": "eq", "column": "v", "value": 1}]
     assert run(content, csv=options, filters=equal).rows == [[2]]
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, 2**53 + 3, -(2**53) - 1, 2**63 - 1, 2**53 + 2])
+def test_doubles_are_compared_with_integers_exactly(value: int) -> None:
+    near = float(value)
+    reals = [near, math.nextafter(near, math.inf), math.nextafter(near, -math.inf)]
+    # NaN is greater than every number.
+    column = pyarrow.array([*reals, math.inf, -math.inf, math.nan, None], pyarrow.float64())
+    counts: list[dict[str, Any]] = [
+        {"op": op, "column": "v", "value": value} for op in ("eq", "ne", "lt", "le", "gt", "ge")
+    ]
+    counts.append({"op": "in", "column": "v", "values": [value, value - 1]})
+    counts.append({"op": "between", "column": "v", "low": value, "high": value})
+    aggregates = [
+        {"op": "count_if", "filter": each, "name": f"n{n}"} for n, each in enumerate(counts)
+    ]
+    source = parquet(pyarrow.table({"v": column}))
+    known = [*reals, math.inf, -math.inf]
+    equal, below = known.count(value), sum(real < value for real in known)  # Python's are exact.
+    above = len(known) - equal - below + 1
+    either = equal + known.count(value - 1)
+    assert run(source, aggregates=aggregates).rows == [
+        [equal, 6 - equal, below, below + equal, above, above + equal, either, equal]
+    ]
+    single = parquet(pyarrow.table({"v": column.cast(pyarrow.float32(), safe=False)}))
+    equal_singles = [{"op": "eq", "column": "v", "value": value}]
+    assert run(single, filters=equal_singles).rows == [
+        [sum(int(numpy.float32(real)) == value for real in reals)]
+    ]

@@ -293,6 +293,15 @@ class Query:
         if column.exact and (column.rounds or number != value):
             place = self._parameter(digits.place(Decimal(repr(value))))
             return f"({column.exact} {SQL[op]} {place}::VARCHAR)"
+        if number != value:
+            # No double is between an integer and the double next to it.
+            match op:
+                case "eq" | "ne":
+                    return "false" if op == "eq" else f"({column.sql} IS NOT NULL)"
+                case "lt" | "le":
+                    op = "lt" if number > value else "le"
+                case _:
+                    op = "ge" if number > value else "gt"
         return f"({column.sql} {SQL[op]} {self._parameter(number)}::DOUBLE)"
 
     def _exact(self, column: Value, op: Op, value: Decimal) -> str:
