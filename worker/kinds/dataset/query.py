@@ -18,6 +18,7 @@ from worker.kinds.dataset.columns import (
     wrong_type,
 )
 from worker.kinds.dataset.faults import OVERFLOW
+from worker.kinds.dataset.quantiles import approximate
 from worker.kinds.dataset.spec import (
     MAX_DIGITS,
     Aggregate,
@@ -179,10 +180,12 @@ class Query:
                 return f"count({self._table.value(item.column, 'null').sql})"
             case Quantile():
                 number = self._number(item.column, item.op)
-                share = self._parameter(item.quantile)
+                x = f"CAST({number.sql} AS DOUBLE)"
                 if item.approximate:
-                    return f"approx_quantile(CAST({number.sql} AS DOUBLE), {share}::FLOAT)"
-                return f"quantile_cont(CAST({number.sql} AS DOUBLE), {share}::DOUBLE)"
+                    # Only numbers of Parquet files may be infinite.
+                    finite = number.kind != "float" or bool(number.exact)
+                    return approximate(x, item.quantile, finite=finite)
+                return f"quantile_cont({x}, {self._parameter(item.quantile)}::DOUBLE)"
         return self._reduced(item)
 
     def _reduced(self, item: Reduce) -> str:
