@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from app.jobs import JobError, RetryableJobError
 
 NO_ROOM = ("No space left", "Disk quota")
-# A query's own word for a number of more than 38 digits.
-OVERFLOW = "decimal overflow"
+# A query's own words for a number of more than 38 digits, and for one beyond a double's range,
+# which the column follows.
+OVERFLOW, DOUBLE_OVERFLOW = "decimal overflow", "double overflow in "
 
 
 @contextmanager
@@ -58,6 +59,14 @@ def _translated(broken: JobError, overflow: str) -> Iterator[None]:
             raise JobError(
                 "integer-overflow",
                 f"A sum or a bin exceeds 38 digits: {overflow}.",
+            ) from error
+        if DOUBLE_OVERFLOW in said:
+            column = said.rpartition(DOUBLE_OVERFLOW)[2]
+            raise JobError(
+                "number-overflow",
+                f"A sum, mean or standard deviation of column {column} exceeds the range of "
+                "numbers in double precision (1.8e308): filter out the largest values, or divide "
+                "them by a constant.",
             ) from error
         if any(words in said for words in NO_ROOM):
             raise RetryableJobError(

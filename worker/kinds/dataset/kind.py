@@ -48,7 +48,7 @@ def aggregate(spec: DatasetAggregate, job: JobContext) -> DatasetAggregated:
     Fails with `file-empty`, `file-too-large`, `not-a-table`, `csv-compression`, `csv-encoding`,
     `csv-header`, `csv-ragged`, `csv-quote`, `csv-value`, `csv-broken`, `parquet-broken`,
     `parquet-encrypted`, `sources-differ`, `column-unknown`, `column-type`, `column-name`,
-    `integer-overflow` or `memory-limit`.
+    `integer-overflow`, `number-overflow` or `memory-limit`.
     """
     job.progress(0, "opening the file")
     paths = _inputs(spec, job)
@@ -220,8 +220,11 @@ def _limited(query: Query, spec: DatasetAggregate) -> str:
 def _stored(column: str, type_: str, engine: Engine) -> tuple[str, str]:
     """The expression and the type by which a column of the answer is written.
 
-    Parquet has no integers of 128 bits, which DuckDB would write as doubles.
+    Parquet has no integers of 128 bits, which DuckDB would write as doubles. A NaN has a sign that
+    means nothing.
     """
+    if type_ in ("FLOAT", "DOUBLE"):
+        return f"CASE WHEN isnan({column}) THEN 'nan'::{type_} ELSE {column} END", type_
     if type_ not in ("HUGEINT", "UHUGEINT"):
         return column, type_
     ((low, high),) = engine.run(f"SELECT min({column}), max({column}) FROM answer")

@@ -17,7 +17,7 @@ from worker.kinds.dataset.columns import (
     not_single,
     wrong_type,
 )
-from worker.kinds.dataset.faults import OVERFLOW
+from worker.kinds.dataset.faults import DOUBLE_OVERFLOW, OVERFLOW
 from worker.kinds.dataset.quantiles import approximate
 from worker.kinds.dataset.spec import (
     MAX_DIGITS,
@@ -192,16 +192,17 @@ class Query:
         name, op = item.column, item.op
         match op:
             case "sum":
-                return self._sum(self._number(name, op, "sum"))
+                return self._sum(name, self._number(name, op, "sum"))
             case "mean":
                 number = self._number(name, op, "sum")
                 if number.kind == "boolean" or number.type in SHORT_INTEGERS:
                     return f"CAST(avg(CAST({number.sql} AS BIGINT)) AS DOUBLE)"
                 # Their sum might exceed 128 bits.
-                return f"favg(CAST({number.sql} AS DOUBLE))"
-            case "median" | "std":
-                function = {"median": "median", "std": "stddev_samp"}[op]
-                return f"{function}(CAST({self._number(name, op).sql} AS DOUBLE))"
+                return self._finite("favg", name, number)
+            case "median":
+                return f"median(CAST({self._number(name, op).sql} AS DOUBLE))"
+            case "std":
+                return self._finite("stddev_samp", name, self._number(name, op))
             case "n_unique":
                 return f"count(DISTINCT {self._single(name, op, 'distinct').sql})"
             case "min" | "max":
@@ -211,7 +212,7 @@ class Query:
                 function = {"first": "arg_min_null", "last": "arg_max_null"}[op]
                 return f"{function}({self._single(name, op, 'key').sql}, row_number)"
 
-    def _sum(self, number: Value) -> str:
+    def _sum(self, name: str, number: Value) -> str:
         match number.kind:
             case "boolean":
                 return f"sum(CAST({number.sql} AS BIGINT))"
@@ -219,7 +220,17 @@ class Query:
                 return f"sum(CAST({number.sql} AS HUGEINT))"
             case "decimal":
                 return f"sum({number.sql})"
-        return f"sum(CAST({number.sql} AS DOUBLE))"
+        return self._finite("sum", name, number)
+
+    def _finite(self, function: str, name: str, number: Value) -> str:
+        """An aggregate of doubles that fails where it exceeds their range."""
+        x = f"CAST({number.sql} AS DOUBLE)"
+        result = f"{function}({x})"
+        if number.kind != "float":
+            return result
+        overflow = f"NOT isfinite({result}) AND bool_and(isfinite({x}))"
+        fault = self._parameter(f"{DOUBLE_OVERFLOW}{name[:80]!r}")
+        return f"CASE WHEN {overflow} THEN error({fault}::VARCHAR) ELSE {result} END"
 
     def _number(self, name: str, op: str, use: Literal["number", "sum"] = "number") -> Value:
         value = self._table.value(name, use)
