@@ -56,6 +56,8 @@ FIRST_DAY = {
 NANOSECONDS = datetime.fromisoformat("1678-01-01"), datetime.fromisoformat("2262-01-01")
 # Integers whose sum, however many they are, has at most 128 bits.
 SHORT_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
+# Digits of decimals whose sum, of as many rows as a file may have, has at most 128 bits.
+MEAN_DIGITS = 28
 # Digits of a second behind the sixth, which Python's datetime drops.
 FRACTION = re.compile(r"[.,]\d{6}(\d+)")
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
@@ -197,6 +199,8 @@ class Query:
                 number = self._number(name, op, "sum")
                 if number.kind == "boolean" or number.type in SHORT_INTEGERS:
                     return f"CAST(avg(CAST({number.sql} AS BIGINT)) AS DOUBLE)"
+                if number.kind == "decimal" and number.high < 10**MEAN_DIGITS:
+                    return _decimal_mean(number)
                 # Their sum might exceed 128 bits.
                 return self._finite("favg", name, number)
             case "median":
@@ -372,6 +376,60 @@ def _microseconds(moment: Value) -> str:
     return f"make_timestamp({nanoseconds} // 1000 - CAST({nanoseconds} % 1000 < 0 AS BIGINT))"
 
 
+def _decimal_mean(number: Value) -> str:
+    """The double next to the mean; a double of the sum, divided, may be another one."""
+    total, count = f"sum({number.sql})", f"count({number.sql})"
+    units = f"abs(CAST(replace(CAST({total} AS VARCHAR), '.', '') AS HUGEINT))"
+    rest = f"{units} % {count} * {10**MEAN_DIGITS}::HUGEINT // {count}"
+    return (
+        f"CAST(CASE WHEN {total} < 0 THEN '-' ELSE '' END || {units} // {count} || '.' "
+        f"|| lpad(CAST({rest} AS VARCHAR), {MEAN_DIGITS}, '0') || 'e-{number.scale}' AS DOUBLE)"
+    )
+
+
+def _decimal(name: str, column: Value, value: float | str) -> Decimal:
+    if isinstance(value, float):
+        number = Decimal(repr(value))
+        length = len(number.normalize().as_tuple().digits)
+        if length > SAFE_DIGITS and math.ulp(value) > 10.0**-column.scale / 2:
+            raise wrong_type(
+                name,
+                column,
+                f"can't be compared with {value!r}: a JSON number does not keep its digits. Send "
+                "it as text",
+            )
+        return number
+    if NUMBER.fullmatch(str(value)) and abs(Decimal(value).adjusted()) <= MAX_EXPONENT:
+        return Decimal(value)
+    raise wrong_type(name, column, f"can't be compared with {str(value)[:80]!r}: give a number")
+
+
+def _date(name: str, value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise _wrong_moment(name, value, "2013-12-31") from error
+
+
+def _moment(name: str, value: str) -> tuple[datetime, str]:
+    """The time in UTC, and the digits of its second behind the sixth."""
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        fraction = FRACTION.search(value)
+        return moment, fraction[1] if fraction else ""
+    except (ValueError, OverflowError) as error:
+        raise _wrong_moment(name, value, "2013-12-31T23:59:00Z") from error
+
+
+def _wrong_moment(name: str, value: str, example: str) -> JobError:
+    return JobError(
+        "column-type",
+        f"Column {name!r} can't be compared with {value[:80]!r}: write it as {example}.",
+    )
+
+
 def _is_short(value: Value, key: Bin) -> bool:
     """Whether the bins of integers have ends that doubles keep apart."""
     most = max(-value.low, value.high)
@@ -418,47 +476,4 @@ def _float_bin(x: str, key: Bin) -> str:
         f"CASE WHEN NOT isfinite({x}) OR abs({place}) >= 1e15 THEN {x} "
         f"WHEN {x} >= {end(f'{place} + 1')} THEN {end(f'{place} + 1')} "
         f"WHEN {x} < {end(place)} THEN {end(f'{place} - 1')} ELSE {end(place)} END"
-    )
-
-
-def _decimal(name: str, column: Value, value: float | str) -> Decimal:
-    if isinstance(value, float):
-        number = Decimal(repr(value))
-        length = len(number.normalize().as_tuple().digits)
-        if length > SAFE_DIGITS and math.ulp(value) > 10.0**-column.scale / 2:
-            raise wrong_type(
-                name,
-                column,
-                f"can't be compared with {value!r}: a JSON number does not keep its digits. Send "
-                "it as text",
-            )
-        return number
-    if NUMBER.fullmatch(str(value)) and abs(Decimal(value).adjusted()) <= MAX_EXPONENT:
-        return Decimal(value)
-    raise wrong_type(name, column, f"can't be compared with {str(value)[:80]!r}: give a number")
-
-
-def _date(name: str, value: str) -> date:
-    try:
-        return date.fromisoformat(value)
-    except ValueError as error:
-        raise _wrong_moment(name, value, "2013-12-31") from error
-
-
-def _moment(name: str, value: str) -> tuple[datetime, str]:
-    """The time in UTC, and the digits of its second behind the sixth."""
-    try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
-        fraction = FRACTION.search(value)
-        return moment, fraction[1] if fraction else ""
-    except (ValueError, OverflowError) as error:
-        raise _wrong_moment(name, value, "2013-12-31T23:59:00Z") from error
-
-
-def _wrong_moment(name: str, value: str, example: str) -> JobError:
-    return JobError(
-        "column-type",
-        f"Column {name!r} can't be compared with {value[:80]!r}: write it as {example}.",
     )
