@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pyarrow.parquet
 
 from app.jobs import JobError
@@ -151,14 +150,8 @@ def is_same(got: Any, wanted: Any, *, text: bool) -> bool:  # noqa: C901
 def assert_same(output: Output, answer: Answer) -> None:
     assert output.names == answer.names
     text = output.result.format == "csv"
-    single = [text and column.dtype == "FLOAT" for column in output.result.columns]
     assert len(output.rows) == len(answer.rows), (output.rows, answer.rows)
-    for got, wanted in zip(output.rows, answer.rows, strict=True):
-        # The shortest text of a number in single precision is another number in double.
-        cells = [
-            str(float(numpy.float32(cell))) if is_single and cell else cell
-            for cell, is_single in zip(got, single, strict=True)
-        ]
+    for cells, wanted in zip(output.rows, answer.rows, strict=True):
         for name, cell, value in zip(answer.names, cells, wanted, strict=True):
             assert is_same(cell, value, text=text), (name, cell, value, output.rows, answer.rows)
     assert output.result.rows_in == answer.rows_in

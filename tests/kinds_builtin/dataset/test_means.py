@@ -1,9 +1,11 @@
-"""Means of exact numbers."""
+"""Means of exact numbers, and single precision in the result."""
 
 import random
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
+import numpy
 import pyarrow
 import pytest
 
@@ -49,3 +51,17 @@ def test_the_mean_of_long_decimals_does_not_overflow(digits: int) -> None:
     column = pyarrow.array([D("9" * digits)] * 200, pyarrow.decimal128(digits, 0))
     ((mean,),) = run(parquet(pyarrow.table({"v": column})), aggregates=MEAN).rows
     assert mean == pytest.approx(10.0**digits)
+
+
+@pytest.mark.parametrize("output", ["csv", "parquet"])
+def test_single_precision_has_one_value_in_all_places(output: str) -> None:
+    singles = numpy.array([0.1, 1.1, 16777216, 1e-45, 3.4e38], numpy.float32)
+    source = parquet(pyarrow.table({"v": pyarrow.array(singles)}))
+    keys: dict[str, Any] = {"group_by": ["v"], "output_format": output}
+    found = run(source, **keys)
+    values = [float(row[0]) for row in found.rows]
+    assert values == sorted(map(float, singles))
+    assert values == [row[0] for row in found.result.preview]
+    for value in values:
+        equal = [{"op": "eq", "column": "v", "value": value}]
+        assert run(source, filters=equal).rows == [[1]]

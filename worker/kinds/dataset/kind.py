@@ -148,7 +148,7 @@ def _answer(
         message=f"aggregating {table.rows:,} rows",
     )
     columns = {
-        name: _stored(column, type_, engine)
+        name: _stored(column, type_, spec.output_format, engine)
         for name, (column, type_, *_) in zip(
             spec.output_names, engine.run("DESCRIBE answer"), strict=True
         )
@@ -217,12 +217,14 @@ def _limited(query: Query, spec: DatasetAggregate) -> str:
     return sql + order
 
 
-def _stored(column: str, type_: str, engine: Engine) -> tuple[str, str]:
+def _stored(column: str, type_: str, output: Format, engine: Engine) -> tuple[str, str]:
     """The expression and the type by which a column of the answer is written.
 
     Parquet has no integers of 128 bits, which DuckDB would write as doubles. A NaN has a sign that
-    means nothing.
+    means nothing. The shortest text of a number in single precision is another one in double.
     """
+    if type_ == "FLOAT" and output == "csv":
+        column, type_ = f"CAST({column} AS DOUBLE)", "DOUBLE"
     if type_ in ("FLOAT", "DOUBLE"):
         return f"CASE WHEN isnan({column}) THEN 'nan'::{type_} ELSE {column} END", type_
     if type_ not in ("HUGEINT", "UHUGEINT"):
