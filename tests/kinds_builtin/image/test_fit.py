@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 from pydantic import ValidationError
 
 from tests.kinds_builtin.conftest import FolderContext
@@ -237,3 +237,34 @@ def test_inconsistent_fit_is_refused(
 ) -> None:
     with pytest.raises(ValidationError):
         render(quarters, wish)
+
+
+@pytest.mark.parametrize("size", [(200, 10), (141, 90), (280, 45), (10, 200), (70, 180), (139, 91)])
+@pytest.mark.parametrize("rotate", [0, 90])
+@pytest.mark.parametrize("mode", ["RGB", "LA", "RGBA"])
+def test_fill_that_enlarges_one_side_keeps_the_picture_in_its_place(
+    render: Transform,
+    job: FolderContext,
+    tmp_path: Path,
+    size: tuple[int, int],
+    rotate: int,
+    mode: str,
+) -> None:
+    """Gradients in both directions, since a shift along either shows."""
+    width, height = size if rotate == 0 else size[::-1]
+    for direction in (Image.Transpose.ROTATE_90, None):
+        picture = Image.linear_gradient("L")
+        if direction is not None:
+            picture = picture.transpose(direction)
+        picture = picture.resize((140, 90), Image.Resampling.BICUBIC).convert(mode)
+        if "A" in mode:
+            picture.putalpha(picture.getchannel(0).point(lambda value: 255 - value))
+        picture.save(tmp_path / "gradient.png")
+        spec = {"width": width, "height": height, "fit": "fill", "rotate": rotate, "format": "png"}
+        found = opened(job, render(tmp_path / "gradient.png", spec)).convert("RGBA")
+        if rotate:
+            found = found.transpose(Image.Transpose.ROTATE_90)
+        wanted = picture.resize(size, Image.Resampling.BICUBIC).convert("RGBA")
+        middle = (2, 2, size[0] - 2, size[1] - 2)
+        difference = ImageChops.difference(found.crop(middle), wanted.crop(middle))
+        assert max(ImageStat.Stat(difference).mean) < 2

@@ -19,6 +19,7 @@ Thumbnail = Callable[..., Any]
 class Resize:
     """Width, height and options of libvips' `thumbnail`, then what is cut out or put round it.
 
+    `stretch` is the width and height after a side has grown that `thumbnail` leaves as it is.
     `window` is left, top, width and height of a part. `search` is the width and height of a part
     that libvips looks for, in the way that the rendition's `focus` says.
     """
@@ -26,6 +27,7 @@ class Resize:
     width: int
     height: int
     options: dict[str, object]
+    stretch: tuple[int, int] | None = None
     window: tuple[int, int, int, int] | None = None
     search: tuple[int, int] | None = None
     canvas: tuple[int, int] | None = None
@@ -53,7 +55,21 @@ def plan(rendition: Rendition, source_width: int, source_height: int) -> Resize:
         return _cover(rendition, width, height, source_width, source_height, options)
     if rendition.enlarge is False:  # "force" would enlarge too
         width, height = min(width, source_width), min(height, source_height)
-    return Resize(width, height, options)
+    return _forced(width, height, source_width, source_height, options)
+
+
+def _forced(
+    width: int, height: int, source_width: int, source_height: int, options: dict[str, object]
+) -> Resize:
+    """Exactly this size.
+
+    Where libvips (8.18) enlarges one side only, it shifts the picture along the other one by half
+    a pixel of the result.
+    """
+    if (width > source_width) == (height > source_height):
+        return Resize(width, height, options)
+    least = min(width, source_width), min(height, source_height)
+    return Resize(*least, options, stretch=(width, height))
 
 
 def _cover(
@@ -75,7 +91,7 @@ def _cover(
     if scale > 1:
         # A line of 1 x 10,000 pixels that is to cover a square of 100 grows to 100 x 1,000,000.
         _check(rendition, whole_width, whole_height, side=UNBOUNDED)
-    whole = Resize(whole_width, whole_height, options)
+    whole = _forced(whole_width, whole_height, source_width, source_height, options)
     if rendition.focus in ("attention", "entropy"):
         return replace(whole, search=(width, height))
     focus = rendition.focus if isinstance(rendition.focus, FocalPoint) else CENTRE
@@ -99,6 +115,8 @@ def resized(
     Raises `JobError` with `rendition-too-large`.
     """
     image = thumbnail(resize.width, height=resize.height, **resize.options)
+    if resize.stretch:
+        image = _stretched(image, *resize.stretch)
     if resize.search:
         image = hold(image).smartcrop(*resize.search, interesting=rendition.focus)
     elif resize.window:
@@ -106,6 +124,26 @@ def resized(
     width, height = resize.canvas or (image.width, image.height)
     _check(rendition, width, height, side=MAX_SIDE)
     return image
+
+
+def _stretched(image: Any, width: int, height: int) -> Any:
+    """The image enlarged to this size around its middle."""
+    import pyvips
+
+    # Transparent pixels have colours that must not show beside them.
+    transparent, format_ = image.hasalpha(), image.format
+    if transparent:
+        image = image.premultiply()
+    across, down = width / image.width, height / image.height
+    image = image.affine(
+        (across, 0, 0, down),
+        interpolate=pyvips.Interpolate.new("bicubic"),
+        oarea=(0, 0, width, height),
+        odx=(across - 1) / 2,
+        ody=(down - 1) / 2,
+        extend="copy",
+    )
+    return image.unpremultiply().cast(format_) if transparent else image
 
 
 def as_found(resize: Resize, image: Any) -> Resize:
