@@ -37,7 +37,13 @@ class RenditionFile(BaseModel):
     damaged: Annotated[
         bool, Field(description="Whether pixels of this page of the source are missing or wrong.")
     ] = False
-    frames: Annotated[int, Field(description="Frames of an animation, or 1.")] = 1
+    frames: Annotated[
+        int,
+        Field(
+            description="Frames of an animation, or 1. Equal frames in a row are stored as one, "
+            "which is shown for the sum of their times."
+        ),
+    ] = 1
     quality: Annotated[
         int | None, Field(description="Quality that a lossy format was saved with.")
     ] = None
