@@ -6,6 +6,7 @@ import math
 import re
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,6 +22,7 @@ from tests.kinds_builtin.dataset.csv_text import Fault
 from tests.kinds_builtin.dataset.oracle import Answer, AnyOf, Near, Short
 from worker.kinds.dataset import DatasetAggregate, DatasetAggregated, aggregate
 
+CASES = Path(__file__).parents[1] / "cases"
 COUNT = [{"op": "count", "name": "rows"}]
 # Parts of paths, query plans, SQL, C++ and Python objects.
 INTERNALS = re.compile(
@@ -168,3 +170,15 @@ def one(column: pyarrow.Array, op: str = "max", **more: Any) -> Any:
     spec = {"op": op, "column": "v", "name": "x"} | more
     ((value,),) = run(parquet(pyarrow.table({"v": column})), aggregates=[spec]).rows
     return value
+
+
+def sum_of(column: str) -> list[dict[str, Any]]:
+    return [{"op": "sum", "column": column, "name": "s"}]
+
+
+def sums_by_hand(content: str, key: str, value: str) -> dict[str | None, Decimal]:
+    """Sums of each group by Python's csv and decimal; an empty key is null."""
+    sums: dict[str | None, Decimal] = defaultdict(Decimal)
+    for row in csv.DictReader(content.splitlines()):
+        sums[row[key] or None] += Decimal(row[value])
+    return sums

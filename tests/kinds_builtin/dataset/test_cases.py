@@ -1,32 +1,20 @@
 """Inputs on which other tools for tables went wrong in public, each with the right answer."""
 
-import csv
-from collections import defaultdict
 from datetime import date, datetime
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import numpy
 import pyarrow as pa
 import pytest
 
-from tests.kinds_builtin.dataset.answers import line_of, parquet, refused, run
-
-CASES = Path(__file__).parents[1] / "cases"
-
-
-def sum_of(column: str) -> list[dict[str, Any]]:
-    return [{"op": "sum", "column": column, "name": "s"}]
-
-
-def sums_by_hand(content: str, key: str, value: str) -> dict[str | None, Decimal]:
-    """Sums of each group by Python's csv and decimal; an empty key is null."""
-    sums: dict[str | None, Decimal] = defaultdict(Decimal)
-    for row in csv.DictReader(content.splitlines()):
-        sums[row[key] or None] += Decimal(row[value])
-    return sums
-
+from tests.kinds_builtin.dataset.answers import (
+    CASES,
+    line_of,
+    parquet,
+    refused,
+    run,
+    sum_of,
+    sums_by_hand,
+)
 
 # The inputs of public reports, as they were sent
 

@@ -1,30 +1,12 @@
 """Texts of CSV files as keys and as numbers: no guess merges or changes a value."""
 
-import csv
-from collections import defaultdict
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kinds_builtin.dataset.answers import line_of, refused, run
-
-CASES = Path(__file__).parents[1] / "cases"
-
-
-def sum_of(column: str) -> list[dict[str, Any]]:
-    return [{"op": "sum", "column": column, "name": "s"}]
-
-
-def sums_by_hand(content: str, key: str, value: str) -> dict[str | None, Decimal]:
-    """Sums of each group by Python's csv and decimal; an empty key is null."""
-    sums: dict[str | None, Decimal] = defaultdict(Decimal)
-    for row in csv.DictReader(content.splitlines()):
-        sums[row[key] or None] += Decimal(row[value])
-    return sums
-
+from tests.kinds_builtin.dataset.answers import line_of, refused, run, sum_of
 
 # Keys
 

@@ -1,33 +1,15 @@
 """Dates and times of CSV files, their parts, and bins."""
 
-import csv
 import re
-from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tests.kinds_builtin.dataset.answers import COUNT, line_of, parquet, refused, run
-
-CASES = Path(__file__).parents[1] / "cases"
-
-
-def sum_of(column: str) -> list[dict[str, Any]]:
-    return [{"op": "sum", "column": column, "name": "s"}]
-
-
-def sums_by_hand(content: str, key: str, value: str) -> dict[str | None, Decimal]:
-    """Sums of each group by Python's csv and decimal; an empty key is null."""
-    sums: dict[str | None, Decimal] = defaultdict(Decimal)
-    for row in csv.DictReader(content.splitlines()):
-        sums[row[key] or None] += Decimal(row[value])
-    return sums
-
+from tests.kinds_builtin.dataset.answers import COUNT, line_of, parquet, refused, run, sum_of
 
 # Dates
 
