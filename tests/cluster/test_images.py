@@ -35,7 +35,8 @@ def look(release: Release, component: str) -> dict[str, Any]:
 
 def extra(name: str) -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {re.split(r"[^\w.-]", one)[0] for one in project["optional-dependencies"][name]}
+    names = (re.split(r"[^\w.-]", one)[0] for one in project["optional-dependencies"][name])
+    return {re.sub("[-_.]+", "-", each).lower() for each in names}
 
 
 def test_an_image_has_what_its_processes_need_and_says_so(release: Release, table: Table) -> None:
