@@ -62,6 +62,8 @@ def since(before: dict[Series, float]) -> dict[Series, float]:
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """All that ends: nothing is left to chance, or to a collector."""
+    # The first app of a process would configure them over what is set here.
+    telemetry.configure_tracing("api")
     exporter = InMemorySpanExporter()
     provider = TracerProvider(ALWAYS_ON, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
