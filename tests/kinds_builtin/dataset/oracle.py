@@ -135,7 +135,7 @@ class Query:
 
     # Filters
 
-    def operands(  # noqa: C901
+    def operands(  # noqa: C901 - a branch per type
         self, name: str, values: list[Any], op: str
     ) -> tuple[list[Any], list[Any]]:
         """The column and the values of a comparison, in one type."""

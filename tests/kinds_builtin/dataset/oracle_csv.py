@@ -114,7 +114,7 @@ def midnight(value: date) -> datetime:
     return value if isinstance(value, datetime) else datetime.combine(value, time())
 
 
-def declared(  # noqa: C901
+def declared(  # noqa: C901 - a branch per type
     text: str, kind: "str | MomentFormat", options: CsvOptions
 ) -> Any:
     """A text as a value of its column's declared type. Raises `ValueError`."""
@@ -152,7 +152,7 @@ def declared(  # noqa: C901
     return value.quantize(Decimal(1).scaleb(-scale), context=EXACT)
 
 
-def key_type(texts: Sequence[str], point: str) -> str:  # noqa: C901
+def key_type(texts: Sequence[str], point: str) -> str:  # noqa: C901 - a branch per type
     """The type that a column without a declared one has where it is a key."""
 
     def whole(text: str) -> bool:

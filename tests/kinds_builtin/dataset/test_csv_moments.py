@@ -269,6 +269,7 @@ def test_times_that_no_calendar_has_are_refused() -> None:
 def test_formatted_times_that_no_calendar_has_are_refused(
     layout: str, bad: list[str], good: list[str]
 ) -> None:
+    # Layouts without a zone are part of the test.
     read = [datetime.strptime(text, layout) for text in good]  # noqa: DTZ007
     wanted = [(each - (each.utcoffset() or timedelta())).replace(tzinfo=None) for each in read]
     for kind in ("datetime", "date"):

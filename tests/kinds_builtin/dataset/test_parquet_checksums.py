@@ -1,6 +1,7 @@
 """Pages of Parquet files that differ from their checksums."""
 
 import zlib
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,15 +67,21 @@ def test_a_wrong_checksum_of_an_intact_page_is_refused() -> None:
     )
 
 
+def flipped(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Copies with one flipped bit each, and the place of its byte."""
+    for place in range(4, len(content), max(1, len(content) // 40)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x10
+        yield place, bytes(damaged)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_no_flipped_byte_under_a_checksum_changes_the_answer(writing: str) -> None:
     content = parquet(TABLE, write_page_checksum=True, **WRITINGS[writing])
-    for place in range(4, len(content), max(1, len(content) // 40)):
-        damaged = bytearray(content)
-        damaged[place] ^= 0x10
+    for place, damaged in flipped(content):
         try:
-            output = run(bytes(damaged), **SPEC)
+            output = run(damaged, **SPEC)
         except JobError as error:
             assert_plain(error)
         else:
@@ -85,11 +92,9 @@ def test_no_flipped_byte_under_a_checksum_changes_the_answer(writing: str) -> No
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_a_flipped_byte_without_a_checksum_is_an_error_or_a_value(writing: str) -> None:
     content = parquet(TABLE, **WRITINGS[writing])
-    for place in range(4, len(content), max(1, len(content) // 40)):
-        damaged = bytearray(content)
-        damaged[place] ^= 0x10
+    for place, damaged in flipped(content):
         try:
-            output = run(bytes(damaged), **SPEC)
+            output = run(damaged, **SPEC)
         except JobError as error:
             assert_plain(error)
         else:

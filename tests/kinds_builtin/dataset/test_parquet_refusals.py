@@ -19,6 +19,7 @@ def test_a_file_cut_anywhere_is_refused(writing: str) -> None:
 def encrypted(*, plaintext_footer: bool, columns: list[str]) -> bytes:
     import pyarrow.parquet.encryption as pe
 
+    # pyarrow has no types.
     class Keys(pe.KmsClient):  # type: ignore[misc]
         def wrap_key(self, key: bytes, master: str) -> bytes:
             return key

@@ -74,7 +74,7 @@ def test_parts_and_rotations_show_the_right_corners(
 def test_exif_orientation_is_applied(
     render: Transform, job: FolderContext, quarters: Path, tmp_path: Path, orientation: int
 ) -> None:
-    """The file is stored turned, and its EXIF data says so."""
+    """The file is stored rotated, with the orientation in its EXIF data."""
     # The change of the upright picture that the orientation undoes.
     undone_by = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,

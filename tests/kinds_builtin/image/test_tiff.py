@@ -198,7 +198,7 @@ SMALL = GREY[::2, ::2].copy()
 
 
 def copies(path: Path, *small: bool) -> Path:
-    """A file of pages and, where `small` says so, of smaller copies in directories of their own."""
+    """A file of pages, or of smaller copies where `small` is true, each in its own directory."""
     with tifffile.TiffWriter(path) as file:
         for number, is_copy in enumerate(small):
             samples = SMALL if is_copy else GREY + number

@@ -200,7 +200,7 @@ def test_a_page_that_is_never_drawn_fails_the_job(tmp_path: Path) -> None:
     last = pdfs.stream(b"0 0 9 9 re f ", b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] ")
     resources = page[3].replace(b"/Font <<", b"/XObject << /X 10 0 R >> /Font <<")
     path = pdfs.write(tmp_path / "forms.pdf", page | {3: resources, 10 + depth: last} | forms)
-    # What PDFium takes for the forms it has read so far depends on the machine's speed.
+    # A quick machine would reach the limit of memory before the limit of time.
     said = refusal_apart(path, patience=2, growth=10**12)
     assert said.startswith("pdf-page-too-slow Page 1 of the PDF file takes more than 2 s")
 

@@ -206,7 +206,7 @@ def _is_digit(part: str, place: int) -> bool:
 
 
 def place(forms: Forms) -> str:
-    """The place of the first form that a text fits, null where there is no text."""
+    """The index of the first form that a text matches; null for a null."""
     cases = " ".join(f"WHEN {holds} THEN {n}" for n, holds in enumerate(forms.values()))
     return f"CASE {cases} END"
 

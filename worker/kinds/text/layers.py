@@ -79,7 +79,7 @@ class Layers:
         return font in self._trusted and font != "" and pages & (pages - 1) != 0
 
     def _complete(self, layer: Layer, page: PdfPage, pixels: "Pixels") -> bool:
-        """Return whether the layer has text wherever the page shows lines."""
+        """Return whether each line that the page shows has text in the layer."""
         import cv2
         import numpy
 
