@@ -2,8 +2,12 @@
 
 A server that is stopped refuses at once; one that is frozen, or behind a network that drops
 packets, lets each request wait for a connection and then for its statement's timeout, and whoever
-waits holds what others wait for. Whoever watches the database (`app.services.database_watch`)
-opens the breaker; the pool asks it before it hands out or makes a connection.
+waits holds what others wait for. The watch of the database (`app.services.database_watch`) opens
+the breaker; the pool asks it before it hands out or makes a connection.
+
+A server that says nothing may just be slow: a lost packet costs 200 ms (RFC 6298 and Linux's least
+retransmission timeout), a busy node more. Until the watch is sure, a request may take a free
+connection, but not wait for one that another request holds.
 """
 
 import time
@@ -21,6 +25,8 @@ class Breaker:
 
     def __init__(self) -> None:
         self.open = False
+        self.silent = False
+        """The database has not answered for a moment, and may be away."""
         self.epoch = 0
         self.suspected = False
         """A connection failed: somebody should look."""
@@ -28,9 +34,9 @@ class Breaker:
         """When a connection last came back from its use, unharmed."""
         self._in_use: dict[object, Any] = {}
 
-    def check(self) -> None:
-        """Raises `DatabaseAway`."""
-        if self.open:
+    def check(self, *, waits: bool = False) -> None:
+        """Raises `DatabaseAway`; `waits`: all connections are in use."""
+        if self.open or (waits and self.silent):
             raise DatabaseAway("the database is away")
 
     def taken(self, key: object, connection: Any) -> None:

@@ -282,7 +282,7 @@ class GuardedPool(AsyncAdaptedQueuePool):
     @override
     def connect(self) -> PoolProxiedConnection:
         if self.breaker is not None:
-            self.breaker.check()
+            self.breaker.check(waits=self.checkedout() >= self.size())
         self.pending += 1
         try:
             return super().connect()

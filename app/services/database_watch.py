@@ -31,9 +31,13 @@ TICK = 0.05
 # Seconds in which no connection came back to the pool, until this one asks the server.
 STALLED = 0.1
 
-# Seconds that the server has for an answer, or for a new connection (a process of its own, TLS, a
-# password to hash), until the breaker opens.
-ANSWER = 0.2
+# Seconds without an answer, until no request waits for a connection that another one holds.
+SILENT = 0.2
+
+# Seconds that the server has for an answer (two lost packets: 200 + 400 ms, or a node on which
+# many pods start), or for a new connection (a process of its own, TLS, a password to hash), until
+# the breaker opens.
+ANSWER = 1.0
 CONNECT = 1.5
 
 # Seconds without an answer until statements under way are given up with their connections, and
@@ -152,7 +156,7 @@ class DatabaseWatch(Background):
             await asyncio.sleep(TICK)
 
     async def _patiently(self, asking: Coroutine[Any, Any, T], *, patience: float) -> T:
-        """Its answer, however late; meanwhile the breaker opens when `patience` has run out.
+        """Its answer, however late; the breaker says meanwhile that none came, and then opens.
 
         Patience is counted in turns of the event loop: what comes late because this process was
         busy has come. Raises `TimeoutError` after `GIVE_UP`.
@@ -172,6 +176,8 @@ class DatabaseWatch(Background):
                     self._is_back()
                 elif waited > patience and not task.done():
                     self._is_away("no answer")
+                elif waited > SILENT and not task.done():
+                    self._breaker.silent = True
                 if waited > GIVE_UP and time.monotonic() - began > GIVE_UP and not task.done():
                     raise TimeoutError(f"no answer within {GIVE_UP:g} s")
             return task.result()
@@ -189,6 +195,7 @@ class DatabaseWatch(Background):
 
     def _is_back(self) -> None:
         breaker = self._breaker
+        breaker.silent = False
         if breaker.open:
             if time.monotonic() - self._opened_at > HOPELESS:
                 breaker.epoch += 1

@@ -13,6 +13,7 @@ from httpx2 import AsyncClient
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core import config
 from app.core.breaker import Breaker, DatabaseAway
@@ -196,6 +197,48 @@ async def test_of_a_frozen_server_nobody_waits_for_long(
             ended.clear()
             await ask()
             assert ended == []
+    await engine.dispose()
+
+
+@pytest.mark.slow
+async def test_a_server_that_is_silent_for_a_moment_is_waited_for(
+    own_postgres: EmbeddedPostgres, own_database: config.Database
+) -> None:
+    """With a free connection; a request does not wait for one that another request holds."""
+    await anyio.to_thread.run_sync(own_postgres.start)
+    await anyio.to_thread.run_sync(upgrade, own_database)
+    breaker = Breaker()
+    engine = async_engine(own_database.model_copy(update={"pool_size": 2}), breaker)
+    answered: list[int] = []
+
+    async def ask(connection: AsyncConnection) -> None:
+        answered.append((await connection.execute(ONE)).scalar_one())
+
+    async with DatabaseWatch(own_database, breaker, pool_of(engine)) as watch:
+        with anyio.fail_after(30):
+            await eventually(lambda: watch.reached)
+            async with (
+                engine.connect() as first,
+                engine.connect() as second,
+                anyio.create_task_group() as asking,
+            ):
+                await ask(second)
+                await second.close()
+                own_postgres.signal_all(signal.SIGSTOP)
+                try:
+                    asking.start_soon(ask, first)
+                    await eventually(lambda: breaker.silent)
+                    again = await engine.connect().start()
+                    with pytest.raises(DatabaseAway):
+                        await engine.connect().start()
+                    assert not breaker.open
+                finally:
+                    own_postgres.signal_all(signal.SIGCONT)
+                await ask(again)
+                await again.close()
+            assert answered == [1, 1, 1]
+            await eventually(lambda: not breaker.silent)
+            assert breaker.epoch == 0
     await engine.dispose()
 
 
