@@ -16,6 +16,10 @@ from app.services.ledger import Change, Submission
 from tests.ledger_view import KEEP
 from tests.servers import scratch_folder
 
+# Seconds that a token holds, cut off to whole ones. A slow machine may take longer than the first
+# to begin a stream.
+TTLS = (2, 4, 8)
+
 
 class Worker:
     """Works on one job as a worker does: the ledger first, then a message to Redis."""
