@@ -3,7 +3,9 @@
 Fields that a newer server adds are none of their business.
 """
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -13,6 +15,16 @@ Row = TypeVar("Row", bound=BaseModel)
 
 State = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+# Rows that were made within this time may be listed in either order: a list is in the order of ids,
+# and a row's id and its time are taken one after the other.
+SAME_TIME = timedelta(seconds=1)
+
+
+def newest_first(made: Sequence[datetime]) -> bool:
+    """Whether no row comes behind one that was made before it."""
+    return all(later >= earlier - SAME_TIME for later, earlier in pairwise(made))
 
 
 class Page(BaseModel, Generic[Row]):

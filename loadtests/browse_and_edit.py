@@ -2,7 +2,7 @@ from uuid import uuid4
 
 from pydantic import JsonValue
 
-from loadtests._answers import Item, Page
+from loadtests._answers import Item, Page, newest_first
 from loadtests._scenario import Scenario, journey
 from loadtests._seeding import TAG
 from loadtests._session import Answer
@@ -82,7 +82,7 @@ class BrowseAndEdit(Scenario):
 
 
 def require_newest_first(answer: Answer, items: list[Item], after: Page[Item] | None) -> None:
-    order = [item.created_at for item in (after.items[-1:] if after else []) + items]
-    answer.require(order == sorted(order, reverse=True), "not newest first")
+    made = [item.created_at for item in (after.items[-1:] if after else []) + items]
+    answer.require(newest_first(made), "not newest first")
     seen = {item.id for item in after.items} if after else set()
     answer.require(not seen & {item.id for item in items}, "an item on two pages")
