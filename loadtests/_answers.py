@@ -6,7 +6,7 @@ Fields that a newer server adds are none of their business.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel
@@ -17,14 +17,24 @@ State = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancel
 ENDED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 
 
-# Rows that were made within this time may be listed in either order: a list is in the order of ids,
-# and a row's id and its time are taken one after the other.
-SAME_TIME = timedelta(seconds=1)
+# A row's id and its time are taken one after the other: of two rows that are made at once, the one
+# with the later id may have the earlier time, by no more than this.
+AT_ONCE = timedelta(seconds=1)
 
 
-def newest_first(made: Sequence[datetime]) -> bool:
-    """Whether no row comes behind one that was made before it."""
-    return all(later >= earlier - SAME_TIME for later, earlier in pairwise(made))
+class Made(Protocol):
+    """A row; its id is a UUID of version 7, which begins with the time."""
+
+    id: UUID
+    created_at: datetime
+
+
+def newest_first(rows: Sequence[Made]) -> bool:
+    """Return whether each row was made after the next one, by their ids and by their times."""
+    return all(
+        later.id > earlier.id and later.created_at > earlier.created_at - AT_ONCE
+        for later, earlier in pairwise(rows)
+    )
 
 
 class Page(BaseModel, Generic[Row]):

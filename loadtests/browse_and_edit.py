@@ -82,7 +82,7 @@ class BrowseAndEdit(Scenario):
 
 
 def require_newest_first(answer: Answer, items: list[Item], after: Page[Item] | None) -> None:
-    made = [item.created_at for item in (after.items[-1:] if after else []) + items]
-    answer.require(newest_first(made), "not newest first")
+    rows = (after.items[-1:] if after else []) + items
+    answer.require(newest_first(rows), "not newest first")
     seen = {item.id for item in after.items} if after else set()
     answer.require(not seen & {item.id for item in items}, "an item on two pages")

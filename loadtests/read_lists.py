@@ -27,8 +27,7 @@ class ReadLists(Scenario):
         with self.api.ask("GET", "/users", query=f"?limit={PAGE}", headers=self.bearer) as answer:
             users = answer.read(Page[User])
             answer.require(bool(users.items), "no users")
-            made = [user.created_at for user in users.items]
-            answer.require(newest_first(made), "not newest first")
+            answer.require(newest_first(users.items), "not newest first")
         if users.next_cursor is not None:
             query = f"?limit={PAGE}&cursor={users.next_cursor}"
             with self.api.ask("GET", "/users", query=query, headers=self.bearer) as answer:
