@@ -5,9 +5,9 @@ packets, lets each request wait for a connection and then for its statement's ti
 waits holds what others wait for. The watch of the database (`app.services.database_watch`) opens
 the breaker; the pool asks it before it hands out or makes a connection.
 
-A server that says nothing may just be slow: a lost packet costs 200 ms (RFC 6298 and Linux's least
-retransmission timeout), a busy node more. Until the watch is sure, a request may take a free
-connection, but not wait for one that another request holds.
+A server that says nothing may just be slow: a lost packet costs 200 ms (the least retransmission
+timeout of Linux), a busy node more. Until the watch is sure, a request may take a free connection,
+but not wait for one that another request holds.
 """
 
 import time
@@ -35,7 +35,7 @@ class Breaker:
         self._in_use: dict[object, Any] = {}
 
     def check(self, *, waits: bool = False) -> None:
-        """Raises `DatabaseAway`; `waits`: all connections are in use."""
+        """Raises `DatabaseAway`. `waits`: all connections are in use, so the caller would wait."""
         if self.open or (waits and self.silent):
             raise DatabaseAway("the database is away")
 

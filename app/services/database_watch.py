@@ -109,9 +109,10 @@ class DatabaseWatch(Background):
 
     async def _stay_in_contact(self) -> None:
         """Watch over one connection until it breaks or its server takes no writes."""
-        self._breaker.suspected = False
+        self._breaker.suspected = self._breaker.silent = False
         connecting = connect(self._database, within=GIVE_UP)
-        connection = await self._patiently(connecting, patience=CONNECT)
+        # A new connection may take longer than any answer: that it takes its time says nothing.
+        connection = await self._patiently(connecting, patience=CONNECT, silent=CONNECT)
         try:
             while True:
                 answer = await self._patiently(connection.execute(TAKES_NO_WRITES), patience=ANSWER)
@@ -155,9 +156,12 @@ class DatabaseWatch(Background):
                 return
             await asyncio.sleep(TICK)
 
-    async def _patiently(self, asking: Coroutine[Any, Any, T], *, patience: float) -> T:
-        """Its answer, however late; the breaker says meanwhile that none came, and then opens.
+    async def _patiently(
+        self, asking: Coroutine[Any, Any, T], *, patience: float, silent: float = SILENT
+    ) -> T:
+        """Its answer, however late.
 
+        Without one, the breaker is silent after `silent` seconds, and opens after `patience`.
         Patience is counted in turns of the event loop: what comes late because this process was
         busy has come. Raises `TimeoutError` after `GIVE_UP`.
         """
@@ -176,7 +180,7 @@ class DatabaseWatch(Background):
                     self._is_back()
                 elif waited > patience and not task.done():
                     self._is_away("no answer")
-                elif waited > SILENT and not task.done():
+                elif waited > silent and not task.done():
                     self._breaker.silent = True
                 if waited > GIVE_UP and time.monotonic() - began > GIVE_UP and not task.done():
                     raise TimeoutError(f"no answer within {GIVE_UP:g} s")

@@ -1,6 +1,7 @@
 """Readiness waits for the database and its schema once; the breaker spares everybody the wait."""
 
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 def own_database(settings: Settings, own_postgres: EmbeddedPostgres) -> config.Database:
     return settings.database.model_copy(update={"url": SecretStr(own_postgres.url())})
+
+
+@pytest.fixture
+async def migrated(
+    own_postgres: EmbeddedPostgres, own_database: config.Database
+) -> config.Database:
+    """The same, started and with the schema."""
+    await anyio.to_thread.run_sync(own_postgres.start)
+    await anyio.to_thread.run_sync(upgrade, own_database)
+    return own_database
 
 
 @pytest.fixture
@@ -159,14 +170,12 @@ async def test_a_process_comes_up_before_its_database(
 
 @pytest.mark.slow
 async def test_of_a_frozen_server_nobody_waits_for_long(
-    own_postgres: EmbeddedPostgres, own_database: config.Database
+    own_postgres: EmbeddedPostgres, migrated: config.Database
 ) -> None:
-    await anyio.to_thread.run_sync(own_postgres.start)
-    await anyio.to_thread.run_sync(upgrade, own_database)
     breaker = Breaker()
-    patient = own_database.model_copy(update={"statement_timeout": 600.0})
+    patient = migrated.model_copy(update={"statement_timeout": 600.0})
     engine = async_engine(patient, breaker)
-    watch = DatabaseWatch(own_database, breaker, pool_of(engine))
+    watch = DatabaseWatch(migrated, breaker, pool_of(engine))
     ended: list[type[BaseException]] = []
 
     async def ask() -> None:
@@ -185,10 +194,10 @@ async def test_of_a_frozen_server_nobody_waits_for_long(
             try:
                 # More than the pool has: some have a connection, some wait for one.
                 async with anyio.create_task_group() as asking:
-                    for _ in range(own_database.pool_size + 5):
+                    for _ in range(migrated.pool_size + 5):
                         asking.start_soon(ask)
                 assert breaker.open
-                assert len(ended) == own_database.pool_size + 5
+                assert len(ended) == migrated.pool_size + 5
                 with pytest.raises(DatabaseAway):
                     await engine.connect().start()
             finally:
@@ -202,19 +211,17 @@ async def test_of_a_frozen_server_nobody_waits_for_long(
 
 @pytest.mark.slow
 async def test_a_server_that_is_silent_for_a_moment_is_waited_for(
-    own_postgres: EmbeddedPostgres, own_database: config.Database
+    own_postgres: EmbeddedPostgres, migrated: config.Database
 ) -> None:
     """With a free connection; a request does not wait for one that another request holds."""
-    await anyio.to_thread.run_sync(own_postgres.start)
-    await anyio.to_thread.run_sync(upgrade, own_database)
     breaker = Breaker()
-    engine = async_engine(own_database.model_copy(update={"pool_size": 2}), breaker)
+    engine = async_engine(migrated.model_copy(update={"pool_size": 2}), breaker)
     answered: list[int] = []
 
     async def ask(connection: AsyncConnection) -> None:
         answered.append((await connection.execute(ONE)).scalar_one())
 
-    async with DatabaseWatch(own_database, breaker, pool_of(engine)) as watch:
+    async with DatabaseWatch(migrated, breaker, pool_of(engine)) as watch:
         with anyio.fail_after(30):
             await eventually(lambda: watch.reached)
             async with (
@@ -239,6 +246,22 @@ async def test_a_server_that_is_silent_for_a_moment_is_waited_for(
             assert answered == [1, 1, 1]
             await eventually(lambda: not breaker.silent)
             assert breaker.epoch == 0
+    await engine.dispose()
+
+
+@pytest.mark.slow
+async def test_a_slow_new_connection_does_not_count_as_silence(settings: Settings) -> None:
+    """The kernel accepts it, and nobody answers: the breaker opens at the end of its patience."""
+    breaker = Breaker()
+    engine = async_engine(settings.database, breaker)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = SecretStr(f"postgresql://a@127.0.0.1:{mute.getsockname()[1]}/d?sslmode=disable")
+        database = settings.database.model_copy(update={"url": url})
+        async with DatabaseWatch(database, breaker, pool_of(engine)):
+            with anyio.fail_after(30):
+                while not breaker.open:
+                    assert not breaker.silent
+                    await anyio.sleep(0.01)
     await engine.dispose()
 
 
