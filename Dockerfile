@@ -77,6 +77,7 @@ ENV PATH=/opt/heavylift/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    HEAVYLIFT_SIGNALS_REVISION=${REVISION} \
     HEAVYLIFT_API_HOST=0.0.0.0 \
     HEAVYLIFT_SIGNALS_HOST=0.0.0.0
 COPY --from=packages /opt/heavylift /opt/heavylift

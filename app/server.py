@@ -26,7 +26,7 @@ from typing_extensions import override
 from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
-from app.core.config import ConfigurationError, Settings
+from app.core.config import ConfigurationError, Settings, Signals
 from app.core.descriptors import raise_limit
 from app.core.logging import configure_logging, log_crashes
 from app.core.refusal import Refusal
@@ -226,8 +226,9 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]
             return
         from prometheus_client import REGISTRY
 
-        from app.core.signals import SignalServer
+        from app.core.signals import BuildInfo, SignalServer
 
+        REGISTRY.register(BuildInfo("api", self.app.settings.signals))
         server = SignalServer(listener, REGISTRY).start()
         try:
             yield
@@ -333,16 +334,17 @@ def shared_metrics() -> Iterator[None]:
 
 
 @contextmanager
-def signals_of_all(listener: socket.socket) -> Iterator[None]:
+def signals_of_all(listener: socket.socket, signals: Signals) -> Iterator[None]:
     """The arbiter's page: the sums over its workers."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    from app.core.signals import LogMetrics, SignalServer
+    from app.core.signals import BuildInfo, LogMetrics, SignalServer
 
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     registry.register(LogMetrics())
+    registry.register(BuildInfo("api", signals))
     maker = os.getpid()
     server = SignalServer(listener, registry).start()
     try:
@@ -428,7 +430,7 @@ def serve(settings: Settings, *, descriptor: int | None = None) -> int:
 
             signals = open_port(settings.signals)
             if together and signals is not None:
-                stack.enter_context(signals_of_all(signals))
+                stack.enter_context(signals_of_all(signals, settings.signals))
             host, port = listener.getsockname()[:2]
             log.info("listening", host=host, port=port, pid=os.getpid())
             ApiArbiter(ApiApplication(settings, listener, signals, refusal)).run()

@@ -29,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.config import ConfigurationError, Settings
 from app.core.outages import is_outage, reason
 from app.core.scratch import make_folder, remove_folder
-from app.core.signals import SignalServer, open_port, probe
+from app.core.signals import BuildInfo, SignalServer, open_port, probe
 from app.core.storage import open_store
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.jobs import KindRegistry, load_kinds
@@ -134,12 +134,13 @@ def scratch_folder(settings: Settings) -> Path:
 
 @contextmanager
 def signals_served(
-    listener: socket.socket | None, parent: Parent, metrics: WorkerMetrics
+    listener: socket.socket | None, parent: Parent, metrics: WorkerMetrics, build: BuildInfo
 ) -> Iterator[None]:
     if listener is None:
         yield
         return
     REGISTRY.register(metrics)
+    REGISTRY.register(build)
     pages = {"/livez": probe(parent.wedged), "/readyz": probe(parent.unready)}
     server = SignalServer(listener, REGISTRY, pages).start()
     try:
@@ -282,7 +283,8 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
     )
     try:
         # Already now: Celery waits for Redis before it says that it is ready.
-        with signals_served(listener, parent, metrics):
+        build = BuildInfo("worker", settings.signals, identity.version)
+        with signals_served(listener, parent, metrics, build):
             work(worker, settings, parent)
             stop_tracing()
     finally:

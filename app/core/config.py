@@ -303,6 +303,11 @@ class Jobs(Group):
     )
     result_ttl: Ttl = Field(7 * 86400, description="Seconds a finished job is kept.")
     idempotency_ttl: Ttl = Field(86400, description="Seconds an Idempotency-Key is kept.")
+    wait_target: Timeout = Field(
+        60,
+        description="Seconds within which an attempt should start once it may, for kinds that "
+        "declare no wait_target. Metrics and alerts measure against it.",
+    )
     # An API process holds several copies of a result while it answers.
     max_result_bytes: Annotated[int, Field(gt=0, le=64 << 20)] = Field(
         1 << 20,
@@ -494,6 +499,9 @@ class Signals(Group):
         description="Of /metrics, and of a worker's and a controller's /livez and /readyz; 0: a "
         "free one. Default: none.",
     )
+    revision: str = Field(
+        "unknown", description="The commit that this was built from, for heavylift_build_info."
+    )
 
 
 class Worker(Group):
@@ -542,6 +550,11 @@ class Controller(Group):
         10_000,
         description="Jobs that a pool's demand is counted up to: what it may ever have of slots.",
     )
+    max_workers: Annotated[dict[str, Count], NoDecode] = Field(
+        {},
+        description="Workers that each pool is scaled out to at most, as pool=count,pool=count. "
+        "Metrics show it beside the workers that there are; nothing is scaled by it.",
+    )
     paused: bool = Field(
         False, description="Dispatch nothing; all else goes on. For while a database is restored."
     )
@@ -551,6 +564,19 @@ class Controller(Group):
         "scale-in takes idle ones first. Needs the extra `kubernetes`, and a role that may get and "
         "patch pods.",
     )
+
+    @field_validator("max_workers", mode="before")
+    @classmethod
+    def _by_pool(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        counts: dict[str, str] = {}
+        for entry in filter(None, (part.strip() for part in value.split(","))):
+            pool, equals, count = entry.partition("=")
+            if not (pool and equals) or pool in counts:
+                raise ValueError("write it as pool=count,pool=count, each pool once")
+            counts[pool] = count
+        return counts
 
 
 class _Variables(EnvSettingsSource):

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from importlib.metadata import version as installed_version
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Self
 from wsgiref.simple_server import WSGIRequestHandler
@@ -10,7 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler
 import structlog
 from prometheus_client import REGISTRY, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
@@ -76,6 +77,24 @@ class LogMetrics(Collector):
 
 
 REGISTRY.register(LogMetrics())
+
+
+class BuildInfo(Collector):
+    """What this process runs; `component` is api, controller or worker."""
+
+    def __init__(self, component: str, signals: Signals, version: str | None = None) -> None:
+        """`version` is the package's by default."""
+        self._values = component, signals.revision, version or installed_version("heavylift")
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "heavylift_build_info",
+            "Always 1; the labels say what this process runs.",
+            labels=["component", "revision", "version"],
+        )
+        family.add_metric(self._values, 1)
+        yield family
 
 
 class _Handler(WSGIRequestHandler):

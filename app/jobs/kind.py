@@ -1,6 +1,7 @@
 """A job kind is a function whose type hints are its contract."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class JobKind(Generic[Spec, Result]):
     """A kind as declared. Calling it runs the job.
 
     `timeout` is in seconds and for one attempt; `max_tries` counts attempts that failed or timed
-    out, not those that were lost with their worker or put back.
+    out, not those that were lost with their worker or put back. `wait_target`, in seconds, is how
+    long an attempt should wait at most before it starts; None: as the setting says.
     """
 
     name: str
@@ -39,6 +41,7 @@ class JobKind(Generic[Spec, Result]):
     spec: type[Spec]
     result: type[Result]
     run: Callable[[Spec, JobContext], Result]
+    wait_target: float | None = None
 
     @property
     def title(self) -> str:
@@ -74,13 +77,15 @@ class JobKind(Generic[Spec, Result]):
 
 
 def job_kind(
-    name: str, *, pool: str, timeout: float, max_tries: int = 3
+    name: str, *, pool: str, timeout: float, max_tries: int = 3, wait_target: float | None = None
 ) -> Callable[[Callable[[Spec, JobContext], Result]], JobKind[Spec, Result]]:
     """Declare the decorated function as the job kind `name`, run by the workers of `pool`.
 
     The function takes the specification and a `JobContext` and returns the result; both are
     Pydantic models, read off its type hints. Import heavy libraries inside it: the API loads this
-    module too. `timeout` is in seconds, for one attempt.
+    module too. `timeout` is in seconds, for one attempt. `wait_target` is in seconds, too: within
+    that time an attempt should start once it may (`HEAVYLIFT_JOBS_WAIT_TARGET` by default). It does
+    not change the order of jobs; metrics and alerts measure against it.
 
     The result is kept as JSON, at most `HEAVYLIFT_JOBS_MAX_RESULT_BYTES` of it. A job fails with
     `result-too-large` beyond that, and with `result-invalid` if the function returns another type
@@ -98,6 +103,8 @@ def job_kind(
         raise ValueError(f"{name!r} is no kind's name: write it as 'family.verb', in lower case")
     if timeout <= 0 or max_tries < 1:
         raise ValueError(f"{name}: timeout must be above 0 and max_tries at least 1")
+    if wait_target is not None and not 0 < wait_target < math.inf:
+        raise ValueError(f"{name}: wait_target must be a number of seconds above 0, or None")
 
     def declare(function: Callable[[Spec, JobContext], Result]) -> JobKind[Spec, Result]:
         hints = get_type_hints(function)
@@ -112,6 +119,6 @@ def job_kind(
             raise TypeError(
                 f"{name}: derive {spec.__name__} from JobOptions: unknown fields are refused"
             )
-        return JobKind(name, pool, timeout, max_tries, spec, result, function)
+        return JobKind(name, pool, timeout, max_tries, spec, result, function, wait_target)
 
     return declare

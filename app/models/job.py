@@ -131,6 +131,10 @@ class JobRun(Base):
     due_at: Mapped[Timestamp | None]
     # Since when a worker may have it; of one that is scheduled it says nothing.
     eligible_at: Mapped[CreatedAt]
+    # The same of its first attempt; NULL for a job that an older version accepted.
+    first_eligible_at: Mapped[Timestamp | None]
+    # Seconds within which each attempt should start.
+    wait_target: Mapped[float | None]
 
     # Set while a message, a claim or both stand for the row: what its owner holds of the pool.
     dispatched_at: Mapped[Timestamp | None]

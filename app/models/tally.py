@@ -26,6 +26,10 @@ class JobTally(Base):
     dead: Mapped[bool] = mapped_column(server_default=false())
     # How long it waited (a claim) or ran (an attempt's end).
     seconds: Mapped[float | None]
+    # Whether it waited no longer than its kind's target (a claim).
+    within_target: Mapped[bool | None]
+    # From when the job could first have started to its end (a job's end), in seconds.
+    turnaround: Mapped[float | None]
     n: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
 
 

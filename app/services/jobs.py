@@ -268,10 +268,13 @@ async def submit(
     kind: AnyKind,
     submission: JobSubmission,
     *,
+    wait_target: float,
     idempotency: Idempotency | None = None,
     traceparent: str | None = None,
 ) -> Accepted:
     """Accept a job, or find the one that the idempotency key made before.
+
+    `wait_target` is in seconds, for kinds that declare none.
 
     Raises `InvalidInput`, which names the field, for a file that is not there for this owner, and
     `IdempotencyConflict`.
@@ -284,6 +287,7 @@ async def submit(
         kind=kind.name,
         pool=kind.pool,
         max_tries=kind.max_tries,
+        wait_target=kind.wait_target or wait_target,
         spec=as_submitted(submission.spec),
         priority=submission.priority,
         not_before=submission.not_before,

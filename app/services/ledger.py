@@ -42,6 +42,8 @@ class Submission:
     max_tries: int
     spec: str
     """The validated specification, as JSON."""
+    wait_target: float | None = None
+    """Seconds within which each attempt should start."""
     priority: int = 0
     not_before: datetime | None = None
     files: Sequence[UUID] = ()
@@ -146,11 +148,14 @@ ACCEPT = text(
         ON CONFLICT (owner_id, kind, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING id
     ), run AS (
-        INSERT INTO job_runs (job_id, owner_id, kind, pool, priority, max_tries, state, due_at)
+        INSERT INTO job_runs (job_id, owner_id, kind, pool, priority, max_tries, wait_target, state,
+                              due_at, first_eligible_at)
         SELECT id, CAST(:owner_id AS uuid), CAST(:kind AS text), CAST(:pool AS text),
                CAST(:priority AS integer), CAST(:max_tries AS integer),
+               CAST(:wait_target AS double precision),
                CASE WHEN later THEN 'scheduled' ELSE 'queued' END,
-               CASE WHEN later THEN CAST(:not_before AS timestamptz) END
+               CASE WHEN later THEN CAST(:not_before AS timestamptz) END,
+               CASE WHEN later THEN CAST(:not_before AS timestamptz) ELSE clock_timestamp() END
         FROM job,
              (SELECT coalesce(CAST(:not_before AS timestamptz) > clock_timestamp(), false) AS later)
                  AS schedule
@@ -174,6 +179,7 @@ def accept(connection: Connection, job: Submission) -> UUID | None:
             "spec": job.spec,
             "priority": job.priority,
             "max_tries": job.max_tries,
+            "wait_target": job.wait_target,
             "not_before": job.not_before,
             "files": list(dict.fromkeys(job.files)),
             "idempotency_key": job.idempotency_key,
@@ -199,8 +205,17 @@ CLAIM = text(
         WHERE run.job_id = :job_id AND job.id = run.job_id AND run.state = 'queued'
           AND run.kind = ANY(CAST(:kinds AS text[])) AND NOT :version = ANY(run.refused_by)
         RETURNING run.job_id, run.attempt, run.owner_id, run.kind, CAST(job.spec AS text) AS spec,
-                  run.seq, job.traceparent, run.pool, run.eligible_at
-    ), {tally("run", "'claimed'", before="'queued'", after="'running'", seconds=WAITED)}
+                  run.seq, job.traceparent, run.pool, run.eligible_at, run.wait_target
+    ), {
+        tally(
+            "run",
+            "'claimed'",
+            before="'queued'",
+            after="'running'",
+            seconds=WAITED,
+            within_target=f"{WAITED} <= wait_target",
+        )
+    }
     SELECT job_id, attempt, owner_id, kind, spec, seq, traceparent FROM run
     """  # noqa: S608
 )
@@ -365,13 +380,17 @@ def reserve_output(
 # compare of the compare-and-set; `attempt` is NULL only where no attempt is running. `ending` is
 # why the attempt ended, where the outcome does not say it.
 RAN = f"CASE WHEN state = 'running' THEN {since('started_at')} END"
+# Not known of a job that an older version accepted; a job that was never due has none.
+TURNAROUND = (
+    f"CASE WHEN first_eligible_at <= clock_timestamp() THEN {since('first_eligible_at')} END"
+)
 FINISH = text(
     f"""
     WITH run AS (
         DELETE FROM job_runs
         WHERE job_id = :job_id AND state = ANY(CAST(:from_states AS text[]))
           AND (CAST(:attempt AS integer) IS NULL OR attempt = CAST(:attempt AS integer))
-        RETURNING job_id, pool, kind, state, attempt, tries, seq, started_at,
+        RETURNING job_id, pool, kind, state, attempt, tries, seq, started_at, first_eligible_at,
                   cancel_requested_at IS NOT NULL AS cancelled
     ), ending AS (
         SELECT run.*,
@@ -412,6 +431,7 @@ FINISH = text(
             after="outcome",
             dead="outcome = 'failed' AND :dead",
             seconds=RAN,
+            turnaround=TURNAROUND,
         )
     }
     SELECT * FROM done

@@ -27,17 +27,23 @@ def tally(
     after: str = "''",
     dead: str = "false",
     seconds: str = "NULL",
+    within_target: str = "NULL",
+    turnaround: str = "NULL",
 ) -> str:
     """The CTE that counts `rows`, another one, which has their `pool` and `kind`; SQL throughout.
 
     What is one row stays one, with its seconds; of many without, one is written for each kind.
     """
     columns = f"pool, kind, {event}, {before}, {after}, {dead}"
-    counted = "count(*)" if seconds == "NULL" else "1"
-    grouped = "GROUP BY 1, 2, 3, 4, 5, 6" if seconds == "NULL" else ""
+    if seconds == "NULL":
+        return f"""tallied AS (
+            INSERT INTO job_tallies (pool, kind, event, from_state, to_state, dead, n)
+            SELECT {columns}, count(*) FROM {rows} GROUP BY 1, 2, 3, 4, 5, 6
+        )"""  # noqa: S608
     return f"""tallied AS (
-        INSERT INTO job_tallies (pool, kind, event, from_state, to_state, dead, seconds, n)
-        SELECT {columns}, {seconds}, {counted} FROM {rows} {grouped}
+        INSERT INTO job_tallies
+            (pool, kind, event, from_state, to_state, dead, seconds, within_target, turnaround)
+        SELECT {columns}, {seconds}, {within_target}, {turnaround} FROM {rows}
     )"""  # noqa: S608
 
 
@@ -45,6 +51,10 @@ def since(moment: str) -> str:
     """Seconds from then to now; a clock that was set back makes none negative."""
     return f"greatest(0, extract(epoch FROM clock_timestamp() - {moment}))"
 
+
+# Events of totals that no tally has: a claim's tally also counts as one of the first two, and that
+# of a job's end as one of the third, with the job's outcome.
+WITHIN_TARGET, BEYOND_TARGET, TURNAROUND = "within-target", "beyond-target", "turnaround-"
 
 # Any number, as long as nobody else takes it for an advisory lock in this database.
 LOCK = 4_115_101_105
@@ -54,16 +64,27 @@ LOCK = 4_115_101_105
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock)")
 
 COUNT = text(
-    """
+    f"""
     WITH taken AS (
         DELETE FROM job_tallies
         WHERE id = ANY(ARRAY(SELECT id FROM job_tallies ORDER BY id LIMIT :limit))
-        RETURNING pool, kind, event, from_state, to_state, dead, seconds, n
+        RETURNING pool, kind, event, from_state, to_state, dead, seconds, within_target, turnaround,
+                  n
+    ), told AS (
+        SELECT pool, kind, event, from_state, to_state, dead, seconds, n FROM taken
+        UNION ALL
+        SELECT pool, kind,
+               CASE WHEN within_target THEN '{WITHIN_TARGET}' ELSE '{BEYOND_TARGET}' END,
+               '', '', false, NULL, n
+        FROM taken WHERE within_target IS NOT NULL
+        UNION ALL
+        SELECT pool, kind, '{TURNAROUND}' || to_state, '', '', false, turnaround, n
+        FROM taken WHERE turnaround IS NOT NULL
     ), bucketed AS (
-        SELECT taken.*,
+        SELECT told.*,
                coalesce((SELECT min(bound) FROM unnest(CAST(:buckets AS float8[])) AS bound
                          WHERE bound >= seconds), 'infinity') AS le
-        FROM taken
+        FROM told
     ), added AS (
         INSERT INTO job_totals AS total
             (pool, kind, event, from_state, to_state, dead, le, n, seconds)
@@ -73,7 +94,7 @@ COUNT = text(
         SET n = total.n + excluded.n, seconds = total.seconds + excluded.seconds
     )
     SELECT count(*) FROM taken
-    """
+    """  # noqa: S608
 )
 
 
@@ -107,6 +128,11 @@ class Total:
     def ending(self) -> str | None:
         """The attempt's, if this was its end."""
         return self.event if self.from_state == JobState.RUNNING else None
+
+    @property
+    def turnaround_of(self) -> str | None:
+        """The outcome of the jobs whose turnaround this is."""
+        return self.event.removeprefix(TURNAROUND) if self.event.startswith(TURNAROUND) else None
 
 
 TOTALS = text(

@@ -17,7 +17,8 @@ from tests.counting import Signals, counted, told
 from tests.processes import Part, until
 from worker.controller.main import CONNECTIONS
 from worker.controller.measure import known_kinds
-from worker.controller.metrics import STALE, LedgerMetrics, Reading
+from worker.controller.ledger_families import Reading
+from worker.controller.metrics import STALE, LedgerMetrics
 
 PORT = {"HEAVYLIFT_SIGNALS_PORT": "0"}
 
@@ -126,7 +127,7 @@ def assert_scrapes_are_cheap(part: Part, signals: Signals) -> None:
 
 def assert_pages_are_cheap(stack: Stack) -> None:
     """The slowest hundredth, by the processor time of the thread that makes them."""
-    metrics = LedgerMetrics(known_kinds(), window_per_slot=2, demand_limit=10_000)
+    metrics = LedgerMetrics(known_kinds(stack.settings), window_per_slot=2, demand_limit=10_000)
     with stack.ledger.engine.begin() as connection:
         pools = demand.load(connection, stack.settings.jobs.pools, limit=10_000)
         metrics.show(Reading(tallies.totals(connection), pools))

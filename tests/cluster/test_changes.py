@@ -33,7 +33,7 @@ def test_a_next_version_and_back(user: User, release: Release, table: Table) -> 
             user.wait(user.submit("test.wait", seconds=0, loudly=True))
         row.saw(f"schema {before} -> {after}")
         nothing_lost(user, row, load, more=1)
-        assert (before, after) == ("0005", "0006")
+        assert (before, after) == ("0006", "0007")
         assert load.failed() == []
 
     with table.row("helm rollback, on the next version's schema") as row:
@@ -41,7 +41,7 @@ def test_a_next_version_and_back(user: User, release: Release, table: Table) -> 
             release.rollback()
         row.saw(f"schema {revision(release)}")
         nothing_lost(user, row, load, back, more=1)
-        assert revision(release) == "0006"
+        assert revision(release) == "0007"
         assert back.failed() == []
         with pytest.raises(httpx2.HTTPStatusError, match="422"):
             user.submit("test.wait", seconds=0, loudly=True)

@@ -227,6 +227,95 @@ def test_a_wait_is_from_when_it_could_be_taken(
     assert waited() < 60
 
 
+AGO = "clock_timestamp() - interval '1 hour'"
+
+
+def age(connection: Connection, *columns: str) -> None:
+    """Let an hour pass for these times of all runs."""
+    moments = ", ".join(f"{column} = {AGO}" for column in columns)
+    connection.execute(text(f"UPDATE job_runs SET {moments}"))  # noqa: S608
+
+
+@pytest.mark.parametrize(
+    ("target", "told_of"),
+    [
+        (3_700.0, {"within-target": 1}),
+        (3_500.0, {"beyond-target": 1}),
+        (None, {}),  # a job that an older version accepted
+    ],
+)
+def test_each_claim_says_whether_it_waited_within_its_target(
+    connection: Connection, owner: UUID, target: float | None, told_of: dict[str, int]
+) -> None:
+    job = accept(connection, owner, wait_target=target)
+    age(connection, "eligible_at")
+    attempt = claim(connection, job)
+    tallies.count(connection, limit=100)
+    assert waits_in_target(connection) == told_of
+    # Its next attempt waits anew, for no time.
+    ledger.release(connection, job, attempt, keep=KEEP)
+    claim(connection, job)
+    tallies.count(connection, limit=100)
+    again = {"within-target": 1} if target else {}
+    assert waits_in_target(connection) == Counter(told_of) + Counter(again)
+
+
+def waits_in_target(connection: Connection) -> dict[str, int]:
+    return {
+        total.event: total.n
+        for total in tallies.totals(connection)
+        if total.event in (tallies.WITHIN_TARGET, tallies.BEYOND_TARGET)
+    }
+
+
+def turnarounds(connection: Connection) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    tallies.count(connection, limit=100)
+    for total in tallies.totals(connection):
+        if total.turnaround_of is not None:
+            assert total.n == 1
+            assert total.le >= total.seconds
+            found.setdefault(total.turnaround_of, []).append(total.seconds)
+    return found
+
+
+def test_a_turnaround_is_from_when_it_could_first_start_to_its_end(
+    connection: Connection, owner: UUID
+) -> None:
+    job = accept(connection, owner)
+    age(connection, "eligible_at", "first_eligible_at")
+    attempt = claim(connection, job)
+    ledger.fail(connection, job, attempt, code="c", detail="d", retryable=True, keep=KEEP)
+    assert turnarounds(connection) == {}
+    promote(connection)
+    ledger.succeed(connection, job, claim(connection, job), result="{}", keep=KEEP)
+    ((seconds,),) = turnarounds(connection).values()
+    assert 3600 <= seconds < 3660
+
+
+def test_a_job_that_was_never_due_has_no_turnaround(connection: Connection, owner: UUID) -> None:
+    soon = ledger.now(connection) + timedelta(hours=1)
+    early, late = (accept(connection, owner, not_before=soon) for _ in range(2))
+    ledger.cancel(connection, early, keep=KEEP)
+    assert turnarounds(connection) == {}
+    # An hour later. The other one has been due since then.
+    age(connection, "first_eligible_at", "due_at")
+    assert ledger.promote(connection, limit=10)
+    ledger.cancel(connection, late, keep=KEEP)
+    found = turnarounds(connection)
+    assert found.keys() == {"cancelled"}
+    assert 3600 <= found["cancelled"][0] < 3660
+
+
+def test_what_an_older_version_accepted_has_no_turnaround(
+    connection: Connection, owner: UUID
+) -> None:
+    job = accept(connection, owner)
+    connection.execute(text("UPDATE job_runs SET first_eligible_at = NULL"))
+    ledger.succeed(connection, job, claim(connection, job), result="{}", keep=KEEP)
+    assert turnarounds(connection) == {}
+
+
 def test_seconds_fall_in_the_first_bucket_that_takes_them(connection: Connection) -> None:
     bounds = [0.0, JOB_BUCKETS[0], JOB_BUCKETS[0] + 1e-9, JOB_BUCKETS[-1], JOB_BUCKETS[-1] + 1]
     for seconds in (*bounds, None):

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from app.core.config import Settings
 from app.core.db import sync_engine
-from app.core.signals import SignalServer, open_port, page, probe
+from app.core.signals import BuildInfo, SignalServer, open_port, page, probe
 from app.core.storage import open_store
 from app.core.telemetry import configure_tracing, stop_tracing
 from app.services.ledger import Retention
@@ -24,7 +24,7 @@ from worker.controller.erase import Erase
 from worker.controller.health import PATIENCE, Health
 from worker.controller.hints import Hints
 from worker.controller.loop import Loop
-from worker.controller.measure import Count, Measure, PingRedis, known_kinds
+from worker.controller.measure import Count, Measure, PingRedis, TakeSurvey, known_kinds
 from worker.controller.metrics import PAUSED, LedgerMetrics
 from worker.controller.publisher import Publisher
 from worker.controller.retain import retain
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 # Connections to PostgreSQL: one for each loop but that which looks at Redis. One that marks pods
 # takes one more.
-CONNECTIONS = 8
+CONNECTIONS = 9
 
 REGISTER_INTERVAL = 5.0
 REDISPATCH_INTERVAL = 2.0
@@ -46,8 +46,11 @@ STOP_WITHIN = 5.0
 TICK = 0.1
 
 
-def serve_signals(port: socket.socket, metrics: LedgerMetrics, health: Health) -> SignalServer:
+def serve_signals(
+    port: socket.socket, settings: Settings, metrics: LedgerMetrics, health: Health
+) -> SignalServer:
     REGISTRY.register(metrics)
+    REGISTRY.register(BuildInfo("controller", settings.signals))
     pages = {
         "/demand": page(metrics.demand, unavailable="the ledger can't be read\n"),
         "/livez": probe(health.livez),
@@ -125,9 +128,10 @@ def run_controller(settings: Settings) -> int:
         retain(engine, store, settings)
 
     metrics = LedgerMetrics(
-        known_kinds(),
+        known_kinds(settings),
         window_per_slot=settings.controller.window_per_slot,
         demand_limit=settings.controller.demand_limit,
+        max_workers=settings.controller.max_workers,
     )
     contact = rescue.Contact()
     ping = PingRedis(settings, metrics)
@@ -173,6 +177,7 @@ def run_controller(settings: Settings) -> int:
             Measure(engine, metrics, contact, pools, limit=settings.controller.demand_limit).turn,
             interval=measure.MEASURE_INTERVAL,
         ),
+        Loop("survey", TakeSurvey(engine, metrics).turn, interval=measure.SURVEY_INTERVAL),
         Loop("redis", ping.turn, interval=measure.REDIS_INTERVAL, patience=PATIENCE),
         Loop("hints", hints.turn, interval=0),
         *marking(settings, engine),
@@ -189,7 +194,7 @@ def run_controller(settings: Settings) -> int:
     signal.signal(signal.SIGINT, stop)
 
     health.wait("starting")
-    signals = None if port is None else serve_signals(port, metrics, health)
+    signals = None if port is None else serve_signals(port, settings, metrics, health)
     if wait_for_schema(settings.database, waiting=health.wait, stopped=lambda: bool(stopping)):
         for loop in loops:
             loop.start()

@@ -9,8 +9,9 @@ from app.core.config import Settings
 from app.core.db import takes_writes
 from app.core.redis_client import WRITE_PROBE, client
 from app.jobs import load_kinds
-from app.services import demand, tallies
-from worker.controller.metrics import Kind, LedgerMetrics, Reading
+from app.services import demand, pools, survey, tallies
+from worker.controller.ledger_families import KnownKind, Reading
+from worker.controller.metrics import LedgerMetrics
 from worker.controller.rescue import Contact
 
 log = structlog.get_logger()
@@ -18,19 +19,28 @@ log = structlog.get_logger()
 # Seconds between turns.
 COUNT_INTERVAL = 1.0
 MEASURE_INTERVAL = 3.0
+SURVEY_INTERVAL = 30.0
 REDIS_INTERVAL = 5.0
 
 # Tallies of one transaction: some 30 ms of the database's time.
 BATCH = 5_000
 
 
-def known_kinds() -> list[Kind]:
+def known_kinds(settings: Settings) -> list[KnownKind]:
     """Those that are installed here: they have series before anybody submits one.
 
     A package that can't be loaded stops the API, which needs it; a controller does without.
     """
     try:
-        return [(kind.pool, kind.name) for kind in load_kinds().values()]
+        return [
+            KnownKind(
+                kind.name,
+                kind.pool,
+                kind.timeout,
+                kind.wait_target or settings.jobs.wait_target,
+            )
+            for kind in load_kinds().values()
+        ]
     except Exception as error:
         log.warning("kinds can't be loaded, their metrics begin with their use", error=str(error))
         return []
@@ -56,31 +66,49 @@ class Measure:
         engine: Engine,
         metrics: LedgerMetrics,
         contact: Contact,
-        pools: Sequence[str],
+        names: Sequence[str],
         *,
         limit: int,
     ) -> None:
+        """`names` are the pools; jobs are counted no further than `limit`."""
         self._engine = engine
         self._metrics = metrics
         self._contact = contact
-        self._pools = pools
+        self._names = names
         self._limit = limit
 
     def turn(self) -> None:
         try:
             with self._engine.begin() as connection:
-                writable = takes_writes(connection)
-                totals = tallies.totals(connection)
-                pools = demand.load(connection, self._pools, limit=self._limit)
+                reading = Reading(
+                    writable=takes_writes(connection),
+                    totals=tallies.totals(connection),
+                    pools=demand.load(connection, self._names, limit=self._limit),
+                    shares=pools.shares(connection, self._names, limit=self._limit),
+                    versions=pools.versions(connection, self._names),
+                    unrunnable=pools.unrunnable(connection, self._names, limit=self._limit),
+                )
         except Exception:
             self._contact.broken()
             self._metrics.unreadable()
             raise
-        if not writable:
+        if not reading.writable:
             # New connections may reach a server that takes writes.
             self._engine.dispose()
-        self._metrics.show(Reading(totals, pools, writable))
+        self._metrics.show(reading)
         self._contact.heard()
+
+
+class TakeSurvey:
+    """Reads what changes slowly. A lock on a table (`VACUUM FULL`) holds up this loop alone."""
+
+    def __init__(self, engine: Engine, metrics: LedgerMetrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+
+    def turn(self) -> None:
+        with self._engine.begin() as connection:
+            self._metrics.show_survey(survey.survey(connection))
 
 
 class PingRedis:

@@ -148,6 +148,7 @@ def _add_submission(router: APIRouter, kind: AnyKind) -> None:
         session: SessionDep,
         hint: HintDep,
         idempotency: IdempotencyDep,
+        settings: SettingsDep,
         request: Request,
         response: Response,
     ) -> JobResponse:
@@ -157,6 +158,7 @@ def _add_submission(router: APIRouter, kind: AnyKind) -> None:
             user.id,
             kind,
             body,
+            wait_target=settings.jobs.wait_target,
             idempotency=idempotency,
             traceparent=current_traceparent(),
         )
