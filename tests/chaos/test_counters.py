@@ -15,9 +15,9 @@ from tests.chaos.conftest import Stack
 from tests.chaos.test_outages import freeze_postgres, stop_postgres
 from tests.counting import Signals, counted, told
 from tests.processes import Part, until
+from worker.controller.ledger_families import Reading
 from worker.controller.main import CONNECTIONS
 from worker.controller.measure import known_kinds
-from worker.controller.ledger_families import Reading
 from worker.controller.metrics import STALE, LedgerMetrics
 
 PORT = {"HEAVYLIFT_SIGNALS_PORT": "0"}

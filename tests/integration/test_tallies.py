@@ -233,7 +233,7 @@ AGO = "clock_timestamp() - interval '1 hour'"
 def age(connection: Connection, *columns: str) -> None:
     """Let an hour pass for these times of all runs."""
     moments = ", ".join(f"{column} = {AGO}" for column in columns)
-    connection.execute(text(f"UPDATE job_runs SET {moments}"))  # noqa: S608
+    connection.execute(text(f"UPDATE job_runs SET {moments}"))
 
 
 @pytest.mark.parametrize(

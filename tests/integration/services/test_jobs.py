@@ -32,19 +32,21 @@ async def test_a_job_is_accepted_once_for_a_key(
 ) -> None:
     words = submission(Count(words="one two"))
     key = Idempotency("monday", b'{"spec": {"words": "one two"}}')
-    first = await jobs.submit(session, hint, ada.id, count, words, idempotency=key)
-    again = await jobs.submit(session, hint, ada.id, count, words, idempotency=key)
+    first = await jobs.submit(session, hint, ada.id, count, words, wait_target=60, idempotency=key)
+    again = await jobs.submit(session, hint, ada.id, count, words, wait_target=60, idempotency=key)
     assert (first.job.state, first.replayed) == (JobState.QUEUED, False)
     assert (again.job.id, again.replayed) == (first.job.id, True)
     other = Idempotency("monday", b'{"spec": {"words": "three"}}')
     with pytest.raises(IdempotencyConflict, match=str(first.job.id)):
-        await jobs.submit(session, hint, ada.id, count, words, idempotency=other)
+        await jobs.submit(session, hint, ada.id, count, words, wait_target=60, idempotency=other)
 
 
 async def test_another_owners_job_is_not_there(
     session: AsyncSession, hint: DispatchHint, settings: Settings, ada: UserResponse
 ) -> None:
-    accepted = await jobs.submit(session, hint, ada.id, count, submission(Count(words="a")))
+    accepted = await jobs.submit(
+        session, hint, ada.id, count, submission(Count(words="a")), wait_target=60
+    )
     for stranger in uuid4(), uuid4():
         with pytest.raises(NotFound):
             await jobs.get(session, stranger, accepted.job.id)
@@ -61,14 +63,14 @@ async def test_the_field_at_fault_is_named(
 ) -> None:
     missing = submission(Draw(source=FileId(int=uuid4().int)))
     with pytest.raises(InvalidInput) as refused:
-        await jobs.submit(session, hint, ada.id, draw, missing)
+        await jobs.submit(session, hint, ada.id, draw, missing, wait_target=60)
     assert refused.value.field == "body.spec.source"
 
 
 async def test_a_service_commits_nothing(
     session: AsyncSession, hint: DispatchHint, ada: UserResponse, async_engine: AsyncEngine
 ) -> None:
-    await jobs.submit(session, hint, ada.id, count, submission(Count(words="a")))
+    await jobs.submit(session, hint, ada.id, count, submission(Count(words="a")), wait_target=60)
     assert await session.scalar(select(func.count()).select_from(Job)) == 1
     async with AsyncSession(async_engine) as elsewhere:
         for model in User, Job:
