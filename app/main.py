@@ -31,6 +31,7 @@ from app.core.security import PasswordHashing
 from app.core.storage import open_store
 from app.core.telemetry import configure_tracing, stop_tracing, trace_statements
 from app.core.turns import Turns
+from app.core.validity import show_keys
 from app.jobs import KindRegistry, load_kinds
 from app.services.api_keys import ApiKeyUses
 from app.services.database_watch import DatabaseWatch
@@ -88,6 +89,7 @@ def create_app(settings: Settings | None = None, kinds: KindRegistry | None = No
         lifecycle: Lifecycle = app.state.lifecycle
         async with AsyncExitStack() as stack:
             stack.callback(stop_tracing)
+            show_keys(list(settings.auth.keys))
             breaker = Breaker()
             engine = async_engine(settings.database, breaker)
             trace_statements(engine.sync_engine)

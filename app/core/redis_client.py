@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from typing_extensions import override
 
 from app.core import config, redis_url
+from app.core.validity import show_certificate
 
 # After a failover a connection may lead to a server that no longer takes writes, while the name in
 # the URL leads to another one. Redis 6 wraps a script's error in another error.
@@ -66,7 +67,11 @@ class _Tcp(_Leaving, redis.Connection):
 
 
 class _Tls(_Leaving, redis.SSLConnection):
-    pass
+    @override
+    def _connect(self) -> Any:
+        wire = super()._connect()  # type: ignore[no-untyped-call]
+        show_certificate("redis", wire.getpeercert())
+        return wire
 
 
 class _Unix(_Leaving, redis.UnixDomainSocketConnection):
@@ -78,7 +83,11 @@ class _AsyncTcp(_AsyncLeaving, aio.Connection):
 
 
 class _AsyncTls(_AsyncLeaving, aio.SSLConnection):
-    pass
+    @override
+    async def _connect(self) -> None:
+        await super()._connect()  # type: ignore[no-untyped-call]
+        if self._writer is not None:
+            show_certificate("redis", self._writer.get_extra_info("peercert"))
 
 
 class _AsyncUnix(_AsyncLeaving, aio.UnixDomainSocketConnection):

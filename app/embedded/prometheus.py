@@ -12,6 +12,9 @@ from app.embedded.process import ChildProcess
 # Seconds between scrapes: a graph that moves while somebody watches.
 SCRAPE_INTERVAL = 2
 
+# As the chart's monitors label all series: dashboards and alerts select by them.
+LABELS = {"namespace": "local", "release": "heavylift"}
+
 
 def find_prometheus() -> str | None:
     return shutil.which("prometheus")
@@ -45,7 +48,10 @@ class EmbeddedPrometheus:
                     {
                         "job_name": f"heavylift-{job}",
                         "static_configs": [
-                            {"targets": [f"127.0.0.1:{port}"], "labels": {"instance": instance}}
+                            {
+                                "targets": [f"127.0.0.1:{port}"],
+                                "labels": {"instance": instance, **LABELS},
+                            }
                             for instance, port in instances.items()
                         ],
                     }

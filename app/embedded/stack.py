@@ -7,10 +7,12 @@ import shutil
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -213,7 +215,8 @@ def make_signing_keys(path: Path) -> None:
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(f"{secrets.token_hex(4)}:{secrets.token_urlsafe(32)}\n")
+        kid = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(4)}"
+        file.write(f"{kid}:{secrets.token_urlsafe(32)}\n")
     unfinished.rename(path)
 
 
@@ -347,6 +350,10 @@ class Stack:
             f"{PREFIX}API_GRACE": str(API_GRACE),
             # Nothing balances its load.
             f"{PREFIX}API_SHUTDOWN_DELAY": "0",
+            # Nothing starts more of them.
+            f"{PREFIX}CONTROLLER_MAX_WORKERS": ",".join(
+                f"{pool}={count}" for pool, count in self._workers().items()
+            ),
             # Its reader is a person, also behind the pipe that the parts' lines come through.
             f"{PREFIX}LOG_FORMAT": "text",
             f"{PREFIX}NEWSLETTER_PAGE_URL": f"{self.base_url}/newsletter",
@@ -356,6 +363,11 @@ class Stack:
             if f"{name}_FILE" not in inherited:
                 inherited[name] = defaults[name]
         return {**inherited, **ours, "PYTHONUNBUFFERED": "1"}
+
+    def _workers(self) -> Counter[str]:
+        """The number of workers of each pool."""
+        arguments = [part.arguments for part in self._parts if part.arguments[0] == "worker"]
+        return Counter(each[each.index("--pool") + 1] for each in arguments)
 
     def _supervise(self, name: str, service: Service, rank: int) -> None:
         supervised = Supervised(

@@ -511,13 +511,37 @@ def notes(*options: str) -> str:
 def test_the_notes_have_the_next_three_commands_and_count_connections() -> None:
     # 2 APIs with 11, 2 controllers with 9, a worker with 2 and one with 5: then each twice, and the
     # migrations.
-    assert "up to 47 connections, and 95 during an upgrade" in notes()
+    assert "up to 49 connections, and 99 during an upgrade" in notes()
     few = "api.replicas=1,api.databasePoolSize=4,controller.replicas=1,controller.markPods=false"
-    assert "up to 20 connections, and 41 during an upgrade" in notes("--set", few)
+    assert "up to 21 connections, and 43 during an upgrade" in notes("--set", few)
     # KEDA: 10 of each pool.
-    assert "up to 110 connections" in notes("--set", "keda.enabled=true")
+    assert "up to 112 connections" in notes("--set", "keda.enabled=true")
     for number, command in ((1, "rollout status"), (2, "helm test"), (3, "port-forward")):
         assert re.search(rf"^  {number}\. .*:\n     .*{command}", notes(), re.MULTILINE)
+
+
+def test_controllers_know_how_many_workers_each_pool_may_have() -> None:
+    def most(**values: Any) -> str:
+        return env(rendered(**values)["Deployment/heavylift-controller"])[
+            "HEAVYLIFT_CONTROLLER_MAX_WORKERS"
+        ]
+
+    assert most() == "cpu=1,io=1"
+    assert most(workers={"io": {"replicas": 3}}) == "cpu=1,io=3"
+    scaled = {"cpu": {"autoscaling": {"maxReplicas": 40}}, "gpu": {"replicas": 2}}
+    assert most(keda={"enabled": True}, workers=scaled) == "cpu=40,gpu=10,io=10"
+    assert most(workers=scaled) == "cpu=1,gpu=2,io=1"
+
+
+def test_monitors_give_each_series_its_release() -> None:
+    found = rendered(monitoring={"operator": {"enabled": True}})
+    endpoints = [
+        *found["ServiceMonitor/heavylift-controller"]["spec"]["endpoints"],
+        *found["PodMonitor/heavylift"]["spec"]["podMetricsEndpoints"],
+    ]
+    label = "__meta_kubernetes_pod_label_app_kubernetes_io_instance"
+    for endpoint in endpoints:
+        assert endpoint["relabelings"] == [{"sourceLabels": [label], "targetLabel": "release"}]
 
 
 def test_the_notes_say_what_an_uninstall_leaves() -> None:
@@ -592,7 +616,7 @@ def test_production_makes_no_secret_and_bundles_nothing() -> None:
         ),
         (
             {"postgresql": {"maxConnections": 60}, "api": {"replicas": 4}},
-            "postgresql.maxConnections: 60 are too few for the 69 that these replicas may take",
+            "postgresql.maxConnections: 60 are too few for the 71 that these replicas may take",
         ),
         ({"workers": {"cpu": None, "io": None}}, "workers: there is no pool"),
         (

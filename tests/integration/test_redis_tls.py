@@ -1,18 +1,22 @@
 """A Redis behind TLS: verified by all that connect to it, whatever library they use."""
 
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import anyio
 import pytest
 import redis
+from prometheus_client import REGISTRY
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from app.core import config
 from app.core.config import Settings
 from app.core.redis_client import async_client, client
+from app.core.validity import CERTIFICATE_EXPIRY
 from app.services.ledger import Message
 from tests.ledger_view import View
 from tests.processes import parts, until
@@ -81,6 +85,19 @@ async def test_the_right_certificate_is_accepted(
     server: TlsRedis, connect: Connect, options: dict[str, str | None]
 ) -> None:
     await connect(at(server.url(**options)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("connect", [sync, asynchronous])
+async def test_it_is_known_when_the_certificate_ends(server: TlsRedis, connect: Connect) -> None:
+    await connect(at(server.url()))
+    name, labels = "heavylift_certificate_expiry_timestamp_seconds", {"dependency": "redis"}
+    expiry = REGISTRY.get_sample_value(name, labels)
+    asked = ["openssl", "x509", "-noout", "-enddate", "-in", server.file("server.pem")]
+    printed = (await anyio.run_process(asked)).stdout.decode().strip()
+    assert expiry == ssl.cert_time_to_seconds(printed.removeprefix("notAfter="))
+    CERTIFICATE_EXPIRY.clear()
+    await connect(at(server.url(ca=None, host="127.0.0.1", ssl_cert_reqs="none")))
+    assert REGISTRY.get_sample_value(name, labels) is None
 
 
 @everybody

@@ -8,12 +8,13 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import Connection, Engine, TextClause, text
 
 from app.core import db
 from app.core.config import Database
 from app.core.metrics import JOB_BUCKETS
-from app.services import demand, ledger, tallies
+from app.services import demand, ledger, pools, survey, tallies
 from app.services.ledger import Beat
 from tests.servers import create_database
 from worker.controller.dispatch import fill, register_pools
@@ -162,6 +163,17 @@ def measured(engine: Engine) -> dict[str, int]:
             "count": buffers(connection, tallies.COUNT, {**limit, "buckets": list(JOB_BUCKETS)}),
             "totals": buffers(connection, tallies.TOTALS, {}),
             "load": buffers(connection, demand.LOAD, {**limit, "pools": ["cpu", "io"]}),
+            "shares": buffers(
+                connection,
+                pools.SHARES,
+                {**limit, "pools": ["cpu", "io"], "steps": pools.STEPS, "oldest": pools.OLDEST},
+            ),
+            "unrunnable": buffers(
+                connection,
+                pools.COUNT_NEED,
+                {**limit, "pool": "cpu", "kind": UNKNOWN, "refused_by": []},
+            ),
+            "versions": buffers(connection, pools.VERSIONS, {"pools": ["cpu", "io"]}),
         }
         (cpu, _) = demand.load(connection, ["cpu", "io"], limit=1_000)
         assert cpu.waiting == 1_000
@@ -177,6 +189,83 @@ def test_a_measurement_touches_no_more_pages_with_a_hundred_times_the_rows(
     assert many["load"] <= 1_000 + 100, (few, many)
     assert many["totals"] <= few["totals"] + 2
     assert many["count"] <= few["count"] + 1_000 / 100, (few, many)
+    assert many["unrunnable"] <= 1_000 + 100, (few, many)
+    assert many["versions"] <= few["versions"] + 2
+    # A step of the skip scan finds its row one level deeper, each of the oldest is on its own page.
+    assert many["shares"] <= few["shares"] + pools.STEPS + pools.OLDEST, (few, many)
+
+
+# --- what has ended ---------------------------------------------------------------------------
+
+ENDED_FEW, ENDED_MANY = 10_000, 10_000_000
+
+# One of a thousand is a dead letter.
+ENDED = """
+    WITH owner AS (
+        INSERT INTO users (email, password_hash) VALUES ('ended@example.com', '!') RETURNING id
+    )
+    INSERT INTO jobs (owner_id, kind, spec, priority, outcome, dead, finished_at, expires_at)
+    SELECT owner.id, 'a.' || i % 4, '{}', 0,
+           CASE WHEN i % 1000 = 0 THEN 'failed' ELSE 'succeeded' END, i % 1000 = 0,
+           clock_timestamp(), clock_timestamp() + interval '7 days'
+    FROM generate_series(1, :rows) AS i CROSS JOIN owner
+"""
+
+# Made again once the rows are there: a fifth of the time.
+INDEXES = """
+    SELECT indexname, indexdef FROM pg_indexes JOIN pg_class ON pg_class.relname = indexname
+    JOIN pg_index ON indexrelid = pg_class.oid
+    WHERE tablename = 'jobs' AND NOT indisprimary
+"""
+
+
+@pytest.fixture(scope="module")
+def ledgers(test_worker: int) -> Iterator[dict[int, Engine]]:
+    """By the number of jobs that have ended."""
+    engines = {}
+    for rows in (ENDED_FEW, ENDED_MANY):
+        url = create_database(f"ended_{rows}_{test_worker}")
+        engines[rows] = db.sync_engine(Database.model_validate({"url": url}))
+        with psycopg.connect(url, autocommit=True) as connection:
+            indexes = connection.execute(INDEXES).fetchall()
+            for name, _ in indexes:
+                connection.execute(SQL("DROP INDEX {}").format(Identifier(name)))
+            connection.execute(ENDED.replace(":rows", str(rows)).encode())
+            for _, definition in indexes:
+                connection.execute(definition.encode())
+            connection.execute("VACUUM ANALYZE")
+    yield engines
+    for engine in engines.values():
+        engine.dispose()
+
+
+def read(engine: Engine) -> dict[str, int]:
+    """The pages that each statement of a controller's reading touches."""
+    limit = {"limit": 10_000}
+    names: dict[str, object] = {"pools": ["cpu", "io"]}
+    with engine.connect() as connection:
+        shares = {**limit, **names, "steps": pools.STEPS, "oldest": pools.OLDEST}
+        return {
+            "totals": buffers(connection, tallies.TOTALS, {}),
+            "load": buffers(connection, demand.LOAD, {**limit, **names}),
+            "shares": buffers(connection, pools.SHARES, shares),
+            "versions": buffers(connection, pools.VERSIONS, names),
+            "needs": buffers(connection, ledger.NEEDS, {"pool": "cpu"}),
+            "letters": buffers(connection, survey.DEAD_LETTERS, {"limit": 1_000}),
+            "relations": buffers(connection, survey.RELATIONS, {"tables": list(survey.TABLES)}),
+            "server": buffers(connection, survey.SERVER, {}),
+        }
+
+
+def test_a_reading_touches_no_more_pages_with_a_thousand_times_the_ended_jobs(
+    ledgers: dict[int, Engine],
+) -> None:
+    few, many = read(ledgers[ENDED_FEW]), read(ledgers[ENDED_MANY])
+    # Ten dead letters in the one, ten thousand in the other, each on a page of its own: a thousand
+    # of them are read, and their index.
+    assert many.pop("letters") <= few.pop("letters") + 1_000 + 20, (few, many)
+    for statement, pages in many.items():
+        assert pages <= few[statement] + 4, (statement, few, many)
 
 
 def test_who_has_most_gets_an_equal_part(backlogs: dict[int, Engine]) -> None:

@@ -52,7 +52,7 @@ def brief(spec: Nap, job: JobContext) -> Done:
     return nap.run(spec, job)
 
 
-@job_kind("test.wait", pool="io", timeout=60)
+@job_kind("test.wait", pool="io", timeout=60, wait_target=5)
 def wait(spec: Nap, job: JobContext) -> Done:
     """A nap in the other pool."""
     return nap.run(spec, job)

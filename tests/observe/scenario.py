@@ -31,6 +31,9 @@ SLOTS = 2
 # Seconds: long enough to be killed in the middle.
 LONG = 5
 
+# Labels of the scraped process, which all its series have.
+TARGET = {"instance", "job", "namespace", "release"}
+
 # Seconds. A killed worker's jobs come back after a lease, and a failed one's after its backoff.
 PATIENCE = 180
 
@@ -165,7 +168,7 @@ def scraped(prometheus: str) -> tuple[dict[str, dict[str, set[str]]], dict[str, 
     series: dict[str, dict[str, set[str]]] = defaultdict(lambda: {"labels": set(), "jobs": set()})
     for one in found:
         name = one["__name__"]
-        series[name]["labels"] |= set(one) - {"__name__", "instance", "job", "le"}
+        series[name]["labels"] |= set(one) - {"__name__", "le", *TARGET}
         series[name]["jobs"].add(one["job"].removeprefix("heavylift-"))
     return dict(series), {one["metric"]: one["type"] for one in metadata}
 

@@ -72,3 +72,9 @@ def test_a_field_with_an_empty_list_of_examples_has_none(
 
     run.__annotations__["spec"] = spec
     assert job_kind("a.b", pool="cpu", timeout=1)(run).examples == examples
+
+
+@pytest.mark.parametrize("target", [0, -1, float("inf"), float("nan")])
+def test_a_wait_target_is_a_number_of_seconds(target: float) -> None:
+    with pytest.raises(ValueError, match=r"^a\.b: wait_target must be a number of seconds above 0"):
+        job_kind("a.b", pool="cpu", timeout=1, wait_target=target)

@@ -140,3 +140,31 @@ def test_a_refused_rate_says_what_is_wrong(load: Load) -> None:
     ):
         with pytest.raises(ConfigurationError, match=re.escape(said)):
             load(RATES[0], value)
+
+
+MAX_WORKERS = "HEAVYLIFT_CONTROLLER_MAX_WORKERS"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("", {}),
+        ("cpu=10", {"cpu": 10}),
+        (" cpu=10 , io=2,", {"cpu": 10, "io": 2}),
+        ("gpu-a100=1", {"gpu-a100": 1}),
+    ],
+)
+def test_the_most_workers_of_each_pool_are_read(
+    load: Load, value: str, expected: dict[str, int]
+) -> None:
+    assert load(MAX_WORKERS, value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["cpu", "cpu=", "=3", "cpu=0", "cpu=-1", "cpu=many", "cpu=1.5", "cpu=1,cpu=2", "cpu:3", "{}"],
+)
+def test_another_form_of_the_most_workers_is_refused(load: Load, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{MAX_WORKERS}") as refused:
+        load(MAX_WORKERS, value)
+    assert "\n" not in str(refused.value)

@@ -9,7 +9,7 @@ first. Each process says at its start how many it takes.
 {{- $settings := include "heavylift.given" (list . $api) | fromJson -}}
 {{- $processes := index $settings "HEAVYLIFT_API_PROCESSES" | default 1 | int -}}
 {{- $steady := mul $replicas $processes (add1 $api.databasePoolSize) -}}
-{{- $steady = add $steady (mul .Values.controller.replicas (ternary 9 8 .Values.controller.markPods)) -}}
+{{- $steady = add $steady (mul .Values.controller.replicas (ternary 10 9 .Values.controller.markPods)) -}}
 {{- range $name := include "heavylift.pools" . | splitList "," -}}
 {{- $pool := include "heavylift.pool" (list $ $name) | fromJson -}}
 {{- $pods := int (ternary $pool.autoscaling.maxReplicas $pool.replicas $.Values.keda.enabled) -}}

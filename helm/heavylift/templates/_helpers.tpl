@@ -148,7 +148,8 @@ A value of a Secret that this chart makes: what is there stays.
 
 {{- define "heavylift.signingKeys" -}}
 {{- $keys := include "heavylift.generated" (list . (include "heavylift.authSecret" .) "signing-keys" 48) -}}
-{{- ternary $keys (printf "first:%s" $keys) (contains ":" $keys) -}}
+{{- /* A metric says how old a key is whose name begins with a date. */ -}}
+{{- ternary $keys (printf "%s:%s" (now | date "2006-01-02") $keys) (contains ":" $keys) -}}
 {{- end -}}
 
 {{- define "heavylift.redisPassword" -}}

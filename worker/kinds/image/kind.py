@@ -15,7 +15,7 @@ from worker.kinds.pictures import Header, Picture, open_picture, page_named, vip
 from worker.kinds.watch import watched
 
 
-@job_kind("image.transform", pool="cpu", timeout=120)
+@job_kind("image.transform", pool="cpu", timeout=120, wait_target=30)
 def transform(spec: ImageTransform, job: JobContext) -> ImageTransformed:
     """Resize, crop, rotate and convert a picture.
 
