@@ -15,6 +15,7 @@ from rich.text import Text
 from app.core.config import MOST_AT_ONCE, PREFIX, ConfigurationError, Settings, load_settings
 from app.core.descriptors import raise_limit
 from app.core.scratch import make_folder
+from app.embedded.grafana import HOME
 from app.embedded.stack import (
     IO_SLOTS,
     OWN_SERVERS,
@@ -71,6 +72,14 @@ def signals(stack: Stack) -> Iterator[str]:
         yield "no prometheus on the PATH to scrape them with"
     else:
         yield f"prometheus: {stack.prometheus.url}/graph"
+        yield f"alerts: {stack.prometheus.url}/alerts"
+        if stack.grafana is not None:
+            yield f"dashboards: {stack.grafana.url}/d/{HOME}"
+        else:
+            yield (
+                "no grafana on the PATH; one that has the dashboards: "
+                f"GF_PATHS_PROVISIONING={stack.provisioning} grafana server"
+            )
     endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
     where = os.environ.get(endpoint) or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     yield f"traces: {where or f'not exported, {endpoint} is not set'}"

@@ -23,13 +23,22 @@ def find_prometheus() -> str | None:
 class EmbeddedPrometheus:
     """A server in `folder` on a loopback port.
 
-    `targets` has the ports to scrape, by job (api, controller, worker) and then by instance.
+    `targets` has the ports to scrape, by job (api, controller, worker) and then by instance;
+    `rules` is the text of a file of recording rules and alerts.
     """
 
     def __init__(
-        self, command: str, folder: Path, *, port: int, targets: Mapping[str, Mapping[str, int]]
+        self,
+        command: str,
+        folder: Path,
+        *,
+        port: int,
+        targets: Mapping[str, Mapping[str, int]],
+        rules: str,
     ) -> None:
         self.folder = folder
+        self._rules = folder / "rules.yaml"
+        self._rules_text = rules
         self._command = command
         self._port = port
         self._targets = targets
@@ -43,7 +52,11 @@ class EmbeddedPrometheus:
         """JSON is YAML."""
         return json.dumps(
             {
-                "global": {"scrape_interval": f"{SCRAPE_INTERVAL}s"},
+                "global": {
+                    "scrape_interval": f"{SCRAPE_INTERVAL}s",
+                    "evaluation_interval": f"{SCRAPE_INTERVAL}s",
+                },
+                "rule_files": [str(self._rules)],
                 "scrape_configs": [
                     {
                         "job_name": f"heavylift-{job}",
@@ -72,6 +85,7 @@ class EmbeddedPrometheus:
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._rules.write_text(self._rules_text)
         configuration = self.folder / "prometheus.yml"
         configuration.write_text(self._configuration())
         self._process = ChildProcess(

@@ -23,6 +23,8 @@ from typing import Self
 from app.core.config import PREFIX, ConfigurationError, Database, variables
 from app.core.scratch import make_folder
 from app.core.sockets import listen
+from app.embedded import monitoring_files
+from app.embedded.grafana import EmbeddedGrafana, find_grafana, home_path, provision
 from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.process import ChildProcess, EmbeddedError, StopPlan
 from app.embedded.prometheus import EmbeddedPrometheus, find_prometheus
@@ -50,6 +52,7 @@ IO_SLOTS = 2
 # OpenTelemetry's own for metrics: the first part's, the next one's is the next.
 SIGNALS_PORT = 9464
 PROMETHEUS_PORT = 9090
+GRAFANA_PORT = 3000
 
 # Settings that the stack makes for its parts, and users can't.
 OWN_SERVERS = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "STORAGE_URL")
@@ -226,13 +229,16 @@ class Stack:
     `environment`, for any further process, `base_url` and the servers are there once it has
     started. What ends by itself is started again; `stop_one` stops one until `start_one`.
     `settings` are `HEAVYLIFT_*` variables for all parts. Without a `sink`, each part writes to
-    `folder/logs`. With `observe`, each part has a port for its signals, and Prometheus scrapes
-    them where the machine has one.
+    `folder/logs`. With `observe`, each part has a port for its signals; Prometheus scrapes them and
+    evaluates `rules` (the project's own by default), and Grafana shows the dashboards, where the
+    machine has them.
     """
 
     postgres: EmbeddedPostgres
     redis: EmbeddedRedis
     prometheus: EmbeddedPrometheus | None = None
+    grafana: EmbeddedGrafana | None = None
+    provisioning: Path | None = None
     environment: Mapping[str, str]
 
     def __init__(
@@ -247,6 +253,7 @@ class Stack:
         sink: Sink | None = None,
         settings: Mapping[str, str] | None = None,
         observe: bool = False,
+        rules: str | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self._host = host
@@ -256,6 +263,7 @@ class Stack:
         self._sink = sink
         self._settings = settings or {}
         self._observe = observe
+        self._rules = rules
         self.signal_ports: dict[str, int] = {}
         """Of each part, by its name."""
         self._listener: socket.socket | None = None
@@ -395,8 +403,22 @@ class Stack:
             self.folder / "prometheus",
             port=free_port(PROMETHEUS_PORT),
             targets=targets,
+            rules=self._rules or monitoring_files.rules(),
         )
         self._supervise("prometheus", self.prometheus, API)
+        self._start_grafana(self.prometheus.url)
+
+    def _start_grafana(self, prometheus: str) -> None:
+        folder = self.folder / "grafana"
+        self.provisioning = provision(folder, prometheus)
+        command = find_grafana()
+        home = command and home_path(command)
+        if not command or not home:
+            return
+        self.grafana = EmbeddedGrafana(
+            command, home, folder, self.provisioning, port=free_port(GRAFANA_PORT)
+        )
+        self._supervise("grafana", self.grafana, API)
 
     def add(self, part: Part) -> None:
         """Start another part."""
