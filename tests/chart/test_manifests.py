@@ -21,6 +21,8 @@ RENDERED = {
     "components/bundled/servers.yaml",
     "components/keda/scaledobjects.yaml",
     "components/monitoring/monitors.yaml",
+    "components/monitoring/rules.yaml",
+    "components/monitoring/dashboards.yaml",
     "smoke/smoke.yaml",
 }
 

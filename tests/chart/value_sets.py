@@ -78,6 +78,15 @@ VALUE_SETS: dict[str, tuple[list[Any], dict[str, Any]]] = {
         },
     ),
     "monitors": ([], {"monitoring": {"operator": {"enabled": True, "labels": {"release": "p"}}}}),
+    "dashboards and rules": (
+        [],
+        {
+            "monitoring": {
+                "dashboards": {"enabled": True, "grafanaOperator": {"enabled": True}},
+                "rules": {"enabled": True, "configMap": True, "labels": {"release": "p"}},
+            }
+        },
+    ),
     "traces": ([], {"telemetry": {"otlpEndpoint": "http://collector:4318", "samplingRatio": 1}}),
     "ingress with tls": (
         [],

@@ -15,7 +15,9 @@ HERE = Path(__file__).parent
 
 VERSIONS = [one for one in all_versions() if tuple(map(int, one.split(".")[:2])) >= (1, 28)]
 
-CUSTOM = frozenset({"PodMonitor", "ScaledObject", "ServiceMonitor"})
+CUSTOM = frozenset(
+    {"GrafanaDashboard", "PodMonitor", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
+)
 
 
 def strict(schema: Any) -> Any:
@@ -53,7 +55,8 @@ def standard(version: str, api_version: str, kind: str) -> Draft202012Validator:
 def custom(kind: str) -> Draft7Validator:
     schema = json.loads((HERE / f"{kind}.json").read_text())
     schema["properties"]["metadata"] = {"type": "object"}
-    return Draft7Validator(strict({"properties": schema["properties"]}))
+    required = ["spec", "metadata", "apiVersion"]
+    return Draft7Validator(strict({"properties": schema["properties"], "required": required}))
 
 
 # Those that are the same with other values are looked at once.
