@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx2
@@ -347,6 +348,21 @@ def test_observe_says_where_the_signals_are_and_they_are_there(up: Callable[...,
         return len(targets) == 4 and all(target["health"] == "up" for target in targets)
 
     until(all_scraped, seconds=PATIENCE, what="Prometheus scrapes all four")
+    assert one.said(r"^heavylift +\| alerts: (\S+)$")[1] == f"{prometheus}/alerts"
+
+    def rules() -> list[dict[str, Any]]:
+        groups = httpx2.get(f"{prometheus}/api/v1/rules").json()["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    until(
+        lambda: {rule["health"] for rule in rules()} == {"ok"},
+        seconds=PATIENCE,
+        what="every rule has been evaluated, and none failed",
+    )
+    assert {rule["type"] for rule in rules()} == {"recording", "alerting"}
+    folder = one.said(r"^heavylift +\| no grafana on the PATH.*GF_PATHS_PROVISIONING=(\S+) ")[1]
+    source = json.loads((Path(folder) / "datasources" / "heavylift.yaml").read_text())
+    assert source["datasources"][0]["url"] == prometheus
     assert one.interrupt() == 0
     assert gone(one)
 
