@@ -26,8 +26,8 @@ IMAGES ?= docker.io/heavylift
 TAG ?= $(shell sed -n 's/^appVersion: //p' helm/heavylift/Chart.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up load images manifests test test-slow chart-test cluster-test observe-test \
-  bench-observability lint types fmt lock locks clean
+.PHONY: help demo up load images manifests monitoring test test-slow chart-test cluster-test \
+  observe-test bench-observability lint types fmt lock locks clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ manifests: ## Render k8s/ and the chart's table of values; needs helm, helm-docs
 	@k8s/render
 	@helm-docs --log-level error --chart-search-root helm --sort-values-order file
 
+monitoring: $(call ready,dev) ## Write the chart's dashboards and rules, from monitoring/
+	@$(BIN)/python -m monitoring
+
 test: $(call ready,dev) ## Quick tests, on a real PostgreSQL and Redis
 	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe and not chart and not cluster"
 
@@ -93,10 +96,11 @@ observe-test: $(call ready,dev) ## The signals of a whole run: with a real Prome
 bench-observability: $(call ready,dev) ## What signals and bounds cost a request: at most 60% and 2% of a bare one
 	@$(BIN)/python -m bench.observability
 
-lint: $(call ready,dev) ## ruff and the import contracts
+lint: $(call ready,dev) ## ruff, the import contracts, and whether dashboards and rules are up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m monitoring --check
 
 types: $(call ready,dev) ## mypy, strict
 	@$(BIN)/mypy

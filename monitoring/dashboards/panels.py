@@ -1,0 +1,315 @@
+"""The kinds of panels that the dashboards are made of, all alike in what they do not say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders.common import (
+    GraphThresholdsStyleConfig,
+    ReduceDataOptions,
+    StackingConfig,
+    VizLegendOptions,
+    VizTooltipOptions,
+)
+from grafana_foundation_sdk.builders.dashboard import DashboardLink, ThresholdsConfig
+from grafana_foundation_sdk.models.common import (
+    BigValueColorMode,
+    BigValueGraphMode,
+    BigValueTextMode,
+    DataSourceRef,
+    GraphThresholdsStyleMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    SortOrder,
+    StackingMode,
+    TooltipDisplayMode,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DataTransformerConfig,
+    DynamicConfigValue,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMappingResult,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
+
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+SECONDS, PERCENT, BYTES, COUNT = "s", "percentunit", "bytes", "short"
+REQUESTS_PER_SECOND = "reqps"
+JOBS_PER_SECOND = "suffix:jobs/s"
+PER_SECOND = "suffix:/s"
+
+# A color from each value on; the first is for all below.
+Steps = Sequence[tuple[float | None, str]]
+
+NEUTRAL: Steps = ((None, "blue"),)
+
+# What is wrong as soon as there is any of it.
+NONE_IS_GOOD: Steps = ((None, "green"), (1e-9, "red"))
+
+
+def rising(yellow: float, red: float) -> Steps:
+    return (None, "green"), (yellow, "yellow"), (red, "red")
+
+
+def falling(yellow: float, red: float) -> Steps:
+    """Yellow below the one, red below the other."""
+    return (None, "red"), (red, "yellow"), (yellow, "green")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    expression: str
+    legend: str = ""
+    exemplars: bool = False
+
+
+Link = DashboardLink
+
+KEPT = "${__url_time_range}&${datasource:queryparam}&${namespace:queryparam}&${release:queryparam}"
+CHOSEN = "&${pool:queryparam}&${kind:queryparam}"
+
+
+def more(uid: str, title: str) -> Link:
+    """A panel's link to another dashboard, with the same time and variables."""
+    return DashboardLink(title).url(f"/d/{uid}?{KEPT}{CHOSEN}")
+
+
+def of_series(uid: str, title: str, label: str) -> Link:
+    """A series' link to another dashboard, whose variable `label` gets the series' own value."""
+    return DashboardLink(title).url(f"/d/{uid}?{KEPT}&var-{label}=${{__field.labels.{label}}}")
+
+
+Built = timeseries.Panel | stat.Panel | table.Panel
+AnyPanel = TypeVar("AnyPanel", timeseries.Panel, stat.Panel, table.Panel)
+
+
+def _thresholds(steps: Steps) -> ThresholdsConfig:
+    return (
+        ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([Threshold(*step) for step in steps])
+    )
+
+
+def _properties(values: Mapping[str, object]) -> list[DynamicConfigValue]:
+    return [DynamicConfigValue(name, value) for name, value in values.items()]
+
+
+def _steps(steps: Steps) -> dict[str, object]:
+    """As an override has them."""
+    return {"mode": "absolute", "steps": [{"value": n, "color": color} for n, color in steps]}
+
+
+def _common(
+    panel: AnyPanel,
+    title: str,
+    description: str,
+    unit: str,
+    size: tuple[int, int],
+    links: Sequence[Link],
+) -> AnyPanel:
+    width, height = size
+    return (
+        panel.title(title)
+        .description(" ".join(description.split()))
+        .datasource(SOURCE)
+        .span(width)
+        .height(height)
+        .unit(unit)
+        .links(list(links))
+    )
+
+
+def _target(query: Query, ref: str) -> prometheus.Dataquery:
+    return (
+        prometheus.Dataquery()
+        .ref_id(ref)
+        .datasource(SOURCE)
+        .editor_mode(QueryEditorMode.CODE)
+        .expr(query.expression)
+        .legend_format(query.legend)
+    )
+
+
+def _refs(queries: Sequence[Query]) -> list[tuple[Query, str]]:
+    return [(query, chr(ord("A") + n)) for n, query in enumerate(queries)]
+
+
+# What is drawn as a dashed red line, by the series' names: limits and targets.
+LIMITS = "/(target|timeout|limit|maximum|objective)/"
+
+DASHED = _properties(
+    {
+        "custom.lineStyle": {"fill": "dash", "dash": [8, 6]},
+        "custom.fillOpacity": 0,
+        "custom.stacking": {"mode": "none", "group": "A"},
+        "color": {"mode": "fixed", "fixedColor": "red"},
+    }
+)
+
+
+def graph(
+    title: str,
+    description: str,
+    unit: str,
+    *queries: Query,
+    width: int = 8,
+    height: int = 8,
+    stacked: bool = False,
+    lowest: float | None = 0,
+    highest: float | None = None,
+    lines: Steps = (),
+    right: str | None = None,
+    repeat: str | None = None,
+    links: Sequence[Link] = (),
+    data_links: Sequence[Link] = (),
+) -> timeseries.Panel:
+    """`lines` are drawn at fixed values, limits that are series as dashes; the series whose names
+    match the expression `right` have an axis on that side.
+    """
+    panel = (
+        _common(timeseries.Panel(), title, description, unit, (width, height), links)
+        .line_width(1)
+        .fill_opacity(40 if stacked else 8)
+        .legend(
+            VizLegendOptions()
+            .show_legend(True)
+            .display_mode(LegendDisplayMode.TABLE)
+            .placement(LegendPlacement.BOTTOM)
+            .calcs(["lastNotNull", "max"])
+        )
+        .tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
+        .data_links(list(data_links))
+        .override_by_regexp(LIMITS, DASHED)
+    )
+    if stacked:
+        panel.stacking(StackingConfig().mode(StackingMode.NORMAL).group("A"))
+    if lowest is not None:
+        panel.min(lowest)
+    if highest is not None:
+        panel.max(highest)
+    if lines:
+        panel.thresholds(_thresholds(lines)).thresholds_style(
+            GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
+        )
+    if right is not None:
+        panel.override_by_regexp(
+            right,
+            _properties({"custom.axisPlacement": "right", "custom.fillOpacity": 0, "unit": COUNT}),
+        )
+    if repeat is not None:
+        panel.repeat(repeat).repeat_direction("h").max_per_row(2)
+    for query, ref in _refs(queries):
+        panel.with_target(_target(query, ref).range().exemplar(query.exemplars))
+    return panel
+
+
+def value(
+    title: str,
+    description: str,
+    unit: str,
+    *queries: Query,
+    steps: Steps,
+    width: int = 4,
+    height: int = 4,
+    decimals: int | None = None,
+    empty: str = "No data",
+    words: Mapping[str, tuple[str, str]] | None = None,
+    other_steps: Mapping[str, Steps] | None = None,
+    links: Sequence[Link] = (),
+) -> stat.Panel:
+    """What holds now, asked at once: a series that has ended shows nothing, not its last value.
+
+    `words` are texts and colors in the place of values, `other_steps` those of single series.
+    """
+    named = len(queries) > 1 or any("{{" in query.legend for query in queries)
+    panel = (
+        _common(stat.Panel(), title, description, unit, (width, height), links)
+        .color_mode(BigValueColorMode.BACKGROUND)
+        .graph_mode(BigValueGraphMode.NONE)
+        .text_mode(BigValueTextMode.VALUE_AND_NAME if named else BigValueTextMode.VALUE)
+        .reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
+        .thresholds(_thresholds(steps))
+        .no_value(empty)
+    )
+    if decimals is not None:
+        panel.decimals(decimals)
+    if words:
+        panel.mappings(
+            [
+                ValueMap(
+                    options={
+                        number: ValueMappingResult(text=text, color=color, index=n)
+                        for n, (number, (text, color)) in enumerate(words.items())
+                    }
+                )
+            ]
+        )
+    for name, its in (other_steps or {}).items():
+        panel.override_by_name(name, _properties({"thresholds": _steps(its)}))
+    for query, ref in _refs(queries):
+        panel.with_target(_target(query, ref).instant())
+    return panel
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    title: str
+    expression: str
+    unit: str
+    steps: Steps = ()
+
+
+def rows(
+    title: str,
+    description: str,
+    labels: Mapping[str, str],
+    *columns: Column,
+    width: int = 24,
+    height: int = 8,
+    links: Sequence[Link] = (),
+    cell_links: Mapping[str, Sequence[Link]] | None = None,
+) -> table.Panel:
+    """A row for each set of labels, and a column for each of two expressions or more.
+
+    `labels` has the titles of their columns. The rows are in the order of the last column, highest
+    first.
+    """
+    panel = _common(table.Panel(), title, description, columns[0].unit, (width, height), links)
+    panel.show_header(True)
+    renamed = dict(labels)
+    queries = [Query(column.expression) for column in columns]
+    for column, (query, ref) in zip(columns, _refs(queries), strict=True):
+        panel.with_target(_target(query, ref).instant().format(PromQueryFormat.TABLE))
+        renamed[f"Value #{ref}"] = column.title
+        properties: dict[str, object] = {"unit": column.unit}
+        if column.steps:
+            properties["thresholds"] = _steps(column.steps)
+            properties["custom.cellOptions"] = {"type": "color-text"}
+        panel.override_by_name(column.title, _properties(properties))
+    for name, its in (cell_links or {}).items():
+        built = [link.build() for link in its]
+        panel.override_by_name(
+            name, _properties({"links": [{"title": one.title, "url": one.url} for one in built]})
+        )
+    order = {name: n for n, name in enumerate(renamed)}
+    panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
+    panel.with_transformation(
+        DataTransformerConfig(
+            id_val="organize",
+            options={
+                "excludeByName": {"Time": True},
+                "indexByName": order,
+                "renameByName": renamed,
+            },
+        )
+    )
+    panel.with_transformation(
+        DataTransformerConfig(
+            id_val="sortBy",
+            options={"fields": {}, "sort": [{"field": columns[-1].title, "desc": True}]},
+        )
+    )
+    return panel
