@@ -1,4 +1,4 @@
-"""The API's requests, and what its processes have to answer them with."""
+"""The API: traffic, latency, errors and the resources of its processes."""
 
 from monitoring.dashboards.frame import Page, Section, Variable
 from monitoring.dashboards.panels import (
@@ -39,7 +39,7 @@ STATUS = "http_response_status_code"
 LIMITED = f'{STATUS}="429"'
 FAILED = f'{STATUS}=~"5.."'
 
-# Of the whole time shown, so that a graph's series are the same from its left to its right.
+# Ranked over the whole time range, so that a graph has the same series from left to right.
 _ASKED = f"increase({select(REQUESTS, CHOSEN)}[$__range] @ end())"
 BUSIEST = f"topk(10, {total(_ASKED, *ROUTE)})"
 
@@ -49,7 +49,7 @@ def busiest(expression: str) -> str:
 
 
 def share(status: str, over: str) -> str:
-    """Of all requests, those that were answered so."""
+    """The share of all requests that got this status."""
     answered = total(rate(REQUESTS, over=over))
     return ratio(f"({or_zero(total(rate(REQUESTS, status, over=over)), answered)})", answered)
 
@@ -75,20 +75,20 @@ DELAY = "heavylift_event_loop_delay_seconds_bucket"
 API = select("heavylift_build_info", 'component="api"')
 
 FIRST = Section(
-    "Is it all right?",
+    "Status",
     [
         value(
             "Requests",
-            """Requests a second over the last 5 minutes, probes left out. Far fewer than usual
-            means that clients cannot reach the API: look at ingress, DNS and certificates.""",
+            """Requests per second over the last 5 minutes, without probes. If there are far
+            fewer than usual, clients cannot reach the API: check ingress, DNS and certificates.""",
             REQUESTS_PER_SECOND,
             Query(total(rate(REQUESTS, over="5m"))),
             steps=NEUTRAL,
         ),
         value(
-            "Failed (5xx)",
-            """The share of requests in the last 5 minutes that ended with a server error. Above
-            0.1%, see the routes below; a 503 names in its problem what was unavailable.""",
+            "Server errors (5xx)",
+            """Share of requests in the last 5 minutes that ended with a server error. Above
+            0.1%, check the routes below; the problem of a 503 names the unavailable dependency.""",
             PERCENT,
             Query(share(FAILED, "5m")),
             steps=rising(0.001, 0.01),
@@ -96,9 +96,9 @@ FIRST = Section(
             empty="No requests",
         ),
         value(
-            "Refused by rate limits (429)",
-            """The share of requests in the last 5 minutes beyond a rate limit or a quota. If it is
-            high, one client repeats itself, or a limit is too low for what users do.""",
+            "Rate limited (429)",
+            """Share of requests in the last 5 minutes over a rate limit or a quota. If it is
+            high, find the client that retries too fast, or raise a limit that is too low.""",
             PERCENT,
             Query(share(LIMITED, "5m")),
             steps=rising(0.02, 0.2),
@@ -107,8 +107,8 @@ FIRST = Section(
         ),
         value(
             "Latency p95",
-            """95% of the requests of the last 5 minutes took no longer, streams and downloads left
-            out. Above 1.5 s users notice: compare the routes below.""",
+            """95% of requests in the last 5 minutes finished within this time, without streams
+            and downloads. Above 1.5 s users notice: compare the routes below.""",
             SECONDS,
             Query(latency(0.95, over="5m")),
             steps=rising(0.5, 1.5),
@@ -116,9 +116,9 @@ FIRST = Section(
         ),
         value(
             "Latency p99",
-            """99% of the requests of the last 5 minutes took no longer, streams and downloads
-            left out. If it is far above p95, open an exemplar below: it has the trace of one of
-            them.""",
+            """99% of requests in the last 5 minutes finished within this time, without streams
+            and downloads. If it is far above p95, open an exemplar below to read the trace of a
+            slow request.""",
             SECONDS,
             Query(latency(0.99, over="5m")),
             steps=rising(1, 2.5),
@@ -126,41 +126,40 @@ FIRST = Section(
         ),
         value(
             "Processes",
-            """API processes that are scraped. None means that the API does not run or cannot be
-            scraped: look at its pods and at Prometheus' targets.""",
+            """Scraped API processes. Zero means that the API is down or not scraped: check its
+            pods and the targets of Prometheus.""",
             COUNT,
             Query(processes("api")),
             steps=((None, "red"), (1, "green")),
         ),
         value(
             "Connections in use",
-            """The part of the pool of connections to PostgreSQL that is in use, over all processes.
-            Near 100% requests wait for each other: find slow statements, or allow more.""",
+            """Share of the connection pools to PostgreSQL that is in use, over all processes.
+            Near 100% requests queue: look for slow statements, then raise the pool size.""",
             PERCENT,
             Query(ratio(IN_USE, AT_MOST)),
             steps=rising(0.7, 0.9),
         ),
         value(
             "Waiting for a connection",
-            """Requests that wait for a connection of the pool at this moment. Any that stay mean
-            that the pool is too small or PostgreSQL too slow.""",
+            """Requests that wait for a database connection now. If any keep waiting, the pool
+            is too small or PostgreSQL is slow.""",
             COUNT,
             Query(PENDING),
             steps=rising(1, 10),
         ),
         value(
             "Event loop delay p99",
-            """How late the event loop was for a timer, in 99% of samples of the last 5 minutes.
-            Above 0.1 s something blocks all requests of a process: CPU limits, or code that should
-            not run there.""",
+            """Delay of the event loop's timers in the last 5 minutes. Above 0.1 s all requests
+            of a process are blocked: check CPU limits and blocking code.""",
             SECONDS,
             Query(quantile(0.99, rate(DELAY, over="5m"))),
             steps=rising(0.05, 0.25),
         ),
         value(
             "Open requests and streams",
-            """Requests that are being answered now, and streams of events that are open. A number
-            that only grows means that requests do not end: look at latency and dependencies.""",
+            """Requests in progress and open event streams. If requests keep growing, they do
+            not finish: check latency and the dependencies.""",
             COUNT,
             Query(total(select("http_server_active_requests")), "Requests"),
             Query(total(select("heavylift_event_streams")), "Streams"),
@@ -168,17 +167,18 @@ FIRST = Section(
         ),
         value(
             "Refused log-ins",
-            """Requests a second that were refused for who sent them, over the last 5 minutes. A
-            sudden rise is a client with an old key, or somebody who guesses passwords: see the
-            reasons below.""",
+            """Requests per second over the last 5 minutes that were refused for their
+            credentials. A sudden rise is a client with an old key or password guessing: check
+            the reasons below.""",
             PER_SECOND,
             Query(or_zero(total(rate("heavylift_auth_failures_total", over="5m")))),
             steps=rising(1, 10),
         ),
         value(
             "Dependencies of the API",
-            """What the API depends on, as the process that sees it worst says. Requests that need
-            what is down get a 503 at once; the rest works, so do not restart the API.""",
+            """State of each dependency as seen by the API process that sees it worst. Requests
+            that need a dependency that is down get a 503 at once; repair the dependency, do not
+            restart the API.""",
             COUNT,
             Query(
                 f"min by (dependency) ({select('heavylift_dependency_up')}"
@@ -197,30 +197,26 @@ TRAFFIC = Section(
     [
         graph(
             "Requests by status",
-            """Requests by the status that they were answered with; 499 means that the client
-            hung up before. A status that appears or grows is explained by the route that has
-            it, below.""",
+            """Requests by status code; 499 means that the client closed the connection first.
+            If a status appears or grows, find its route in the graphs below.""",
             REQUESTS_PER_SECOND,
             Query(total(rate(REQUESTS), STATUS), f"{{{{{STATUS}}}}}"),
             stacked=True,
         ),
         graph(
             "Requests by route",
-            """Requests of the ten busiest routes of the time shown. A route that grows alone is one
-            client's loop more often than more users: see who it is in the log.""",
+            """Requests of the ten busiest routes in the time range. If one route grows alone,
+            it is often one client in a loop: find its user in the log.""",
             REQUESTS_PER_SECOND,
             Query(busiest(total(rate(REQUESTS, CHOSEN), *ROUTE)), NAME),
         ),
         graph(
-            "Active requests",
-            """Requests and streams that are open, by method. If it climbs while the rate stays,
-            each request takes longer: look at latency and at the pool of connections.""",
+            "Active requests and streams",
+            """Requests in progress, streams included, and streams alone. If requests grow while
+            the request rate does not, each takes longer: check latency and the connection pool.""",
             COUNT,
-            Query(
-                total(select("http_server_active_requests"), "http_request_method") + " > 0",
-                "{{http_request_method}}",
-            ),
-            stacked=True,
+            Query(total(select("http_server_active_requests")), "requests"),
+            Query(total(select("heavylift_event_streams")), "streams"),
         ),
     ],
 )
@@ -230,25 +226,26 @@ LATENCY = Section(
     [
         graph(
             "Latency of all routes",
-            """Percentiles over all routes without streams and downloads; the diamonds are single
-            requests with their traces. Open the trace of a slow one to see which statement or which
-            call took its time.""",
+            """Latency percentiles over all routes, without streams and downloads; each diamond
+            is a single request. Open the trace of a slow one to see which statement or call
+            took the time.""",
             SECONDS,
-            *(Query(latency(q), f"p{q * 100:.0f}", exemplars=True) for q in (0.5, 0.95, 0.99)),
+            # The same requests are examples of each percentile: once is enough.
+            *(Query(latency(q), f"p{q * 100:.0f}", exemplars=q == 0.95) for q in (0.5, 0.95, 0.99)),
             width=12,
         ),
         graph(
             "p50 by route",
-            """The median of the ten busiest routes: what most requests feel. If one route's grows,
-            its work has grown or its index is missing; if all grow, what they share is slow.""",
+            """Median latency of the ten busiest routes. If one route grows, its query or its
+            data has changed; if all grow, a shared part is slow.""",
             SECONDS,
             route_latency(0.5),
             width=12,
         ),
         graph(
             "p95 by route",
-            """95% of a route's requests took no longer; the ten busiest routes. Above the objective
-            of 1.5 s, open an exemplar of that route and read its trace.""",
+            """95% of the requests of each of the ten busiest routes finished within this time.
+            Above the objective of 1.5 s, open an exemplar of the route and read its trace.""",
             SECONDS,
             route_latency(0.95),
             lines=((None, "transparent"), (1.5, "red")),
@@ -256,17 +253,17 @@ LATENCY = Section(
         ),
         graph(
             "p99 by route",
-            """99% of a route's requests took no longer; the ten busiest routes. Peaks at the time
-            of a roll-out are processes that start; others are locks or a cold cache: open an
-            exemplar.""",
+            """99% of the requests of each of the ten busiest routes finished within this time.
+            Peaks during roll-outs come from starting processes; for other peaks, look for locks
+            in the trace of an exemplar.""",
             SECONDS,
             route_latency(0.99),
             width=12,
         ),
         rows(
             "Routes",
-            """Each route over the time shown, the busiest first. Look for a route that has both
-            many requests and many errors or a high p95: it costs most of the error budget.""",
+            """Each route over the time range, busiest first. A route with many requests and
+            many errors or a high p95 spends most of the error budget: start with it.""",
             {"http_request_method": "Method", "http_route": "Route"},
             Column("p50", latency(0.5, *ROUTE, over="$__range", only=CHOSEN), SECONDS),
             Column(
@@ -296,8 +293,8 @@ REFUSALS = Section(
     [
         graph(
             "Server errors by route",
-            """Requests that ended with a 5xx, by route and status. A 500 is a bug: its trace is in
-            the log under the request's id; a 503 is a dependency: see which one is down.""",
+            """Requests with a 5xx by route and status. For a 500, find the exception in the log
+            by its request id; for a 503, check which dependency is down.""",
             REQUESTS_PER_SECOND,
             Query(
                 total(rate(REQUESTS, CHOSEN, FAILED), *ROUTE, STATUS), f"{NAME} {{{{{STATUS}}}}}"
@@ -305,17 +302,18 @@ REFUSALS = Section(
             stacked=True,
         ),
         graph(
-            "Too many requests by route",
-            """Requests beyond a rate limit or a quota (429), by route. If a well-behaved client is
-            among them, raise its limit; clients should obey `Retry-After`.""",
+            "Rate-limited requests by route",
+            """Requests over a rate limit or a quota (429) by route. If a well-behaved client is
+            affected, raise its limit; a client should wait as `Retry-After` says.""",
             REQUESTS_PER_SECOND,
             Query(by_route(LIMITED), NAME),
             stacked=True,
         ),
         graph(
             "Client errors by status",
-            """Requests with a 4xx but 429. Many 401 follow a change of keys, many 404 a client with
-            old addresses, many 422 a client that was built for another version.""",
+            """Requests with a 4xx other than 429. Many 401 follow a key rotation, many 404 come
+            from old links, many 422 from a client built for another version: contact the
+            client's owner.""",
             REQUESTS_PER_SECOND,
             Query(
                 total(rate(REQUESTS, f'{STATUS}=~"4..", {STATUS}!="429"'), STATUS),
@@ -325,25 +323,26 @@ REFUSALS = Section(
         ),
         graph(
             "Refused log-ins by reason",
-            """Requests refused for who sent them, by the problem's type. Wrong credentials that
-            rise at once are an attack: tighten the limits of log-ins; expired tokens that rise are
-            clients that do not refresh.""",
+            """Requests refused for their credentials, by problem type. A jump of invalid
+            credentials is an attack: tighten the log-in limits. A jump of expired tokens is a
+            client that does not refresh.""",
             PER_SECOND,
             Query(total(rate("heavylift_auth_failures_total"), "reason"), "{{reason}}"),
             stacked=True,
         ),
         graph(
-            "Connections closed by reason",
-            """Connections that the server closed: idle ones are normal. Slow or unread ones in
-            number are a bad network or an attack, `few-descriptors` a limit that is too low.""",
+            "Closed connections by reason",
+            """Connections that the server closed; `idle` is normal. Many slow or unread ones
+            point to a bad network or an attack; for `few-descriptors`, raise the limit of open
+            files.""",
             PER_SECOND,
             Query(total(rate("heavylift_connections_closed_total"), "reason"), "{{reason}}"),
             stacked=True,
         ),
         graph(
-            "Pauses of accepting",
-            """Times that a process accepted no connection because few file descriptors were left.
-            Any means that clients wait: raise the limit of open files, or add processes.""",
+            "Paused accepting",
+            """Times that a process stopped accepting connections because it was short of file
+            descriptors. Clients wait meanwhile: raise the limit of open files or add replicas.""",
             PER_SECOND,
             Query(total(rate("heavylift_accept_pauses_total")), "pauses"),
         ),
@@ -354,10 +353,9 @@ PROCESS = Section(
     "Processes",
     [
         graph(
-            "Connections to the database",
-            """Connections of all API processes by state, and as many as they may have. If `used`
-            stays at the limit, requests queue: look for slow statements before the pool is made
-            larger.""",
+            "Database connections",
+            """Connections of all API processes by state, with their limit. If `used` stays at
+            the limit, requests queue: look for slow statements before you raise the limit.""",
             COUNT,
             Query(
                 total(select("db_client_connection_count", POOL), "db_client_connection_state"),
@@ -367,40 +365,40 @@ PROCESS = Section(
             stacked=True,
         ),
         graph(
-            "Requests that wait for a connection",
-            """Requests that wait for a connection, and those a second that waited in vain and got a
-            503. Both should be zero: see which statements hold connections for long.""",
+            "Requests waiting for a connection",
+            """Requests that wait for a connection, and requests per second that gave up and got
+            a 503. Both should be zero: check which statements hold connections for long.""",
             COUNT,
             Query(PENDING, "waiting"),
-            Query(TIMEOUTS, "in vain, a second"),
+            Query(TIMEOUTS, "timeouts per second"),
         ),
         graph(
             "Event loop delay",
-            """How late the event loop is for a timer. A delay that grows with the rate wants more
-            processes or CPU; peaks of seconds are something that blocks.""",
+            """Delay of the event loop's timers. If it grows with traffic, add processes or CPU;
+            peaks of seconds come from blocking code.""",
             SECONDS,
             *(Query(quantile(q, rate(DELAY)), f"p{q * 100:.0f}") for q in (0.5, 0.99)),
         ),
         graph(
             "Streams by transport",
-            """Clients that follow a job. A sudden fall is a roll-out or a proxy that cuts long
-            responses; they come back by themselves within seconds.""",
+            """Clients that follow a job. A sudden drop is a roll-out or a proxy that cuts long
+            responses; clients reconnect within seconds, so act only if the number stays low.""",
             COUNT,
             Query(total(select("heavylift_event_streams"), "transport"), "{{transport}}"),
             stacked=True,
         ),
         graph(
             "CPU by process",
-            """Cores that each API process uses. One that stays near 1 is full, since Python runs on
-            one core: add replicas. Not known with several processes in a pod.""",
+            """Cores used by each API process. A process near 1 is saturated, since Python code
+            uses one core: add replicas. Empty with several processes per pod.""",
             COUNT,
             Query(f"{rate('process_cpu_seconds_total')} and on (instance) {API}", "{{instance}}"),
         ),
         graph(
             "Memory by process",
-            """Resident memory of each API process. If it only grows until the pod is killed, it is
-            a leak: note since which version, and go back. Not known with several processes in a
-            pod.""",
+            """Resident memory of each API process. If it grows until the pod is killed, it
+            leaks: find the version where that began and roll back. Empty with several processes
+            per pod.""",
             BYTES,
             Query(
                 f"{select('process_resident_memory_bytes')} and on (instance) {API}",
@@ -413,8 +411,8 @@ PROCESS = Section(
 PAGE = Page(
     name="api",
     title="Heavylift / API",
-    description="""Requests of the API: how many, how fast, which fail or are refused, and what its
-    processes have to answer them with.""",
+    description="""Requests of the API: rate, latency, errors and refusals, and the resources of its
+    processes.""",
     sections=[FIRST, TRAFFIC, LATENCY, REFUSALS, PROCESS],
     uses=frozenset(),
     variables=[Variable("route", "Route", select(REQUESTS), label="http_route", every=".+")],

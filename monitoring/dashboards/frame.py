@@ -1,4 +1,4 @@
-"""What all dashboards have in common: variables, links, the roll-outs, and how they are written."""
+"""The common part of all dashboards: variables, links, roll-outs, and the JSON itself."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from monitoring.dashboards.queries import BUILDS, select
 
 TAG = "heavylift"
 
-# Where docs/runbooks can be read: a constant of each dashboard, in which a fork puts its own.
+# The address of docs/runbooks: a constant of each dashboard, so that it can be replaced.
 RUNBOOKS = "https://github.com/heavylift/heavylift/tree/main/docs/runbooks"
 
 ALL = VariableOption(selected=True, text=["All"], value=["$__all"])
@@ -38,15 +38,15 @@ ALL = VariableOption(selected=True, text=["All"], value=["$__all"])
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Chosen from the values that a label has; several of them or all, if not `single`."""
+    """A choice among the values of a label: one of them if `single`, else any number or all."""
 
     name: str
     title: str
     source: str
-    # The name of the variable, if empty.
+    # Empty: the same as the name.
     label: str = ""
     single: bool = False
-    # What All stands for: by default also series that have no such label.
+    # The regular expression of All; the default also matches series without the label.
     every: str = ".*"
 
 
@@ -60,9 +60,9 @@ VARIABLES = (
 _NOW = f"count by (component, version, revision) ({BUILDS})"
 _BEFORE = f"{BUILDS} offset 2m"
 
-# A build that was not there two minutes ago: it takes another's place, or nobody has seen it for a
-# day. So a pool that was scaled to nothing and comes back with the same build is no roll-out, and
-# going back to an older build is one.
+# A build that was not there two minutes ago, and either replaces another build of its component or
+# has not been seen for a day. A pool that scales from zero with the same build is not a roll-out; a
+# roll-back is one.
 ROLL_OUTS = (
     f"{_NOW} unless count by (component, version, revision) ({_BEFORE})"
     f" unless (max_over_time(({_NOW})[1d:5m] offset 2m)"
@@ -78,7 +78,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One dashboard. Variables that it does not use are hidden, and go on with its links."""
+    """One dashboard. Variables that it does not use are hidden; its links keep their values."""
 
     name: str
     title: str
@@ -180,8 +180,9 @@ def _shell(page: Page) -> Dashboard:
 
 
 def plain(built: Any) -> Any:
-    """Without the `placement` that this version of the SDK gives links and annotations: it would
-    put them into a menu, where nobody looks.
+    """Removes the `placement` that this version of the SDK gives links and annotations.
+
+    It would hide them in a menu.
     """
     if isinstance(built, dict):
         return {
@@ -193,7 +194,7 @@ def plain(built: Any) -> Any:
 
 
 def text(page: Page) -> str:
-    """The dashboard's JSON, as Grafana and its sidecar read it."""
+    """The dashboard's JSON, as Grafana's provisioning and its sidecar read it."""
     shell = _shell(page)
     for section in page.sections:
         shell.with_row(Row(section.title))

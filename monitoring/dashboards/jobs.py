@@ -1,4 +1,4 @@
-"""Jobs by kind: how many, how long they wait and run, and which of them fail."""
+"""Jobs by kind: throughput, wait and run times, failures and dead letters."""
 
 from monitoring.dashboards.frame import Page, Section
 from monitoring.dashboards.panels import (
@@ -43,7 +43,7 @@ WAIT_BUCKETS = "heavylift_job_queue_duration_seconds_bucket"
 RUN_BUCKETS = "heavylift_job_run_duration_seconds_bucket"
 TURNAROUND_BUCKETS = "heavylift_job_turnaround_seconds_bucket"
 
-# Ends of the job's own making: `released` is a drain, `lost` a worker, `cancelled` a user.
+# Endings that the job itself caused; a drain, a lost worker and a user cause the others.
 TRIED = 'outcome=~"succeeded|failed|retried"'
 UNSUCCESSFUL = 'outcome=~"failed|retried"'
 QUANTILES = (0.5, 0.95, 0.99)
@@ -68,12 +68,12 @@ def failing_attempts(over: str, *by: str) -> str:
 
 
 FIRST = Section(
-    "Is it all right?",
+    "Status",
     [
         value(
             "Submitted",
-            """Jobs accepted a second, over the last 5 minutes. None where there used to be some
-            means that clients cannot submit: look at the API's refusals.""",
+            """Jobs accepted per second over the last 5 minutes. If submissions stop, clients
+            cannot submit: check the API's errors and refusals.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate(SUBMITTED, over="5m"))),
             steps=NEUTRAL,
@@ -81,17 +81,17 @@ FIRST = Section(
         ),
         value(
             "Finished",
-            """Jobs that ended a second, over the last 5 minutes, whatever the outcome. None while
-            jobs wait means that nothing runs: look at the pools.""",
+            """Jobs that ended per second over the last 5 minutes, with any outcome. Zero while
+            jobs wait means that nothing runs: check the pools.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate(FINISHED, over="5m"))),
             steps=NEUTRAL,
             links=[TO_POOLS],
         ),
         value(
-            "Jobs that have not ended",
-            """Jobs that wait for a worker, that run, and that are due later. Many that wait beside
-            few that run want more workers: see the pools' maximum.""",
+            "Unfinished jobs",
+            """Jobs that wait for a worker, that run, and that are due later. If many wait and
+            few run, add workers: check the maximum of their pools.""",
             COUNT,
             Query(jobs("queued"), "Waiting"),
             Query(jobs("running"), "Running"),
@@ -102,8 +102,8 @@ FIRST = Section(
         ),
         value(
             "Waits within target",
-            """The share of attempts of the last 5 minutes that started within their kind's target.
-            Below 95%, see which kinds and pools wait.""",
+            """Share of attempts in the last 5 minutes that started within the wait target of
+            their kind. Below 95%, find the kinds and pools that wait.""",
             PERCENT,
             Query(
                 ratio(
@@ -116,9 +116,9 @@ FIRST = Section(
             empty="No starts",
         ),
         value(
-            "Jobs that succeed",
-            """Succeeded jobs among those that succeeded or failed in the last 5 minutes. Below 99%,
-            see the failing kinds below.""",
+            "Job success",
+            """Share of succeeded jobs among those that succeeded or failed in the last 5
+            minutes. Below 99%, check the failing kinds below.""",
             PERCENT,
             Query(success("5m")),
             steps=falling(0.99, 0.9),
@@ -126,10 +126,9 @@ FIRST = Section(
             empty="No ends",
         ),
         value(
-            "Attempts that fail",
-            """Attempts that raised an error or ran out of time, among those that came to an end of
-            their own, in the last 5 minutes. Retries hide these from users: mend the kind before
-            its retries run out.""",
+            "Failing attempts",
+            """Share of attempts in the last 5 minutes that raised an error or timed out.
+            Retries hide these from users until they are used up: fix the kind before that.""",
             PERCENT,
             Query(failing_attempts("5m")),
             steps=rising(0.05, 0.25),
@@ -137,9 +136,10 @@ FIRST = Section(
             empty="No attempts",
         ),
         value(
-            "Attempts lost in an hour",
-            """Attempts whose worker died or lost its lease within the last hour. Their jobs run
-            again by themselves; many mean that workers are killed: see the pools' restarts.""",
+            "Lost attempts in an hour",
+            """Attempts in the last hour whose worker died or lost its lease. Their jobs run
+            again on their own; if there are many, workers are being killed: check the restarts
+            of the pools.""",
             COUNT,
             Query(total(ledger_increase("heavylift_job_rescues_total"))),
             steps=rising(1, 10),
@@ -147,9 +147,9 @@ FIRST = Section(
             links=[TO_POOLS],
         ),
         value(
-            "Jobs no worker can run",
-            """Jobs that wait, and that no live worker of their pool can run. See the reason below:
-            start workers, or workers of a version that has the kind and can read its jobs.""",
+            "Jobs that no worker can run",
+            """Waiting jobs that no live worker of their pool can run. Check the reason below,
+            then start workers, or workers of a version that can run them.""",
             COUNT,
             Query(total(ledger(UNRUNNABLE))),
             steps=NONE_IS_GOOD,
@@ -157,26 +157,25 @@ FIRST = Section(
         ),
         value(
             "Open dead letters",
-            """Jobs that failed for good and are still kept: they stay until their age removes them.
-            If there are more than before, read the error of the newest, mend its cause, and submit
-            the jobs again.""",
+            """Jobs that failed for good and are still kept; retention removes them. If the
+            number grows, read the newest error, fix its cause and submit the jobs again.""",
             COUNT,
             Query(total(ledger(OPEN))),
             steps=rising(1, 100),
         ),
         value(
             "Oldest dead letter",
-            """Since the oldest dead letter's job ended: how far back failures reach that can still
-            be read. Compare with the last incident: what came before it should be dealt with by
-            now.""",
+            """Age of the oldest dead letter that is kept, which shows how far back failures can
+            still be read. Compare it with the last incident: submit again what that incident
+            left behind.""",
             SECONDS,
             Query(f"max({ledger(AGE)})"),
             steps=NEUTRAL,
         ),
         value(
-            "First dead letter is removed in",
-            """Until the first dead letter is removed, with its input and its error. Below a day,
-            submit it again or note what it says; afterwards nothing of it is left.""",
+            "Next removal of a dead letter",
+            """Time until retention removes the first dead letter with its error. Below a day,
+            submit the job again or save its error elsewhere.""",
             SECONDS,
             Query(f"min({ledger(EXPIRY)})"),
             steps=falling(3 * 86400, 86400),
@@ -186,37 +185,36 @@ FIRST = Section(
 )
 
 THROUGHPUT = Section(
-    "How many",
+    "Throughput",
     [
         graph(
             "Submitted and finished",
-            """Jobs accepted and jobs that ended, of the chosen kinds. As long as the upper line is
-            `submitted`, the backlog grows.""",
+            """Accepted jobs and finished jobs of the selected kinds. While `submitted` is the
+            higher line, the backlog grows: check the pools if it stays so.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate(SUBMITTED)), "submitted"),
             Query(total(ledger_rate(FINISHED)), "finished"),
         ),
         graph(
             "Submitted by kind",
-            """Jobs accepted, by kind. A kind that rises by much is a new client or a client's loop;
-            see in the API's log who it is.""",
+            """Accepted jobs by kind. If a kind rises sharply, it is a new client or a client in
+            a loop: find its user in the API's log.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate(SUBMITTED), "kind"), "{{kind}}"),
             data_links=[THIS_KIND],
         ),
         graph(
             "Finished by outcome",
-            """Jobs that ended, by how. Failures that appear after a roll-out are its fault; many
-            cancellations are users who lost patience, so look at the waits.""",
+            """Finished jobs by outcome. Failures that start with a roll-out are its fault: roll
+            back. Many cancellations come from users who lost patience: check the waits.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate(FINISHED), "outcome"), "{{outcome}}"),
             stacked=True,
         ),
         graph(
             "Waiting by kind",
-            """Jobs that could start now and have no worker yet, by kind. A kind that waits while
-            others of its pool run may have no worker that knows it: see the jobs that no worker can
-            run.""",
+            """Jobs that could start now but have no worker yet. If a kind waits while others of
+            its pool run, check the jobs that no worker can run.""",
             COUNT,
             Query(jobs("queued", "kind"), "{{kind}}"),
             links=[TO_POOLS],
@@ -224,17 +222,17 @@ THROUGHPUT = Section(
         ),
         graph(
             "Running by kind",
-            """Jobs that a worker runs now, by kind. If one kind has all slots of a pool for long,
-            give it a pool of its own.""",
+            """Jobs that run now. If one kind occupies all slots of a pool for long, move it to
+            a pool of its own.""",
             COUNT,
             Query(jobs("running", "kind"), "{{kind}}"),
             data_links=[THIS_KIND],
         ),
         graph(
             "Scheduled by kind",
-            """Jobs that are due later: new ones with a time, and failed ones until their next try.
-            They need nothing; if they do not go down when due, look at the controller's `schedule`
-            loop.""",
+            """Jobs that are due later: submitted with a start time, or waiting for their next
+            attempt. If the number does not drop when they are due, check the controller's
+            `schedule` loop.""",
             COUNT,
             Query(jobs("scheduled", "kind"), "{{kind}}"),
             links=[TO_LEDGER],
@@ -244,12 +242,12 @@ THROUGHPUT = Section(
 )
 
 DURATIONS = Section(
-    "How long",
+    "Wait, run and turnaround",
     [
         graph(
             "Wait of $kind",
-            """From when an attempt could start to when it did, beside the kind's target. If p95 is
-            above the target, add workers to its pool, or raise the target if nobody minds.""",
+            """Time from when an attempt could start to when it started, with the kind's wait
+            target. If p95 is above the target, add workers to the pool.""",
             SECONDS,
             *(
                 Query(quantile(q, ledger_rate(WAIT_BUCKETS), "kind"), f"p{q * 100:.0f}")
@@ -265,8 +263,9 @@ DURATIONS = Section(
         ),
         graph(
             "Run of $kind",
-            """From an attempt's start to its end, beside the kind's timeout. If p99 comes near the
-            timeout, attempts are about to be killed: raise it, or bound the input.""",
+            """Time from the start of an attempt to its end, with the kind's timeout. If p99
+            approaches the timeout, attempts will be killed: raise the timeout or limit the
+            input.""",
             SECONDS,
             *(
                 Query(quantile(q, ledger_rate(RUN_BUCKETS), "kind"), f"p{q * 100:.0f}")
@@ -279,9 +278,9 @@ DURATIONS = Section(
         *(
             graph(
                 f"Turnaround p{q * 100:.0f} by kind",
-                """From when a job could first start to its end, over all its attempts: what its
-                user waited for. Where it is far above wait and run together, jobs are tried again
-                and again.""",
+                """Time from when a job could first start to its end, over all attempts. If it
+                is far above wait and run time together, jobs are being retried: check the
+                failing attempts.""",
                 SECONDS,
                 Query(quantile(q, ledger_rate(TURNAROUND_BUCKETS), "kind"), "{{kind}}"),
                 data_links=[THIS_KIND],
@@ -292,42 +291,42 @@ DURATIONS = Section(
 )
 
 TROUBLE = Section(
-    "What goes wrong",
+    "Failures",
     [
         graph(
-            "Attempts that did not succeed",
-            """Attempts by how they ended: `retried` and `failed` are the job's errors, `lost` a
-            dead worker, `released` a worker that drained, `refused` one that could not read the
-            job. Losses point at the pools, refusals at versions side by side.""",
+            "Unsuccessful attempts by ending",
+            """Attempts by ending: `failed` and `retried` are errors of the job, `lost` a dead
+            worker, `released` a draining worker, `refused` a worker that could not read the
+            job. For losses check the pools, for refusals the versions that run.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate(ATTEMPTS, 'outcome!="succeeded"'), "outcome"), "{{outcome}}"),
             stacked=True,
             links=[TO_POOLS],
         ),
         graph(
-            "Attempts that fail by kind",
-            """The share of a kind's attempts that raised an error or ran out of time. Compare with
-            roll-outs; a kind whose share is steady has input that it cannot process.""",
+            "Failing attempts by kind",
+            """Share of a kind's attempts that raised an error or timed out. Compare jumps with
+            roll-outs; a steady share means that some inputs cannot be processed: read their
+            errors.""",
             PERCENT,
             Query(failing_attempts("$__rate_interval", "kind"), "{{kind}}"),
             highest=1,
             data_links=[THIS_KIND],
         ),
         graph(
-            "Jobs no worker can run by reason",
-            """Jobs that wait, and that no live worker of their pool can run. For `no-workers` start
-            workers, for `unknown-kind` workers that have the kind installed, for `refused` workers
-            of the version that accepted the jobs.""",
+            "Jobs that no worker can run by reason",
+            """Waiting jobs that no live worker of their pool can run. For `no-workers` start
+            workers, for `unknown-kind` workers that have the kind installed, for `refused`
+            workers of the version that accepted the jobs.""",
             COUNT,
-            Query(total(ledger(UNRUNNABLE), "kind", "reason") + " > 0", "{{kind}}: {{reason}}"),
+            Query(total(ledger(UNRUNNABLE), "reason"), "{{reason}}"),
             stacked=True,
             links=[TO_POOLS],
         ),
         rows(
             "Failing kinds",
-            """Each kind over the time shown, the one with most failures first. Take the first line,
-            read the error of its newest dead letter, and find in the log what it says by the job's
-            id.""",
+            """Each kind over the time range, most failures first. Take the first one, read the
+            error of its newest dead letter and search the log for the job's id.""",
             {"kind": "Kind", "pool": "Pool"},
             Column(
                 "Attempts that fail",
@@ -341,6 +340,7 @@ TROUBLE = Section(
                 PERCENT,
                 falling(0.99, 0.9),
             ),
+            Column("No worker", total(ledger(UNRUNNABLE), "kind", "pool"), COUNT, NONE_IS_GOOD),
             Column("Open dead letters", ledger(OPEN), COUNT, rising(1, 100)),
             Column("Oldest dead letter", ledger(AGE), SECONDS),
             Column(
@@ -353,10 +353,10 @@ TROUBLE = Section(
             width=16,
         ),
         graph(
-            "Lost with their worker, and messages lost",
-            """Attempts taken from lost workers, and messages that vanished from Redis and were sent
-            again. Both heal by themselves; steady losses of messages mean that Redis evicts or was
-            emptied.""",
+            "Lost attempts and lost messages",
+            """Attempts taken from lost workers, and messages that were lost in Redis and sent
+            again. Both recover on their own; steady message loss means that Redis evicts keys
+            or was emptied: check its memory policy.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate("heavylift_job_rescues_total")), "attempts"),
             Query(total(ledger_rate("heavylift_job_redispatches_total")), "messages"),
@@ -370,8 +370,8 @@ DEAD_LETTERS = Section(
     [
         graph(
             "New dead letters by kind",
-            """Jobs that failed for good, per second. The first of them is the time at which
-            something broke: compare with roll-outs and with what the kind calls.""",
+            """Jobs that failed for good, per second. The first one marks the start of the
+            incident: compare it with roll-outs and with the services that the kind calls.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate("heavylift_dead_letters_total"), "kind"), "{{kind}}"),
             stacked=True,
@@ -380,8 +380,8 @@ DEAD_LETTERS = Section(
         ),
         graph(
             "Open dead letters by kind",
-            """Dead letters that are kept; each goes when it is too old, and not before. A step up
-            is one incident, a slope a kind that fails all the time: mend it.""",
+            """Dead letters that are kept; only retention removes them. A step is one incident,
+            a slope a kind that keeps failing: fix that kind first.""",
             COUNT,
             Query(total(ledger(OPEN), "kind"), "{{kind}}"),
             width=6,
@@ -389,17 +389,17 @@ DEAD_LETTERS = Section(
         ),
         graph(
             "Oldest dead letter by kind",
-            """Since the oldest dead letter of each kind ended. It climbs until that one is removed:
-            look at the kinds whose line is high, they have failed for longest.""",
+            """Age of the oldest dead letter of each kind, which grows until retention removes
+            it. A high line is a kind that has failed for long: tell its owner.""",
             SECONDS,
             Query(f"max by (kind) ({ledger(AGE)})", "{{kind}}"),
             width=6,
             data_links=[THIS_KIND],
         ),
         graph(
-            "Time until a dead letter is removed",
-            """Until the first dead letter of each kind is removed for its age. Before it reaches
-            zero, submit the jobs again or keep what they say elsewhere.""",
+            "Next removal by kind",
+            """Time until retention removes the first dead letter of each kind. Before it
+            reaches zero, submit the jobs again or save their errors elsewhere.""",
             SECONDS,
             Query(f"min by (kind) ({ledger(EXPIRY)})", "{{kind}}"),
             lines=((None, "transparent"), (86400, "red")),
@@ -412,7 +412,7 @@ DEAD_LETTERS = Section(
 PAGE = Page(
     name="jobs",
     title="Heavylift / Jobs",
-    description="""Jobs by kind: submitted, waiting and finished, their waits and runs beside
-    targets and timeouts, what fails, and the dead letters that are left.""",
+    description="""Jobs by kind: throughput, wait and run times against targets and timeouts,
+    failures and dead letters.""",
     sections=[FIRST, THROUGHPUT, DURATIONS, TROUBLE, DEAD_LETTERS],
 )

@@ -1,4 +1,4 @@
-"""The controllers' loops, their messages, and the database under them."""
+"""The controllers' loops, their messages, and PostgreSQL."""
 
 from monitoring.dashboards.frame import Page, Section
 from monitoring.dashboards.panels import (
@@ -48,26 +48,27 @@ UP = "heavylift_dependency_up"
 
 
 def without(dependency: str) -> str:
-    """How many processes it does not serve."""
+    """The number of processes that it does not serve."""
     served = select(UP, f'dependency="{dependency}"')
     return or_zero(f"count({served} == 0)")
 
 
 FIRST = Section(
-    "Is it all right?",
+    "Status",
     [
         value(
             "Controllers",
-            """Controllers that are scraped. None means that nothing is dispatched and that half of
-            these dashboards is empty: look at its pods; one is enough, two survive a node.""",
+            """Scraped controllers. Zero means that nothing is dispatched and that half of these
+            dashboards is empty: check the controller's pods. One is enough; two survive the
+            loss of a node.""",
             COUNT,
             Query(processes("controller")),
             steps=((None, "red"), (1, "green")),
         ),
         value(
-            "Age of the figures",
-            """Since the ledger was read by the controller that read it last. Beyond 15 s every
-            gauge of jobs and pools is gone: look at PostgreSQL, then at the `measure` loop.""",
+            "Age of the reading",
+            """Time since any controller last read the ledger. After 15 s the gauges of jobs and
+            pools disappear: check PostgreSQL, then the `measure` loop.""",
             SECONDS,
             Query(f"min({READ_AGE})"),
             steps=rising(5, 15),
@@ -75,8 +76,8 @@ FIRST = Section(
         ),
         value(
             "Failed turns in an hour",
-            """Turns of the controllers' loops that ended in an error within the last hour, and were
-            tried again. See below which loop, and its line `turn failed` in the log.""",
+            """Turns of the controllers' loops in the last hour that ended in an error and were
+            tried again. Find the loop below and its log line `turn failed`.""",
             COUNT,
             Query(or_zero(total(f"increase({select(FAILURES)}[1h])"))),
             steps=rising(1, 60),
@@ -84,8 +85,9 @@ FIRST = Section(
         ),
         value(
             "Dispatch",
-            """Whether a controller is set to dispatch nothing. If nobody works on it, take
-            `HEAVYLIFT_CONTROLLER_PAUSED` back: all jobs wait meanwhile.""",
+            """State of dispatch: paused if a controller is configured to dispatch nothing,
+            which leaves all jobs waiting. If no maintenance is in progress, unset
+            `HEAVYLIFT_CONTROLLER_PAUSED`.""",
             COUNT,
             Query(f"max({PAUSED})"),
             steps=NONE_IS_GOOD,
@@ -93,19 +95,19 @@ FIRST = Section(
             empty="No controller",
         ),
         value(
-            "Messages lost in an hour",
-            """Messages that vanished between controller and worker within the last hour, and were
-            sent again. Some after a restart of Redis are normal; a steady number means that it
-            evicts keys or that queues are emptied.""",
+            "Lost messages in an hour",
+            """Messages in the last hour that were lost between controller and worker, and sent
+            again. Some after a Redis restart are normal; a steady number means that Redis
+            evicts keys: check its memory policy.""",
             COUNT,
             Query(total(ledger_increase(REDISPATCHES))),
             steps=rising(1, 100),
             decimals=0,
         ),
         value(
-            "Attempts rescued in an hour",
-            """Attempts taken from lost workers within the last hour. Their jobs run again; find out
-            why workers die: see the pools' heartbeats and restarts.""",
+            "Rescued attempts in an hour",
+            """Attempts taken from lost workers in the last hour. Their jobs run again; to find
+            out why workers die, check heartbeats and restarts on the pools dashboard.""",
             COUNT,
             Query(total(ledger_increase(RESCUES))),
             steps=rising(1, 10),
@@ -114,51 +116,50 @@ FIRST = Section(
         ),
         value(
             "Database sessions in use",
-            """Sessions of all of PostgreSQL's clients, as a part of those that it allows. Above 90%
-            the next process cannot connect: close what is idle, raise `max_connections`, or put a
-            pooler before it.""",
+            """Client sessions of PostgreSQL as a share of its limit. Above 90% new processes
+            soon cannot connect: close idle sessions, raise `max_connections` or add a pooler.""",
             PERCENT,
             Query(ratio(ledger(SESSIONS), ledger(SESSIONS_MAX))),
             steps=rising(0.75, 0.9),
         ),
         value(
             "Oldest transaction",
-            """How long the oldest open transaction has been open. Beyond minutes vacuum removes
-            nothing, and the ledger grows slow: find its session in `pg_stat_activity` and end
-            it.""",
+            """Age of the oldest open transaction. After some minutes it keeps vacuum from
+            removing rows, and the ledger slows down: find its session in `pg_stat_activity` and
+            end it.""",
             SECONDS,
             Query(ledger(TRANSACTION)),
             steps=rising(60, 600),
         ),
         value(
             "Dead rows of job_runs",
-            """Row versions in the table of unfinished jobs that vacuum has not removed. Far
-            above the number of jobs, claims become slow: look for an old transaction, then at
-            autovacuum.""",
+            """Row versions in the table of unfinished jobs that vacuum has not removed. If they
+            far exceed the number of jobs, claims slow down: look for an old transaction, then
+            check autovacuum.""",
             COUNT,
             Query(ledger(DEAD_ROWS, 'table="job_runs"')),
             steps=rising(50_000, 500_000),
         ),
         value(
             "Size of the ledger",
-            """Tables and indexes of the ledger on disk. If it grows while the number of jobs does
-            not, see below which table; shorten what is kept, or give the volume more room.""",
+            """Size of the ledger's tables and indexes on disk. If it grows while the number of
+            jobs does not, find the table below; shorten the retention or enlarge the volume.""",
             BYTES,
             Query(f"{total(ledger(TABLES))} + {total(ledger(INDEXES))}"),
             steps=((None, "blue"),),
         ),
         value(
             "Processes without PostgreSQL",
-            """Processes of all components that PostgreSQL does not serve now. All of them: the
-            database is down. Some: their network or their password.""",
+            """Processes of all components that cannot use PostgreSQL now. If all of them are
+            affected, the database is down; if some are, check their network and credentials.""",
             COUNT,
             Query(without("postgresql")),
             steps=NONE_IS_GOOD,
         ),
         value(
             "Processes without Redis",
-            """Processes of all components that Redis does not serve now, or whose Redis takes no
-            writes. Jobs stay in the ledger and are sent when it is back.""",
+            """Processes of all components that cannot use Redis now, or whose Redis refuses
+            writes. Jobs stay in the ledger and are dispatched once Redis is back: repair it.""",
             COUNT,
             Query(without("redis")),
             steps=NONE_IS_GOOD,
@@ -170,48 +171,49 @@ LOOPS = Section(
     "Loops of the controllers",
     [
         graph(
-            "Duration of turns (p95)",
-            """95% of a loop's turns took no longer. If all loops are slow, PostgreSQL is; if one
-            is, its own work has grown: `count` and `dispatch` follow the load, `retain` what is
-            deleted.""",
+            "Turn duration p95 by loop",
+            """95% of the turns of each loop finished within this time. If all loops are slow,
+            check PostgreSQL; if one is, its work has grown: `count` and `dispatch` follow the
+            load, `retain` the deletions.""",
             SECONDS,
             Query(quantile(0.95, rate(f"{TURNS}_bucket"), "loop"), "{{loop}}"),
         ),
         graph(
-            "Failed turns",
-            """Turns that ended in an error and are tried again, by loop. All loops at once are a
-            dependency that is down; one loop alone is a bug: its traceback is in the line `turn
-            failed`.""",
+            "Failed turns by loop",
+            """Turns that ended in an error and are tried again. All loops at once mean that a
+            dependency is down; one loop alone is a bug: read the traceback in its log line
+            `turn failed`.""",
             PER_SECOND,
             Query(total(rate(FAILURES), "loop"), "{{loop}}"),
             stacked=True,
         ),
         graph(
-            "Turns",
-            """Turns that each loop makes, over all controllers. A loop whose line ends stands
-            still: the controller's probe restarts it after a while; see what it waits for.""",
+            "Turns by loop",
+            """Turns of each loop over all controllers. A line that drops to zero is a stuck
+            loop: the liveness probe restarts its controller; check the log for the reason.""",
             PER_SECOND,
             Query(total(rate(f"{TURNS}_count"), "loop"), "{{loop}}"),
         ),
         graph(
-            "Time spent by loop",
-            """The part of the time in which each loop works, over all controllers. `dispatch` near
-            100% of one controller is its limit: jobs then wait although there are slots.""",
+            "Busy time by loop",
+            """Share of time that each loop works, over all controllers. If `dispatch`
+            approaches 100% of one controller, dispatch is the bottleneck: jobs wait despite
+            free slots.""",
             PERCENT,
             Query(total(rate(f"{TURNS}_sum"), "loop"), "{{loop}}"),
         ),
         graph(
-            "Age of each controller's figures",
-            """Since each controller last read the ledger. One that climbs alone has lost its
-            connection, and its counters stand still: restart it; all together are PostgreSQL.""",
+            "Age of the reading by controller",
+            """Time since each controller last read the ledger. If one rises alone, that
+            controller has lost its connection: restart it. If all rise, check PostgreSQL.""",
             SECONDS,
             Query(READ_AGE, "{{instance}}"),
             lines=((None, "transparent"), (15, "red")),
         ),
         graph(
             "Paused controllers",
-            """Controllers that are set to dispatch nothing, beside those that there are. Some alone
-            do no harm; all of them stop every job until the setting is taken back.""",
+            """Controllers that are configured to dispatch nothing, and all controllers. If all
+            are paused, no job starts: unset `HEAVYLIFT_CONTROLLER_PAUSED`.""",
             COUNT,
             Query(f"sum({PAUSED})", "paused"),
             Query(f"count({PAUSED})", "controllers"),
@@ -224,17 +226,18 @@ MESSAGES = Section(
     [
         graph(
             "Dispatched, lost and rescued",
-            """Messages sent, messages that were lost and sent again, and attempts taken from lost
-            workers. The first follows the load; the others should be near zero.""",
+            """Messages sent, messages lost and sent again, and attempts taken from lost
+            workers. The first follows the load; if the others stay above zero, check Redis and
+            the workers.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate(DISPATCHES)), "dispatched"),
             Query(total(ledger_rate(REDISPATCHES)), "lost"),
             Query(total(ledger_rate(RESCUES)), "rescued"),
         ),
         graph(
-            "Messages lost, by pool",
-            """The share of each pool's messages that were found lost. A single pool that loses has
-            workers that take messages and die; all pools at once are Redis.""",
+            "Lost messages by pool",
+            """Share of messages that were lost. If one pool loses messages, its workers fetch
+            them and die; if all pools do, check Redis.""",
             PERCENT,
             Query(
                 ratio(
@@ -246,9 +249,9 @@ MESSAGES = Section(
             links=[TO_POOLS],
         ),
         graph(
-            "Keys dropped by controllers",
-            """Keys of queues that had no list, and were dropped. There should be none: something
-            else writes to this Redis.""",
+            "Dropped queue keys",
+            """Queue keys without a list that the controllers dropped. There should be none:
+            find the other writer to this Redis.""",
             PER_SECOND,
             Query(total(rate("heavylift_controller_foreign_dropped_total")), "dropped"),
         ),
@@ -260,48 +263,48 @@ DATABASE = Section(
     [
         graph(
             "Sessions",
-            """Sessions of all of PostgreSQL's clients, and as many as it allows. It grows with
-            replicas: keep room for a roll-out, in which old and new run side by side.""",
+            """Client sessions of PostgreSQL, with their limit. The number grows with replicas:
+            keep room for a roll-out, during which old and new processes run side by side.""",
             COUNT,
             Query(ledger(SESSIONS), "sessions"),
             Query(ledger(SESSIONS_MAX), "limit"),
         ),
         graph(
             "Oldest open transaction",
-            """How long the oldest transaction has been open. A line that climbs for minutes is
-            a forgotten session, a backup or a prepared transaction; end it before dead rows
-            pile up.""",
+            """Age of the oldest open transaction. If it rises for minutes, it is a forgotten
+            session, a backup or a prepared transaction: end it before dead rows accumulate.""",
             SECONDS,
             Query(ledger(TRANSACTION), "oldest"),
         ),
         graph(
             "Dead rows by table",
-            """Row versions that vacuum has not removed yet. A saw is healthy; a climb without an
-            end means that autovacuum is too slow or held up by a transaction.""",
+            """Row versions that vacuum has not removed yet. A sawtooth is healthy; a steady
+            rise means that autovacuum is too slow or blocked by an old transaction: end that
+            transaction first.""",
             COUNT,
             Query(ledger(DEAD_ROWS), "{{table}}"),
         ),
         graph(
             "Size by table",
-            """Size of the ledger's tables on disk without their indexes. `jobs` follows what is
-            kept and `job_runs` the backlog; `job_tallies` grows only while no controller
-            counts.""",
+            """Size of the ledger's tables on disk without indexes. `jobs` follows the retention
+            and `job_runs` the backlog; if `job_tallies` grows, no controller counts: check the
+            `count` loop.""",
             BYTES,
             Query(ledger(TABLES), "{{table}}"),
             stacked=True,
         ),
         graph(
             "Size of the ten largest indexes",
-            """Size of indexes on disk. An index that is much larger than its table is bloated:
-            `REINDEX INDEX CONCURRENTLY` gives the room back.""",
+            """Size of the indexes on disk. If an index is much larger than its table, it is
+            bloated: rebuild it with `REINDEX INDEX CONCURRENTLY`.""",
             BYTES,
             Query(f"topk(10, {ledger(INDEXES)})", "{{index}}"),
             stacked=True,
         ),
         graph(
             "Processes that reach each dependency",
-            """The share of all processes that each dependency serves. Compare its falls with the
-            failed turns above: what falls first is the cause.""",
+            """Share of processes that each dependency serves. Compare drops with the failed
+            turns above: the dependency that drops first is the cause.""",
             PERCENT,
             Query(f"avg by (dependency) ({select(UP)})", "{{dependency}}"),
             highest=1,
@@ -312,7 +315,7 @@ DATABASE = Section(
 PAGE = Page(
     name="ledger",
     title="Heavylift / Controller and ledger",
-    description="""The controllers' loops and messages, and PostgreSQL under them: whether dispatch
-    runs, the figures are fresh and the ledger stays small.""",
+    description="""The controllers' loops and messages, and PostgreSQL: dispatch, the age of the
+    reading, sessions, transactions and the size of the ledger.""",
     sections=[FIRST, LOOPS, MESSAGES, DATABASE],
 )

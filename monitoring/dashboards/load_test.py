@@ -1,4 +1,4 @@
-"""A load test while it runs: what it asks for, what it gets, and the objectives beside it."""
+"""A running load test: offered and achieved load, and percentiles against the objectives."""
 
 from monitoring.dashboards.frame import Page, Section, Variable
 from monitoring.dashboards.panels import (
@@ -53,7 +53,7 @@ def achieved(over: str, *by: str) -> str:
 
 
 def errors(over: str, *by: str) -> str:
-    """A refusal for load counts as an error, as the run's own verdict counts it."""
+    """Refusals count as errors, as in the verdict of the run."""
     whole = completed(over, *by)
     failed = completed(over, *by, result='result!="ok"')
     return ratio(f"({or_zero(failed, whole)})", whole)
@@ -76,35 +76,36 @@ def percentiles(buckets: str, *matchers: str) -> list[Query]:
 
 
 def of_objective(q: str, of: str) -> str:
-    """A percentile as a part of what is allowed: above 1 the objective is missed."""
+    """A percentile as a share of its objective: above 1 the objective is missed."""
     return f"{q} / {objective(of)}"
 
 
 FIRST = Section(
-    "Is it all right?",
+    "Status",
     [
         value(
             "Users",
-            """Users that the load test plays at this moment. None means that no test runs now:
-            start one, or choose the time of the last one.""",
+            """Users that the load test simulates now. If there are none, no test runs: start
+            one, or select the time of the last run.""",
             COUNT,
             Query(total(select("heavylift_loadtest_users"))),
             steps=NEUTRAL,
             empty="No test runs",
         ),
         value(
-            "Offered",
-            """Requests and jobs that were due, a second, in the last minute. It should follow the
-            plan of the test: if it does not, the generator itself is at its limit.""",
+            "Offered rate",
+            """Requests and jobs that were due per second in the last minute. It should follow
+            the plan of the test; if it does not, the load generator is the bottleneck.""",
             REQUESTS_PER_SECOND,
             Query(offered("1m")),
             steps=NEUTRAL,
             empty="No test runs",
         ),
         value(
-            "Achieved",
-            """What was answered well, as a part of what was due, in the last minute. Far below 100%
-            the stack does not keep up: the figures are then of a queue, so lower the rate.""",
+            "Achieved share",
+            """Share of the offered load in the last minute that was answered correctly. Far
+            below 100% the stack does not keep up and latencies only measure a queue: lower the
+            rate.""",
             PERCENT,
             Query(achieved("1m")),
             steps=falling(0.98, 0.9),
@@ -113,8 +114,8 @@ FIRST = Section(
         ),
         value(
             "Errors",
-            """What was not answered well among all that was answered, in the last minute. Above the
-            objective the run fails: see the results below.""",
+            """Share of answers in the last minute that were not correct. Above the objective
+            the run fails: check the results below.""",
             PERCENT,
             Query(errors("1m")),
             steps=rising(0.005, 0.01),
@@ -122,9 +123,9 @@ FIRST = Section(
             empty="No test runs",
         ),
         value(
-            "Slowest scenario, of its objective",
-            """p95 of the scenario that is nearest to its objective, or furthest beyond it, as a
-            part of that objective. Above 100% the run fails: look at the API.""",
+            "Slowest scenario against its objective",
+            """p95 of the scenario closest to its objective, or furthest beyond it, as a share
+            of that objective. Above 100% the run fails: check the API.""",
             PERCENT,
             Query(
                 f"max({quantile(0.95, rate(DURATION, CHOSEN, over='5m'), 'scenario')}"
@@ -136,9 +137,9 @@ FIRST = Section(
             links=[TO_API],
         ),
         value(
-            "Jobs, of their objectives",
-            """p95 of the jobs' waits, and of the time until users know that they finished, as parts
-            of the objectives. Above 100% the run fails: look at the pools.""",
+            "Jobs against their objectives",
+            """p95 of the wait of jobs, and of the time until users see them finished, as shares
+            of their objectives. Above 100% the run fails: check the pools.""",
             PERCENT,
             Query(of_objective(quantile(0.95, rate(WAIT, over="5m")), "wait"), "Wait"),
             Query(of_objective(quantile(0.95, rate(FINISHED, over="5m")), "finished"), "Finished"),
@@ -155,52 +156,51 @@ RATES = Section(
     [
         graph(
             "Offered and achieved rate",
-            """What was due, what was answered, and what was answered well. Where the lines part,
-            the stack has reached its limit: note the rate, and what is full on the other
-            dashboards.""",
+            """Load that was due, that was answered, and that was answered correctly. Where the
+            lines part, the stack has reached its limit: note the rate and check which resource
+            is full.""",
             REQUESTS_PER_SECOND,
             Query(offered("$__rate_interval"), "offered"),
             Query(completed("$__rate_interval"), "answered"),
-            Query(completed("$__rate_interval", result='result="ok"'), "answered well"),
+            Query(completed("$__rate_interval", result='result="ok"'), "correct"),
         ),
         graph(
-            "Answered well by scenario",
-            """What each scenario achieved, as a part of what was due. One that falls alone shows
-            which of the stack's parts is full.""",
+            "Achieved share by scenario",
+            """Share of each scenario's offered load that was answered correctly. If one
+            scenario drops first, it shows which part of the stack is full: check that part.""",
             PERCENT,
             Query(achieved("$__rate_interval", "scenario"), "{{scenario}}"),
             highest=1.05,
         ),
         graph(
             "Results",
-            """Answers by what they were: `refused` is a limit that holds, `problem` an error of the
-            API, `timeout` no answer in time, `wrong-content` an answer that is not true. The last
-            one must never happen.""",
+            """Answers by result: `refused` is a limit, `problem` an error of the API, `timeout`
+            no answer in time, `wrong-content` an incorrect answer. The last one must never
+            happen: keep the run's report.""",
             REQUESTS_PER_SECOND,
             Query(completed("$__rate_interval", "result"), "{{result}}"),
             stacked=True,
         ),
         graph(
             "Errors by scenario",
-            """The share of each scenario's answers that were not good, beside what its objective
-            allows. Above it the run fails: see which result it is.""",
+            """Share of each scenario's answers that were not correct, with its objective. Above
+            the objective the run fails: check which result it is.""",
             PERCENT,
             Query(errors("$__rate_interval", "scenario"), "{{scenario}}"),
             Query(allowed_errors("scenario"), "{{scenario}} objective"),
         ),
         graph(
-            "Users and jobs that wait",
-            """Users that are played, and jobs that wait in the stack meanwhile. Jobs that pile up
-            with steady users mean that workers are too few for this load.""",
+            "Users and waiting jobs",
+            """Simulated users, and jobs that wait in the stack. If jobs accumulate while users
+            stay the same, there are too few workers for this load.""",
             COUNT,
             Query(total(select("heavylift_loadtest_users")), "users"),
             Query(total(ledger("heavylift_jobs", 'state="queued"', variables=())), "waiting jobs"),
         ),
         graph(
             "Jobs of the stack",
-            """Jobs that the stack accepted and finished, as its ledger counts them. If they differ
-            from what the test says it did, other clients use this stack: its figures are not the
-            test's alone.""",
+            """Jobs that the stack accepted and finished by its own ledger. If they differ from
+            the plan of the test, other clients use the stack too: repeat the run without them.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate("heavylift_jobs_submitted_total", variables=())), "submitted"),
             Query(total(ledger_rate("heavylift_jobs_finished_total", variables=())), "finished"),
@@ -209,13 +209,13 @@ RATES = Section(
 )
 
 PERCENTILES = Section(
-    "Percentiles beside the objectives",
+    "Percentiles against the objectives",
     [
         graph(
             "Response of $scenario",
-            """What the scenario's users waited for, from when each request was due, beside the
-            objective of `loadtests/slo.yaml`. If p95 crosses it, compare with the API's own
-            latency: what is longer here was spent in queues before it.""",
+            """Response time of the scenario from when each request was due, with the objective
+            of `loadtests/slo.yaml`. If p95 exceeds it, compare the API's own latency: the
+            difference is time in queues before the API.""",
             SECONDS,
             *percentiles(DURATION, CHOSEN),
             Query(objective("response", "quantile"), "objective {{quantile}}"),
@@ -224,9 +224,10 @@ PERCENTILES = Section(
             links=[TO_API],
         ),
         graph(
-            "From submit until the user knows",
-            """From a job's submission until its user knew that it had finished, beside the
-            objective. If it is long while waits are short, runs or notifications are slow.""",
+            "Submit until finished",
+            """Time from the submission of a job until its user sees it finished, with the
+            objective. If it is long while waits are short, runs or notifications are slow:
+            check both.""",
             SECONDS,
             *percentiles(FINISHED),
             Query(objective("finished", "quantile"), "objective {{quantile}}"),
@@ -234,8 +235,8 @@ PERCENTILES = Section(
         ),
         graph(
             "Wait of jobs",
-            """From acceptance to start, by the server's own times, beside the objective. If p95
-            crosses it, the pools are too small for this load.""",
+            """Time from acceptance to start by the server's clock, with the objective. If p95
+            exceeds it, the pools are too small for this load: add workers.""",
             SECONDS,
             *percentiles(WAIT),
             Query(objective("wait", "quantile"), "objective {{quantile}}"),
@@ -244,8 +245,8 @@ PERCENTILES = Section(
         ),
         rows(
             "Scenarios",
-            """Each scenario over the time shown, the busiest first: it passes with p95 and errors
-            within their objectives. Choose the time of one run, without its warm-up.""",
+            """Each scenario over the time range, busiest first; it passes if p95 and errors are
+            within their objectives. Select the time of one run without its warm-up.""",
             {"scenario": "Scenario"},
             Column(
                 "p95", quantile(0.95, rate(DURATION, CHOSEN, over="$__range"), "scenario"), SECONDS
@@ -262,8 +263,8 @@ PERCENTILES = Section(
 PAGE = Page(
     name="load-test",
     title="Heavylift / Load test",
-    description="""A load test while it runs: the rate that it offers and that it achieves, and its
-    percentiles beside the objectives of `loadtests/slo.yaml`.""",
+    description="""A running load test: its offered and achieved rate, and its
+    percentiles against the objectives of `loadtests/slo.yaml`.""",
     sections=[FIRST, RATES, PERCENTILES],
     uses=frozenset(),
     variables=[Variable("scenario", "Scenario", select(OFFERED), every=".+")],

@@ -1,4 +1,4 @@
-"""The kinds of panels that the dashboards are made of, all alike in what they do not say."""
+"""The kinds of panels that the dashboards use, with the settings that they share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,12 +42,12 @@ REQUESTS_PER_SECOND = "reqps"
 JOBS_PER_SECOND = "suffix:jobs/s"
 PER_SECOND = "suffix:/s"
 
-# A color from each value on; the first is for all below.
+# Colors by the value at which each begins; None is minus infinity.
 Steps = Sequence[tuple[float | None, str]]
 
 NEUTRAL: Steps = ((None, "blue"),)
 
-# What is wrong as soon as there is any of it.
+# Red as soon as the value is above zero.
 NONE_IS_GOOD: Steps = ((None, "green"), (1e-9, "red"))
 
 
@@ -56,7 +56,7 @@ def rising(yellow: float, red: float) -> Steps:
 
 
 def falling(yellow: float, red: float) -> Steps:
-    """Yellow below the one, red below the other."""
+    """Green from `yellow` on, yellow below it, red below `red`."""
     return (None, "red"), (red, "yellow"), (yellow, "green")
 
 
@@ -79,7 +79,7 @@ def more(uid: str, title: str) -> Link:
 
 
 def of_series(uid: str, title: str, label: str) -> Link:
-    """A series' link to another dashboard, whose variable `label` gets the series' own value."""
+    """A link of each series to a dashboard, with the variable `label` set to the series' value."""
     return DashboardLink(title).url(f"/d/{uid}?{KEPT}&var-{label}=${{__field.labels.{label}}}")
 
 
@@ -98,7 +98,7 @@ def _properties(values: Mapping[str, object]) -> list[DynamicConfigValue]:
 
 
 def _steps(steps: Steps) -> dict[str, object]:
-    """As an override has them."""
+    """The form that overrides want."""
     return {"mode": "absolute", "steps": [{"value": n, "color": color} for n, color in steps]}
 
 
@@ -137,7 +137,7 @@ def _refs(queries: Sequence[Query]) -> list[tuple[Query, str]]:
     return [(query, chr(ord("A") + n)) for n, query in enumerate(queries)]
 
 
-# What is drawn as a dashed red line, by the series' names: limits and targets.
+# Names of series that are limits or targets: drawn as dashed red lines.
 LIMITS = "/(target|timeout|limit|maximum|objective)/"
 
 DASHED = _properties(
@@ -166,8 +166,8 @@ def graph(
     links: Sequence[Link] = (),
     data_links: Sequence[Link] = (),
 ) -> timeseries.Panel:
-    """`lines` are drawn at fixed values, limits that are series as dashes; the series whose names
-    match the expression `right` have an axis on that side.
+    """A graph over time. `lines` are drawn at fixed values; series that match the regular
+    expression `right` use an axis on the right.
     """
     panel = (
         _common(timeseries.Panel(), title, description, unit, (width, height), links)
@@ -220,9 +220,9 @@ def value(
     other_steps: Mapping[str, Steps] | None = None,
     links: Sequence[Link] = (),
 ) -> stat.Panel:
-    """What holds now, asked at once: a series that has ended shows nothing, not its last value.
+    """The current value, by an instant query: a series that has ended does not show its last value.
 
-    `words` are texts and colors in the place of values, `other_steps` those of single series.
+    `words` replaces values by texts and colors; `other_steps` are the steps of single series.
     """
     named = len(queries) > 1 or any("{{" in query.legend for query in queries)
     panel = (
@@ -272,9 +272,9 @@ def rows(
     links: Sequence[Link] = (),
     cell_links: Mapping[str, Sequence[Link]] | None = None,
 ) -> table.Panel:
-    """A row for each set of labels, and a column for each of two expressions or more.
+    """A table with a row for each set of labels and a column for each of two or more expressions.
 
-    `labels` has the titles of their columns. The rows are in the order of the last column, highest
+    `labels` maps labels to the titles of their columns. Rows are sorted by the last column, highest
     first.
     """
     panel = _common(table.Panel(), title, description, columns[0].unit, (width, height), links)

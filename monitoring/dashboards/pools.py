@@ -1,4 +1,4 @@
-"""Pools of workers: what they have beside what they need, and how their children do."""
+"""Pools of workers: capacity, waiting jobs, and the state of workers and their children."""
 
 from monitoring.dashboards.frame import Page, Section
 from monitoring.dashboards.panels import (
@@ -44,16 +44,17 @@ BEAT_AGE = "heavylift_worker_heartbeat_age_seconds"
 MEMORY = "heavylift_worker_child_memory_bytes"
 MEMORY_LIMIT = "heavylift_worker_child_memory_limit_bytes"
 
-# Children that left after enough jobs, that a user's cancel ended, and whose drain was over.
+# All but the normal ends of a child: enough jobs, a cancelled job, a job put back by a drain.
 KILLED = 'reason!~"recycled|cancelled|put-back"'
 
 FIRST = Section(
-    "Is it all right?",
+    "Status",
     [
         value(
             "Busy slots",
-            """The part of each pool's slots that runs a job. 100% beside jobs that wait is a full
-            pool: let it scale further; little beside jobs that wait is a stalled one.""",
+            """Share of each pool's slots that run a job. 100% with waiting jobs is a full pool:
+            raise its maximum. A low share with waiting jobs is a stalled pool: check its
+            workers.""",
             PERCENT,
             Query(ratio(ledger(BUSY), ledger(SLOTS)), "{{pool}}"),
             steps=((None, "green"), (0.8, "yellow"), (1, "orange")),
@@ -62,8 +63,8 @@ FIRST = Section(
         ),
         value(
             "Oldest waiting job",
-            """How long the job has waited that could have started first, in each pool. Beyond some
-            minutes with free slots nothing is taken: look at the window, the workers' dependencies
+            """Waiting time of the job in each pool that could have started first. If it exceeds
+            some minutes while slots are free, check the window below, the workers' dependencies
             and whether dispatch is paused.""",
             SECONDS,
             Query(ledger(OLDEST), "{{pool}}"),
@@ -73,26 +74,26 @@ FIRST = Section(
         ),
         value(
             "Workers",
-            """Live workers of each pool that take jobs. None is normal while a pool that scales to
-            nothing has no demand; with demand, look at the pool's pods and its scaler.""",
+            """Live workers of each pool that accept jobs. Zero is normal for an idle pool that
+            scales to zero; with demand, check the pool's pods and its scaler.""",
             COUNT,
             Query(ledger(WORKERS), "{{pool}}"),
             steps=((None, "blue"), (1, "green")),
             width=8,
         ),
         value(
-            "Of the maximum of workers",
-            """Workers of the pool that is nearest to its maximum, as a part of it. At 100% it
-            cannot grow: raise the maximum while jobs wait. Not known where no maximum is set.""",
+            "Workers against their maximum",
+            """Workers of the pool closest to its maximum, as a share of that maximum. At 100%
+            with waiting jobs, raise the maximum. Empty where no maximum is configured.""",
             PERCENT,
             Query(f"max({ratio(ledger(WORKERS), ledger(MAXIMUM))})"),
             steps=rising(0.8, 1),
             empty="No maximum is set",
         ),
         value(
-            "Jobs no worker can run",
-            """Jobs that wait in these pools, and that no live worker can run. See the reasons on
-            the jobs dashboard.""",
+            "Jobs that no worker can run",
+            """Waiting jobs of these pools that no live worker can run. Check the reasons on the
+            jobs dashboard.""",
             COUNT,
             Query(total(ledger("heavylift_jobs_unrunnable", variables=("pool",)))),
             steps=NONE_IS_GOOD,
@@ -100,9 +101,8 @@ FIRST = Section(
         ),
         value(
             "Oldest heartbeat",
-            """Since the last heartbeat of the worker that is worst off. Its lease lasts 30 s:
-            beyond that, its jobs are given to others. Look at its node and its way to
-            PostgreSQL.""",
+            """Age of the last heartbeat of the worst worker. Its lease lasts 30 s; after that
+            its jobs go to other workers: check its node and its connection to PostgreSQL.""",
             SECONDS,
             Query(f"max({select(BEAT_AGE, CHOSEN)})"),
             steps=rising(10, 25),
@@ -110,8 +110,8 @@ FIRST = Section(
         ),
         value(
             "Late heartbeats",
-            """The share of heartbeats of the last 5 minutes that came more than 5 s late. Any
-            steady share means that PostgreSQL answers slowly or that nodes have no CPU left.""",
+            """Share of heartbeats in the last 5 minutes that came more than 5 s late. A steady
+            share means that PostgreSQL is slow or that nodes lack CPU: check both.""",
             PERCENT,
             Query(
                 ratio(total(rate(LATE, CHOSEN, over="5m")), total(rate(BEATS, CHOSEN, over="5m")))
@@ -121,18 +121,19 @@ FIRST = Section(
             empty="No heartbeats",
         ),
         value(
-            "Children killed or dead in an hour",
-            """Children that were killed for memory, time or a lost lease, or that died, within the
-            last hour. See which reason below, and which kind in the worker's log.""",
+            "Killed children in an hour",
+            """Children in the last hour that died, or were killed for memory, time or a lost
+            lease. Check the reason below, then the kind in the worker's log.""",
             COUNT,
             Query(or_zero(total(f"increase({select(RESTARTS, CHOSEN, KILLED)}[1h])"))),
             steps=rising(1, 10),
             decimals=0,
         ),
         value(
-            "Oldest cancel not obeyed",
-            """How long a job has gone on after its cancellation. It is killed after a while; beyond
-            a minute, its worker is cut off or hangs: see its heartbeat, then restart it.""",
+            "Oldest ignored cancel",
+            """Time for which a job has kept running after its cancellation; its worker kills it
+            after a grace period. Above a minute the worker is cut off or hangs: check its
+            heartbeat, then restart it.""",
             SECONDS,
             Query(f"max({ledger(CANCEL)})"),
             steps=rising(30, 60),
@@ -141,13 +142,13 @@ FIRST = Section(
 )
 
 CAPACITY = Section(
-    "What pools have beside what they need",
+    "Capacity",
     [
         graph(
             "Capacity of $pool",
-            """Slots that the pool should have (demand), has, and has busy; on the right its workers
-            and their maximum. Demand far above slots for minutes: the scaler is slow, at its
-            maximum or broken. Slots that are free beside demand: the pool is stalled.""",
+            """Slots that the pool needs (demand), has and uses; on the right axis its workers
+            and their maximum. Demand far above slots for minutes means a slow or broken scaler
+            or a reached maximum; free slots despite demand mean a stalled pool.""",
             COUNT,
             Query(ledger("heavylift_pool_demand_slots"), "demand"),
             Query(ledger(SLOTS), "slots"),
@@ -163,56 +164,56 @@ CAPACITY = Section(
 )
 
 WAITING = Section(
-    "What waits, and whose it is",
+    "Waiting jobs and owners",
     [
         graph(
             "Oldest waiting job by pool",
-            """How long the job has waited that could have started first, beside the shortest target
-            of the pool's kinds. Above its target for long, the pool is too small; if it grows by a
-            second each second, nothing is taken at all.""",
+            """Waiting time of the job that could have started first, with the shortest wait
+            target of the pool's kinds. Above the target for long, the pool is too small; if it
+            grows by one second per second, nothing starts.""",
             SECONDS,
             Query(ledger(OLDEST), "{{pool}}"),
             Query(ledger("heavylift_pool_wait_target_seconds"), "{{pool}} target ({{urgency}})"),
             data_links=[THIS_POOL],
         ),
         graph(
-            "Window of messages",
-            """Messages that are out and not yet taken, and as many as may be. At the limit with
-            free slots, workers do not take messages: look at Redis and at the workers; always zero
-            while jobs wait: nothing is dispatched.""",
+            "Message window",
+            """Messages that are sent but not yet claimed, with their limit. At the limit with
+            free slots, workers do not fetch messages: check Redis and the workers. At zero with
+            waiting jobs, nothing is dispatched: check the controller.""",
             COUNT,
             Query(ledger("heavylift_pool_window_messages"), "{{pool}}"),
             Query(ledger("heavylift_pool_window_limit"), "{{pool}} limit"),
             links=[TO_LEDGER],
         ),
         graph(
-            "Owners that wait",
-            """Owners with a job that waits and has no message out, counted up to 1,000. Many owners
-            are real demand, which wants workers; one alone is a batch, which may wait.""",
+            "Waiting owners",
+            """Owners with a waiting job and no message sent, counted up to 1,000. Many owners
+            are real demand: add workers. A single owner is a batch that can wait.""",
             COUNT,
             Query(ledger("heavylift_pool_owners_waiting"), "{{pool}}"),
         ),
         graph(
             "Largest share of one owner",
-            """The part of all places in use, messages and running jobs, that one owner has. Near
-            100% is fine while nobody else waits; beside owners that wait it should fall with the
-            next jobs, else dispatch is not fair.""",
+            """Share of the places in use (messages and running jobs) that one owner holds. Near
+            100% is fine while nobody else waits; otherwise it must fall as jobs finish: if it
+            does not, dispatch is unfair.""",
             PERCENT,
             Query(ledger("heavylift_pool_largest_share_ratio"), "{{pool}}"),
             highest=1,
         ),
         graph(
             "Longest wait of an owner without a place",
-            """How long an owner who has nothing running has waited for the first job to start. It
-            should stay near the run time of a job: if it grows, the pool's jobs are long and its
-            slots too few.""",
+            """Time for which an owner with nothing running has waited for the first job to
+            start. If it grows beyond the run time of a job, the pool has too few slots for its
+            long jobs.""",
             SECONDS,
             Query(ledger("heavylift_pool_longest_owner_wait_seconds"), "{{pool}}"),
         ),
         graph(
-            "Cancels not obeyed",
-            """How long the oldest job has gone on after it was cancelled. Some seconds are a job
-            that tidies up; a line that climbs is a worker that hears nothing: restart it.""",
+            "Ignored cancels",
+            """Time for which the oldest cancelled job has kept running. Some seconds are normal
+            clean-up; a rising line is a worker that does not respond: restart it.""",
             SECONDS,
             Query(ledger(CANCEL), "{{pool}}"),
         ),
@@ -224,18 +225,18 @@ CHILDREN = Section(
     [
         graph(
             "Workers by build",
-            """Live workers by what they run, those that drain too. Two builds side by side are a
-            roll-out; if the older one stays, it drains a long job, or the newer one's pods do not
-            start.""",
+            """Live workers by build, draining ones included. Two builds at once are a roll-out;
+            if the older one stays, check for a long job that drains and for pods of the newer
+            one that do not start.""",
             COUNT,
             Query(ledger("heavylift_pool_build_workers"), "{{pool}} {{version}} {{build}}"),
             stacked=True,
         ),
         graph(
-            "Slots, by ledger and by workers",
-            """Slots of the workers that the ledger knows to be alive, and of those that are
-            scraped. More in the ledger: workers are not scraped. Fewer: workers run that drain, or
-            that cannot reach PostgreSQL.""",
+            "Slots by ledger and by workers",
+            """Slots of the workers that are alive by the ledger, and of those that are scraped.
+            If the ledger has more, some workers are not scraped; if it has fewer, workers drain
+            or cannot reach PostgreSQL.""",
             COUNT,
             Query(ledger(SLOTS), "{{pool}}, ledger"),
             Query(total(select("heavylift_worker_slots", CHOSEN), "pool"), "{{pool}}, workers"),
@@ -245,44 +246,45 @@ CHILDREN = Section(
             ),
         ),
         graph(
-            "Largest child's memory",
-            """Resident memory of the child that has most, with the processes that its job started,
-            and the limit at which it is killed. Near the limit, give the pool more memory for each
-            slot, or bound the kind's input.""",
+            "Memory of the largest child",
+            """Resident memory of the largest child with the processes of its job, and the limit
+            at which it is killed. Near the limit, raise the memory per slot or limit the input
+            of the kind.""",
             BYTES,
             Query(f"max by (pool) ({select(MEMORY, CHOSEN)})", "{{pool}}"),
             Query(f"min by (pool) ({select(MEMORY_LIMIT, CHOSEN)})", "{{pool}} limit"),
         ),
         graph(
-            "Children restarted by reason",
-            """Children replaced: `recycled` after so many jobs and `cancelled` are normal. Killed
-            for memory, for time or by the system means a kind whose input is too large: find it in
-            the worker's log.""",
+            "Restarted children by reason",
+            """Children that were replaced; `recycled`, `cancelled` and `put-back` are normal.
+            Kills for memory or time come from inputs that are too large: find the kind in the
+            worker's log.""",
             PER_SECOND,
-            Query(total(rate(RESTARTS, CHOSEN), "pool", "reason") + " > 0", "{{pool}}: {{reason}}"),
+            Query(total(rate(RESTARTS, CHOSEN), "reason"), "{{reason}}"),
             stacked=True,
         ),
         graph(
             "Heartbeats",
-            """Heartbeats that the ledger took, and those of them that came late. One that falls
-            away is a worker that has ended; late ones come before lost jobs, so look at PostgreSQL
-            and at the nodes' CPU.""",
+            """Heartbeats that the ledger accepted, and the late ones among them. Late
+            heartbeats precede lost jobs: check PostgreSQL and the CPU of the nodes.""",
             PER_SECOND,
             Query(total(rate(BEATS, CHOSEN), "pool"), "{{pool}}"),
             Query(total(rate(LATE, CHOSEN), "pool"), "{{pool}}, late"),
         ),
         graph(
             "Age of the oldest heartbeat",
-            """Since the last heartbeat of each pool's worst worker. At 30 s its lease has run out
-            and its jobs go to others; if it then still runs, what it writes is refused.""",
+            """Age of the last heartbeat of the worst worker in each pool. At 30 s its lease
+            expires and its jobs go to other workers: check its node and its connection to
+            PostgreSQL.""",
             SECONDS,
             Query(f"max by (pool) ({select(BEAT_AGE, CHOSEN)})", "{{pool}}"),
             lines=((None, "transparent"), (30, "red")),
         ),
         graph(
-            "Attempts lost with their worker",
-            """Attempts taken from workers whose lease ran out. Single ones are nodes that went
-            away; many at once a network or PostgreSQL that was slow for half a minute.""",
+            "Lost attempts by pool",
+            """Attempts taken from workers whose lease expired. A single one is a lost node;
+            many at once are a network fault or a PostgreSQL that was slow for half a minute:
+            check both.""",
             JOBS_PER_SECOND,
             Query(
                 total(ledger_rate("heavylift_job_rescues_total", variables=("pool",)), "pool"),
@@ -291,10 +293,9 @@ CHILDREN = Section(
             stacked=True,
         ),
         graph(
-            "Dropped from the queues",
-            """Elements and keys in the workers' queues that no controller had sent. There should be
-            none: somebody else writes to this Redis, or an attack does; give Heavylift a Redis of
-            its own.""",
+            "Dropped queue elements",
+            """Elements and keys in the workers' queues that no controller sent. There should be
+            none: find the other writer to this Redis, or give Heavylift a Redis of its own.""",
             PER_SECOND,
             Query(
                 total(rate("heavylift_worker_foreign_dropped_total", CHOSEN), "pool", "what"),
@@ -303,8 +304,8 @@ CHILDREN = Section(
         ),
         graph(
             "Workers that reach their dependencies",
-            """The share of workers that PostgreSQL and Redis serve. Less than all while other
-            processes reach them is the workers' network: look at policies and nodes.""",
+            """Share of workers that PostgreSQL and Redis serve. If only workers lose a
+            dependency, check their network policies and nodes.""",
             PERCENT,
             Query(
                 f"avg by (dependency) ({select('heavylift_dependency_up')} and on (instance)"
@@ -319,8 +320,8 @@ CHILDREN = Section(
 PAGE = Page(
     name="pools",
     title="Heavylift / Pools",
-    description="""Pools of workers: demand beside slots and workers, what waits and for whom, and
-    the workers' builds, children and heartbeats.""",
+    description="""Pools of workers: demand against slots and workers, waiting jobs and their
+    owners, and the builds, children and heartbeats of the workers.""",
     sections=[FIRST, CAPACITY, WAITING, CHILDREN],
     uses=frozenset({"pool"}),
 )

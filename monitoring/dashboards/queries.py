@@ -1,8 +1,8 @@
-"""PromQL as the dashboards write it.
+"""Builds the PromQL of the dashboards.
 
-Every selector names the namespace and the release. The controllers read the same ledger and export
-the same values, so the highest of them is taken before anything else is done: a sum would count
-each job once for each controller.
+Every selector names the namespace and the release. All controllers read the same ledger and export
+the same values, so their maximum is taken before anything else: a sum would count each job once for
+each controller.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ RELEASE = 'namespace="$namespace", release="$release"'
 _KIND = ("kind", "pool")
 _OUTCOME = ("kind", "outcome", "pool")
 
-# The labels of all series that come out of the ledger, without Prometheus' own.
+# Labels of all series that are read from the ledger, without those that a scrape adds.
 LEDGER: Mapping[str, tuple[str, ...]] = {
     "heavylift_database_connections": (),
     "heavylift_database_connections_max": (),
@@ -74,7 +74,7 @@ def total(expression: str, *by: str) -> str:
 def _of_ledger(
     metric: str, matchers: tuple[str, ...], variables: tuple[str, ...]
 ) -> tuple[str, str]:
-    """The selector, of what the variables choose, and the labels to keep apart."""
+    """The selector, with matchers for `variables`, and the labels to aggregate by."""
     labels = LEDGER[metric.removesuffix(BUCKET)]
     chosen = [f'{name}=~"${name}"' for name in variables if name in labels]
     kept = (*labels, "le") if metric.endswith(BUCKET) else labels
@@ -82,7 +82,7 @@ def _of_ledger(
 
 
 def ledger(metric: str, *matchers: str, variables: tuple[str, ...] = CHOOSABLE) -> str:
-    """A gauge of the ledger. `variables` are those of the dashboard that choose its series."""
+    """A gauge of the ledger; the dashboard's `variables` select its series."""
     selector, labels = _of_ledger(metric, matchers, variables)
     return f"max by ({labels}) ({selector})"
 
@@ -93,7 +93,7 @@ def ledger_rate(
     over: str = "$__rate_interval",
     variables: tuple[str, ...] = CHOOSABLE,
 ) -> str:
-    """A counter of the ledger. It goes on where a controller starts again: there is no reset."""
+    """The rate of a counter of the ledger, which a restart of a controller does not reset."""
     selector, labels = _of_ledger(metric, matchers, variables)
     return f"max by ({labels}) (rate({selector}[{over}]))"
 
@@ -101,23 +101,23 @@ def ledger_rate(
 def ledger_increase(
     metric: str, *matchers: str, over: str = "1h", variables: tuple[str, ...] = CHOOSABLE
 ) -> str:
-    """How much a counter of the ledger grew, over the lives of several controllers."""
+    """The growth of a counter of the ledger, across restarts of controllers."""
     selector, labels = _of_ledger(metric, matchers, variables)
     return f"increase(max by ({labels}) ({selector})[{over}:1m])"
 
 
 def quantile(q: float, buckets: str, *by: str) -> str:
-    """Of a histogram's rates, a series for each bucket."""
+    """A quantile of a histogram; `buckets` are the rates of its buckets."""
     return f"histogram_quantile({q}, {total(buckets, 'le', *by)})"
 
 
 def ratio(part: str, whole: str) -> str:
-    """No sample where the whole is nothing."""
+    """The share of `part` in `whole`; no sample where `whole` is zero."""
     return f"{part} / ({whole} > 0)"
 
 
 def or_zero(expression: str, presence: str = "") -> str:
-    """0 where there is no series yet, as long as any process of the release is scraped."""
+    """Zero where the series do not exist yet and any process of the release is scraped."""
     return f"{expression} or 0 * {presence or f'count({BUILDS})'}"
 
 
@@ -132,5 +132,5 @@ def processes(component: str) -> str:
 REQUESTS = "http_server_request_duration_seconds_count"
 REQUEST_BUCKETS = "http_server_request_duration_seconds_bucket"
 
-# A stream lasts as long as its client stays, and a download as long as its client takes.
+# Without streams and downloads: their duration depends on the client.
 QUICK = 'http_route!~".*/(events|content)"'

@@ -1,4 +1,4 @@
-"""Whether users are served well, and where to look next if they are not."""
+"""Shows whether users are served well, and where to look next if they are not."""
 
 from monitoring.dashboards.frame import Page, Section
 from monitoring.dashboards.panels import (
@@ -50,7 +50,7 @@ def errors(window: str) -> str:
 
 
 def burn(window: str) -> str:
-    """How many times faster than the objective allows: at 1, a budget lasts 30 days."""
+    """Speed at which the budget is spent: 1 spends it in exactly 30 days."""
     return f"{errors(window)} / (1 - {OBJECTIVE})"
 
 
@@ -78,7 +78,7 @@ def within_target(over: str, *by: str) -> str:
 
 
 def succeeded(over: str, *by: str) -> str:
-    """A job that its owner cancelled says nothing about the service."""
+    """Cancelled jobs do not count: cancelling is the owner's choice."""
     finished = "heavylift_jobs_finished_total"
     return ratio(
         total(ledger_rate(finished, 'outcome="succeeded"', over=over), *by),
@@ -100,13 +100,13 @@ def latency(q: float, over: str) -> str:
 DEPENDENCIES = select("heavylift_dependency_up")
 
 FIRST = Section(
-    "Is it all right?",
+    "Status",
     [
         value(
             "Error budget left",
-            """The part of each objective's errors of 30 days that may still happen: 100% is
-            untouched, 0% is used up. For an objective below 25%, look at how fast it burns; stop
-            risky roll-outs when it is used up.""",
+            """Share of the 30-day error budget that remains for each objective: 100% is
+            untouched, 0% is spent. Below 25%, check the burn rate; stop risky roll-outs once a
+            budget is spent.""",
             PERCENT,
             Query(BUDGET, "{{slo}}"),
             steps=((None, "red"), (0, "orange"), (0.25, "yellow"), (0.5, "green")),
@@ -116,9 +116,10 @@ FIRST = Section(
             empty="The recording rules are not loaded",
         ),
         value(
-            "Alerts that fire",
-            """Alerts of this release by severity: a page wants somebody now, a ticket within days.
-            Open the alert's runbook, linked above and in the alert itself.""",
+            "Firing alerts",
+            """Alerts of this release by severity: a page needs a response now, a ticket within
+            days. Follow the alert's runbook; the link is at the top of this dashboard and in
+            the alert.""",
             COUNT,
             Query(alerts('severity="page"'), "Pages"),
             Query(alerts('severity="ticket"'), "Tickets"),
@@ -128,9 +129,9 @@ FIRST = Section(
         ),
         value(
             "Live processes",
-            """Processes that are scraped, by component. Without an API nothing is accepted, without
-            a controller nothing is dispatched: look at their pods. No worker is normal where a pool
-            is scaled to nothing while it has no work.""",
+            """Scraped processes by component. Without an API no request is served, and without
+            a controller no job is dispatched: check their pods. Zero workers are normal while a
+            pool that scales to zero is idle.""",
             COUNT,
             Query(processes("api"), "API"),
             Query(processes("controller"), "Controllers"),
@@ -141,8 +142,8 @@ FIRST = Section(
         ),
         value(
             "Requests without a server error",
-            """The share of requests in the last 5 minutes whose status is below 500. Below 99.9%,
-            find the route that fails on the API dashboard, and its lines in the log by status.""",
+            """Share of requests in the last 5 minutes with a status below 500. Below 99.9%,
+            find the failing route on the API dashboard, then its requests in the log.""",
             PERCENT,
             Query(f"1 - {server_errors('5m')}"),
             steps=falling(0.999, 0.99),
@@ -152,9 +153,9 @@ FIRST = Section(
         ),
         value(
             "Request p95",
-            """95% of the requests of the last 5 minutes took no longer; streams and downloads,
-            whose length is the client's, are left out. Above 1.5 s, see on the API dashboard
-            whether routes, the database's pool or the event loop are slow.""",
+            """95% of requests in the last 5 minutes finished within this time, without streams
+            and downloads, whose length depends on the client. Above 1.5 s, check the API
+            dashboard for a slow route, a full connection pool or a blocked event loop.""",
             SECONDS,
             Query(latency(0.95, "5m")),
             steps=rising(0.5, 1.5),
@@ -163,8 +164,8 @@ FIRST = Section(
         ),
         value(
             "Waits within target",
-            """The share of attempts that started in the last 5 minutes no later than their kind's
-            target. Below 95%, a pool is too small or stands still: open the pools.""",
+            """Share of attempts in the last 5 minutes that started within the wait target of
+            their kind. Below 95%, a pool is too small or stalled: check the pools.""",
             PERCENT,
             Query(within_target("5m")),
             steps=falling(0.95, 0.8),
@@ -173,9 +174,10 @@ FIRST = Section(
             links=[TO_POOLS],
         ),
         value(
-            "Jobs that succeed",
-            """Succeeded jobs among those that succeeded or failed in the last 5 minutes. Below 99%,
-            find the kind that fails on the jobs dashboard, and its dead letters.""",
+            "Job success",
+            """Share of succeeded jobs among those that succeeded or failed in the last 5
+            minutes; cancelled jobs do not count. Below 99%, find the failing kind on the jobs
+            dashboard and read its dead letters.""",
             PERCENT,
             Query(succeeded("5m")),
             steps=falling(0.99, 0.9),
@@ -185,9 +187,9 @@ FIRST = Section(
         ),
         value(
             "Dependencies",
-            """What every process depends on, by the process that sees it worst: down means that at
-            least one cannot reach it. If all processes say so, the dependency is down; if a few do,
-            look at their network and credentials.""",
+            """State of each dependency as seen by the process that sees it worst. If all
+            processes report it down, repair the dependency; if only some do, check their
+            network and credentials.""",
             COUNT,
             Query(f"min by (dependency) ({DEPENDENCIES})", "{{dependency}}"),
             steps=((None, "red"), (1, "green")),
@@ -196,9 +198,8 @@ FIRST = Section(
         ),
         value(
             "Open dead letters",
-            """Jobs that failed for good and are still kept, which they are until they are too old.
-            If there are more than before, find out why the newest failed, mend it, and submit them
-            again.""",
+            """Jobs that failed for good and are still kept; retention removes them. If the
+            number grows, read the newest error, fix its cause and submit the jobs again.""",
             COUNT,
             Query(total(ledger("heavylift_dead_letters_open"))),
             steps=rising(1, 100),
@@ -212,9 +213,9 @@ BUDGETS = Section(
     [
         graph(
             "Error budget left over time",
-            """How the part of each error budget that is left went down and came back, over 30 days
-            that move along. A steep fall has a cause at its beginning: compare it with roll-outs
-            and with the graphs below.""",
+            """Remaining error budget of each objective over a rolling 30 days. A steep drop
+            starts where the incident started: compare it with the roll-outs and the graphs
+            below.""",
             PERCENT,
             Query(BUDGET, "{{slo}}"),
             lowest=None,
@@ -224,9 +225,8 @@ BUDGETS = Section(
         ),
         graph(
             "Burn rate of the last hour",
-            """How many times faster than allowed each budget is used up: at 1 it lasts 30 days, at
-            14.4 it loses 2% within an hour, which pages. Above 1, look for the cause before it
-            pages.""",
+            """Speed at which each error budget is spent: 1 spends it in exactly 30 days, 14.4
+            spends 2% in one hour and pages. Above 1, look for the cause before the alert fires.""",
             COUNT,
             Query(burn("1h"), "{{slo}}"),
             lines=((None, "transparent"), (1, "yellow"), (6, "orange"), (14.4, "red")),
@@ -234,9 +234,8 @@ BUDGETS = Section(
         ),
         rows(
             "Objectives and error ratios",
-            """Each objective beside the share of bad events over windows of growing length. High in
-            a short window alone has just begun; high in a long one alone is over, and needs no
-            haste.""",
+            """Each objective with its error ratio over growing windows. A high ratio in a short
+            window only has just started; a high ratio in a long window only is already over.""",
             {"slo": "Objective of"},
             Column("Objective", OBJECTIVE, PERCENT),
             Column("Errors 5 min", errors("5m"), PERCENT),
@@ -256,13 +255,13 @@ BUDGETS = Section(
 )
 
 FELT = Section(
-    "What users feel",
+    "User experience",
     [
         graph(
             "Waits within target by kind",
-            """The share of each kind's attempts that started within its target. A kind that is low
-            by itself has a target too short or a pool that others fill; all kinds of a pool low
-            together want more workers.""",
+            """Share of attempts of each kind that started within its wait target. If all kinds
+            of a pool are low, add workers; if one kind is low, its target is too short or other
+            kinds occupy the pool.""",
             PERCENT,
             Query(within_target("$__rate_interval", "kind"), "{{kind}}"),
             highest=1,
@@ -271,9 +270,8 @@ FELT = Section(
         ),
         graph(
             "Turnaround p95 by kind",
-            """From when a job could first start to its end, over all its attempts: 95% of jobs took
-            no longer. If it grows, compare waits and run times on the jobs dashboard to see which
-            of them does.""",
+            """Time from when a job could first start to its end, over all attempts; 95% of jobs
+            took no longer. If it grows, compare wait and run time on the jobs dashboard.""",
             SECONDS,
             Query(turnaround(0.95, "$__rate_interval", "kind"), "{{kind}}"),
             links=[TO_JOBS],
@@ -281,9 +279,8 @@ FELT = Section(
         ),
         graph(
             "Success ratio by kind",
-            """Succeeded jobs among those that succeeded or failed. A kind that falls right after a
-            roll-out was broken by it: go back to the build before; otherwise read the errors of its
-            dead letters.""",
+            """Share of succeeded jobs among those that succeeded or failed. If it drops right
+            after a roll-out, roll back; otherwise read the errors of the kind's dead letters.""",
             PERCENT,
             Query(succeeded("$__rate_interval", "kind"), "{{kind}}"),
             highest=1,
@@ -292,11 +289,10 @@ FELT = Section(
         ),
         graph(
             "Requests by outcome",
-            """Requests by what was answered: refusals (4xx) are the client's, errors (5xx) are
-            ours. If errors grow, open the API dashboard; if all of it stops, look at ingress and
-            DNS.""",
+            """Requests by result: 4xx are refused because of the client, 5xx are server errors.
+            If errors grow, open the API dashboard; if all traffic stops, check ingress and DNS.""",
             REQUESTS_PER_SECOND,
-            Query(requests("[123].."), "answered"),
+            Query(requests("[123].."), "succeeded"),
             Query(requests("4.."), "refused (4xx)"),
             Query(requests("5.."), "failed (5xx)"),
             stacked=True,
@@ -304,19 +300,20 @@ FELT = Section(
         ),
         graph(
             "Request latency",
-            """Percentiles over all routes without streams and downloads. If only p99 grows, one
-            route or one process is slow; if p50 grows too, what all share is.""",
+            """Latency percentiles over all routes, without streams and downloads. If only p99
+            grows, one route or process is slow; if p50 grows too, check the shared parts:
+            PostgreSQL, CPU limits, the event loop.""",
             SECONDS,
             *(
-                Query(latency(q, "$__rate_interval"), f"p{q * 100:.0f}", exemplars=True)
+                Query(latency(q, "$__rate_interval"), f"p{q * 100:.0f}", exemplars=q == 0.95)
                 for q in (0.5, 0.95, 0.99)
             ),
             links=[TO_API],
         ),
         graph(
             "Jobs submitted and finished",
-            """Jobs accepted and jobs that ended, by outcome. Where less ends than is submitted for
-            long, a backlog grows: look at the pools.""",
+            """Accepted jobs and finished jobs by outcome. If fewer jobs finish than are
+            submitted for long, the backlog grows: check the pools.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate("heavylift_jobs_submitted_total")), "submitted"),
             Query(total(ledger_rate("heavylift_jobs_finished_total"), "outcome"), "{{outcome}}"),
@@ -329,9 +326,9 @@ BACKLOG = Section(
     "Backlog and dead letters",
     [
         graph(
-            "Jobs that wait by pool",
-            """Jobs that could start now and have no worker yet. A backlog that does not shrink
-            wants more workers; one that stands still beside free slots is a stalled pool.""",
+            "Waiting jobs by pool",
+            """Jobs that could start now but have no worker yet. If the backlog does not shrink,
+            add workers; if slots are free at the same time, the pool is stalled.""",
             COUNT,
             Query(total(ledger("heavylift_jobs", 'state="queued"'), "pool"), "{{pool}}"),
             links=[TO_POOLS],
@@ -339,8 +336,8 @@ BACKLOG = Section(
         ),
         graph(
             "Oldest waiting job by pool",
-            """How long the job that could have started first has waited. If it grows by a second
-            each second, nothing starts in that pool: look at its workers, and whether dispatch is
+            """Waiting time of the job that could have started first. If it grows by one second
+            per second, the pool starts nothing: check its workers and whether dispatch is
             paused.""",
             SECONDS,
             Query(ledger("heavylift_pool_oldest_eligible_age_seconds"), "{{pool}}"),
@@ -349,8 +346,8 @@ BACKLOG = Section(
         ),
         graph(
             "Open dead letters by kind",
-            """Jobs of each kind that failed for good and are still kept. A step up is an incident
-            of that kind; it goes down when they are too old, so mend what is new.""",
+            """Jobs of each kind that failed for good and are still kept. A step is one
+            incident, a slope a kind that keeps failing: fix it, then submit the jobs again.""",
             COUNT,
             Query(total(ledger("heavylift_dead_letters_open"), "kind"), "{{kind}}"),
             links=[TO_JOBS],
@@ -364,9 +361,9 @@ PROCESSES = Section(
     [
         graph(
             "Processes that reach each dependency",
-            """The share of all processes that PostgreSQL, Redis or the storage serves. Zero is an
-            outage of the dependency; a part is a broken network, a wrong password or a process that
-            should be started again.""",
+            """Share of processes that PostgreSQL, Redis or the storage serves. Zero is an
+            outage of the dependency; a partial loss is a network fault or wrong credentials:
+            check the affected processes.""",
             PERCENT,
             Query(f"avg by (dependency) ({DEPENDENCIES})", "{{dependency}}"),
             highest=1,
@@ -374,9 +371,9 @@ PROCESSES = Section(
         ),
         graph(
             "Processes by version",
-            """Processes by component, version and revision: a roll-out shows as one series that
-            takes the place of another. Two that stay side by side are a roll-out that is stuck:
-            look at the newer one's pods.""",
+            """Processes by component, version and revision; a roll-out replaces one series with
+            another. If two versions stay side by side, the roll-out is stuck: check the pods of
+            the newer one.""",
             COUNT,
             Query(
                 f"count by (component, version, revision) ({select('heavylift_build_info')})",
@@ -385,10 +382,9 @@ PROCESSES = Section(
             stacked=True,
         ),
         graph(
-            "Log lines dropped",
-            """Log lines that could not be written, over all processes: what happened then is in no
-            log. See whether the node's disk is full, or whatever reads the container's output has
-            stopped.""",
+            "Dropped log lines",
+            """Log lines that could not be written, over all processes. Check for a full disk on
+            the node and for a stopped log collector.""",
             PER_SECOND,
             Query(total(rate("heavylift_log_lines_dropped_total")), "dropped"),
         ),
@@ -398,7 +394,7 @@ PROCESSES = Section(
 PAGE = Page(
     name="service",
     title="Heavylift / Service",
-    description="""Whether Heavylift serves its users well: objectives and their error budgets,
-    waits, turnaround and success of jobs, and what all of it depends on. Start here.""",
+    description="""Start here. Shows whether Heavylift serves its users well: objectives and error
+    budgets, waits, turnaround and success of jobs, and the dependencies.""",
     sections=[FIRST, BUDGETS, FELT, BACKLOG, PROCESSES],
 )
