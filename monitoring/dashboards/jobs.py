@@ -13,6 +13,7 @@ from monitoring.dashboards.panels import (
     falling,
     graph,
     more,
+    of_cell,
     of_series,
     rising,
     rows,
@@ -351,6 +352,7 @@ TROUBLE = Section(
                 COUNT,
             ),
             width=16,
+            cell_links={"Kind": of_cell("heavylift-jobs", "Only ${__value.raw}", "kind")},
         ),
         graph(
             "Lost attempts and lost messages",

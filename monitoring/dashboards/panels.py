@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders.common import (
     VizLegendOptions,
     VizTooltipOptions,
 )
-from grafana_foundation_sdk.builders.dashboard import DashboardLink, ThresholdsConfig
+from grafana_foundation_sdk.builders.dashboard import DashboardLink, FieldColor, ThresholdsConfig
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
     BigValueGraphMode,
@@ -28,6 +28,7 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.dashboard import (
     DataTransformerConfig,
     DynamicConfigValue,
+    FieldColorModeId,
     Threshold,
     ThresholdsMode,
     ValueMap,
@@ -87,6 +88,11 @@ Built = timeseries.Panel | stat.Panel | table.Panel
 AnyPanel = TypeVar("AnyPanel", timeseries.Panel, stat.Panel, table.Panel)
 
 
+def of_cell(uid: str, title: str, variable: str) -> Link:
+    """A link of a table's cells to a dashboard, with `variable` set to the value of the cell."""
+    return DashboardLink(title).url(f"/d/{uid}?{KEPT}&var-{variable}=${{__value.raw}}")
+
+
 def _thresholds(steps: Steps) -> ThresholdsConfig:
     return (
         ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([Threshold(*step) for step in steps])
@@ -111,6 +117,8 @@ def _common(
     links: Sequence[Link],
 ) -> AnyPanel:
     width, height = size
+    series = isinstance(panel, timeseries.Panel)
+    colors = FieldColorModeId.PALETTE_CLASSIC if series else FieldColorModeId.THRESHOLDS
     return (
         panel.title(title)
         .description(" ".join(description.split()))
@@ -118,6 +126,7 @@ def _common(
         .span(width)
         .height(height)
         .unit(unit)
+        .color_scheme(FieldColor().mode(colors))
         .links(list(links))
     )
 
@@ -270,7 +279,7 @@ def rows(
     width: int = 24,
     height: int = 8,
     links: Sequence[Link] = (),
-    cell_links: Mapping[str, Sequence[Link]] | None = None,
+    cell_links: Mapping[str, Link] | None = None,
 ) -> table.Panel:
     """A table with a row for each set of labels and a column for each of two or more expressions.
 
@@ -289,10 +298,10 @@ def rows(
             properties["thresholds"] = _steps(column.steps)
             properties["custom.cellOptions"] = {"type": "color-text"}
         panel.override_by_name(column.title, _properties(properties))
-    for name, its in (cell_links or {}).items():
-        built = [link.build() for link in its]
+    for name, link in (cell_links or {}).items():
+        built = link.build()
         panel.override_by_name(
-            name, _properties({"links": [{"title": one.title, "url": one.url} for one in built]})
+            name, _properties({"links": [{"title": built.title, "url": built.url}]})
         )
     order = {name: n for n, name in enumerate(renamed)}
     panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
