@@ -1,4 +1,4 @@
-"""Every series that Heavylift's processes export, out of the code that makes them."""
+"""Collects every series that Heavylift's processes export, from the code that defines them."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Metric
 
 import app.api.gauges
 import app.api.metrics
+import app.core.validity
 import worker.controller.main
 from app.core.config import Signals
 from app.core.metrics import JOB_BUCKETS
@@ -24,7 +25,7 @@ from worker.metrics import WorkerMetrics
 from worker.parent import Parent
 from worker.slots import Slots
 
-# Suffixes of a family's samples, by its type.
+# Suffixes of the samples of a family, by its type.
 SUFFIXES = {
     "counter": ("_total",),
     "gauge": ("",),
@@ -32,7 +33,7 @@ SUFFIXES = {
     "info": ("_info",),
 }
 
-# By a sample's name, the names of its labels.
+# The names of the labels of each sample, by its name.
 Series = Mapping[str, frozenset[str]]
 
 
@@ -49,7 +50,7 @@ def _series(families: Iterable[Metric]) -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def ledger() -> CollectorRegistry:
-    """What a controller has read of a ledger in which there is one of everything."""
+    """A controller's page after it has read a ledger with one of everything."""
     metrics = LedgerMetrics(
         [KnownKind("text.extract", "cpu", 60.0, 5.0)],
         window_per_slot=2,
@@ -99,8 +100,8 @@ def _builds() -> CollectorRegistry:
 
 
 def _declared() -> Iterator[tuple[str, frozenset[str]]]:
-    """What modules register when they are imported, which has no samples before its first use."""
-    modules = (app.api.metrics, app.api.gauges, worker.controller.metrics)
+    """Metrics that modules declare; those with labels have no samples before their first use."""
+    modules = (app.api.metrics, app.api.gauges, app.core.validity, worker.controller.metrics)
     for module in modules:
         for one in vars(module).values():
             if hasattr(one, "_labelnames") and hasattr(one, "describe"):
@@ -111,7 +112,7 @@ def _declared() -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def series() -> Series:
-    """Of all components together."""
+    """The series of all components."""
     found: dict[str, frozenset[str]] = dict(_series(REGISTRY.collect()))
     for registry in (ledger(), _worker(), _builds()):
         for name, labels in _series(registry.collect()):
@@ -120,6 +121,6 @@ def series() -> Series:
 
 
 def of_ledger() -> Series:
-    """Only what every controller exports with the same values."""
+    """The series that every controller exports with the same values."""
     own = {"heavylift_ledger_read_age_seconds", "heavylift_dependency_up"}
     return {name: labels for name, labels in _series(ledger().collect()) if name not in own}

@@ -2,7 +2,6 @@
 
 from monitoring.dashboards.frame import Page, Section, Variable
 from monitoring.dashboards.panels import (
-    BYTES,
     COUNT,
     NEUTRAL,
     PER_SECOND,
@@ -21,6 +20,7 @@ from monitoring.dashboards.queries import (
     QUICK,
     REQUEST_BUCKETS,
     REQUESTS,
+    or_none,
     or_zero,
     processes,
     quantile,
@@ -29,6 +29,7 @@ from monitoring.dashboards.queries import (
     select,
     total,
 )
+from monitoring.dashboards.resources import API, AT_MOST, DELAY, IN_USE, PENDING, PROCESS
 
 TO_LEDGER = more("heavylift-ledger", "Controller and ledger")
 
@@ -65,14 +66,6 @@ def latency(q: float, *by: str, over: str = "$__rate_interval", only: str = QUIC
 def route_latency(q: float) -> Query:
     return Query(busiest(latency(q, *ROUTE, only=f"{CHOSEN}, {QUICK}")), NAME, exemplars=True)
 
-
-POOL = 'db_client_connection_pool_name="api"'
-IN_USE = total(select("db_client_connection_count", POOL, 'db_client_connection_state="used"'))
-AT_MOST = total(select("db_client_connection_max", POOL))
-PENDING = total(select("db_client_connection_pending_requests", POOL))
-TIMEOUTS = total(rate("db_client_connection_timeouts_total", POOL))
-DELAY = "heavylift_event_loop_delay_seconds_bucket"
-API = select("heavylift_build_info", 'component="api"')
 
 FIRST = Section(
     "Status",
@@ -297,7 +290,12 @@ REFUSALS = Section(
             by its request id; for a 503, check which dependency is down.""",
             REQUESTS_PER_SECOND,
             Query(
-                total(rate(REQUESTS, CHOSEN, FAILED), *ROUTE, STATUS), f"{NAME} {{{{{STATUS}}}}}"
+                or_none(
+                    total(rate(REQUESTS, CHOSEN, FAILED), *ROUTE, STATUS),
+                    "http_route",
+                    total(rate(REQUESTS, CHOSEN)),
+                ),
+                f"{NAME} {{{{{STATUS}}}}}",
             ),
             stacked=True,
         ),
@@ -306,7 +304,7 @@ REFUSALS = Section(
             """Requests over a rate limit or a quota (429) by route. If a well-behaved client is
             affected, raise its limit; a client should wait as `Retry-After` says.""",
             REQUESTS_PER_SECOND,
-            Query(by_route(LIMITED), NAME),
+            Query(or_none(by_route(LIMITED), "http_route", total(rate(REQUESTS, CHOSEN))), NAME),
             stacked=True,
         ),
         graph(
@@ -316,7 +314,11 @@ REFUSALS = Section(
             client's owner.""",
             REQUESTS_PER_SECOND,
             Query(
-                total(rate(REQUESTS, f'{STATUS}=~"4..", {STATUS}!="429"'), STATUS),
+                or_none(
+                    total(rate(REQUESTS, f'{STATUS}=~"4..", {STATUS}!="429"'), STATUS),
+                    STATUS,
+                    total(rate(REQUESTS)),
+                ),
                 f"{{{{{STATUS}}}}}",
             ),
             stacked=True,
@@ -327,7 +329,14 @@ REFUSALS = Section(
             credentials is an attack: tighten the log-in limits. A jump of expired tokens is a
             client that does not refresh.""",
             PER_SECOND,
-            Query(total(rate("heavylift_auth_failures_total"), "reason"), "{{reason}}"),
+            Query(
+                or_none(
+                    total(rate("heavylift_auth_failures_total"), "reason"),
+                    "reason",
+                    f"count({API})",
+                ),
+                "{{reason}}",
+            ),
             stacked=True,
         ),
         graph(
@@ -336,7 +345,14 @@ REFUSALS = Section(
             point to a bad network or an attack; for `few-descriptors`, raise the limit of open
             files.""",
             PER_SECOND,
-            Query(total(rate("heavylift_connections_closed_total"), "reason"), "{{reason}}"),
+            Query(
+                or_none(
+                    total(rate("heavylift_connections_closed_total"), "reason"),
+                    "reason",
+                    f"count({API})",
+                ),
+                "{{reason}}",
+            ),
             stacked=True,
         ),
         graph(
@@ -345,65 +361,6 @@ REFUSALS = Section(
             descriptors. Clients wait meanwhile: raise the limit of open files or add replicas.""",
             PER_SECOND,
             Query(total(rate("heavylift_accept_pauses_total")), "pauses"),
-        ),
-    ],
-)
-
-PROCESS = Section(
-    "Processes",
-    [
-        graph(
-            "Database connections",
-            """Connections of all API processes by state, with their limit. If `used` stays at
-            the limit, requests queue: look for slow statements before you raise the limit.""",
-            COUNT,
-            Query(
-                total(select("db_client_connection_count", POOL), "db_client_connection_state"),
-                "{{db_client_connection_state}}",
-            ),
-            Query(AT_MOST, "limit"),
-            stacked=True,
-        ),
-        graph(
-            "Requests waiting for a connection",
-            """Requests that wait for a connection, and requests per second that gave up and got
-            a 503. Both should be zero: check which statements hold connections for long.""",
-            COUNT,
-            Query(PENDING, "waiting"),
-            Query(TIMEOUTS, "timeouts per second"),
-        ),
-        graph(
-            "Event loop delay",
-            """Delay of the event loop's timers. If it grows with traffic, add processes or CPU;
-            peaks of seconds come from blocking code.""",
-            SECONDS,
-            *(Query(quantile(q, rate(DELAY)), f"p{q * 100:.0f}") for q in (0.5, 0.99)),
-        ),
-        graph(
-            "Streams by transport",
-            """Clients that follow a job. A sudden drop is a roll-out or a proxy that cuts long
-            responses; clients reconnect within seconds, so act only if the number stays low.""",
-            COUNT,
-            Query(total(select("heavylift_event_streams"), "transport"), "{{transport}}"),
-            stacked=True,
-        ),
-        graph(
-            "CPU by process",
-            """Cores used by each API process. A process near 1 is saturated, since Python code
-            uses one core: add replicas. Empty with several processes per pod.""",
-            COUNT,
-            Query(f"{rate('process_cpu_seconds_total')} and on (instance) {API}", "{{instance}}"),
-        ),
-        graph(
-            "Memory by process",
-            """Resident memory of each API process. If it grows until the pod is killed, it
-            leaks: find the version where that began and roll back. Empty with several processes
-            per pod.""",
-            BYTES,
-            Query(
-                f"{select('process_resident_memory_bytes')} and on (instance) {API}",
-                "{{instance}}",
-            ),
         ),
     ],
 )

@@ -3,8 +3,8 @@
 from monitoring.dashboards.frame import Page, Section, Variable
 from monitoring.dashboards.panels import (
     COUNT,
-    JOBS_PER_SECOND,
     NEUTRAL,
+    PER_SECOND,
     PERCENT,
     REQUESTS_PER_SECOND,
     SECONDS,
@@ -19,7 +19,7 @@ from monitoring.dashboards.panels import (
 )
 from monitoring.dashboards.queries import (
     ledger,
-    ledger_rate,
+    or_none,
     or_zero,
     quantile,
     rate,
@@ -31,10 +31,14 @@ from monitoring.dashboards.queries import (
 TO_API = more("heavylift-api", "API in detail")
 TO_POOLS = more("heavylift-pools", "Pools in detail")
 
+JOURNEYS_PER_SECOND = "suffix:journeys/s"
+
 CHOSEN = 'scenario=~"$scenario"'
-OFFERED = "heavylift_loadtest_offered_total"
-COMPLETED = "heavylift_loadtest_completed_total"
-DURATION = "heavylift_loadtest_duration_seconds_bucket"
+OFFERED = "heavylift_loadtest_journeys_offered_total"
+COMPLETED = "heavylift_loadtest_journeys_completed_total"
+OUTCOMES = "heavylift_loadtest_outcomes_total"
+PROBLEMS = "heavylift_loadtest_problems_total"
+DURATION = "heavylift_loadtest_request_duration_seconds_bucket"
 FINISHED = "heavylift_loadtest_job_finished_seconds_bucket"
 WAIT = "heavylift_loadtest_job_wait_seconds_bucket"
 QUANTILES = (0.5, 0.95, 0.99)
@@ -52,10 +56,14 @@ def achieved(over: str, *by: str) -> str:
     return ratio(completed(over, *by, result='result="ok"'), offered(over, *by))
 
 
+def outcomes(over: str, *by: str, result: str = "") -> str:
+    return total(rate(OUTCOMES, CHOSEN, result, over=over), *by)
+
+
 def errors(over: str, *by: str) -> str:
-    """Refusals count as errors, as in the verdict of the run."""
-    whole = completed(over, *by)
-    failed = completed(over, *by, result='result!="ok"')
+    """Of requests and jobs; refusals count as errors, as in the verdict of the run."""
+    whole = outcomes(over, *by)
+    failed = outcomes(over, *by, result='result!="ok"')
     return ratio(f"({or_zero(failed, whole)})", whole)
 
 
@@ -85,8 +93,8 @@ FIRST = Section(
     [
         value(
             "Users",
-            """Users that the load test simulates now. If there are none, no test runs: start
-            one, or select the time of the last run.""",
+            """Users that the load test simulates now. If there are none, no test runs: start one,
+            or select the time of the last run.""",
             COUNT,
             Query(total(select("heavylift_loadtest_users"))),
             steps=NEUTRAL,
@@ -94,18 +102,17 @@ FIRST = Section(
         ),
         value(
             "Offered rate",
-            """Requests and jobs that were due per second in the last minute. It should follow
-            the plan of the test; if it does not, the load generator is the bottleneck.""",
-            REQUESTS_PER_SECOND,
+            """Journeys of users that were due per second in the last minute. If it does not follow
+            the plan of the test, the load generator is the bottleneck: give it more CPU.""",
+            JOURNEYS_PER_SECOND,
             Query(offered("1m")),
             steps=NEUTRAL,
             empty="No test runs",
         ),
         value(
             "Achieved share",
-            """Share of the offered load in the last minute that was answered correctly. Far
-            below 100% the stack does not keep up and latencies only measure a queue: lower the
-            rate.""",
+            """Share of the journeys due in the last minute that ended without a failure. Far below
+            100% the stack does not keep up and latencies only measure a queue: lower the rate.""",
             PERCENT,
             Query(achieved("1m")),
             steps=falling(0.98, 0.9),
@@ -114,8 +121,8 @@ FIRST = Section(
         ),
         value(
             "Errors",
-            """Share of answers in the last minute that were not correct. Above the objective
-            the run fails: check the results below.""",
+            """Share of requests and jobs in the last minute that failed. Above the objective the
+            run fails: check the results below.""",
             PERCENT,
             Query(errors("1m")),
             steps=rising(0.005, 0.01),
@@ -124,8 +131,8 @@ FIRST = Section(
         ),
         value(
             "Slowest scenario against its objective",
-            """p95 of the scenario closest to its objective, or furthest beyond it, as a share
-            of that objective. Above 100% the run fails: check the API.""",
+            """p95 of the scenario closest to its objective, or furthest beyond it, as a share of
+            that objective. Above 100% the run fails: check the API.""",
             PERCENT,
             Query(
                 f"max({quantile(0.95, rate(DURATION, CHOSEN, over='5m'), 'scenario')}"
@@ -138,8 +145,8 @@ FIRST = Section(
         ),
         value(
             "Jobs against their objectives",
-            """p95 of the wait of jobs, and of the time until users see them finished, as shares
-            of their objectives. Above 100% the run fails: check the pools.""",
+            """p95 of the wait of jobs, and of the time until users see them finished, as shares of
+            their objectives. Above 100% the run fails: check the pools.""",
             PERCENT,
             Query(of_objective(quantile(0.95, rate(WAIT, over="5m")), "wait"), "Wait"),
             Query(of_objective(quantile(0.95, rate(FINISHED, over="5m")), "finished"), "Finished"),
@@ -156,54 +163,63 @@ RATES = Section(
     [
         graph(
             "Offered and achieved rate",
-            """Load that was due, that was answered, and that was answered correctly. Where the
+            """Journeys that were due, that ended, and that ended without a failure. Where the
             lines part, the stack has reached its limit: note the rate and check which resource
             is full.""",
-            REQUESTS_PER_SECOND,
+            JOURNEYS_PER_SECOND,
             Query(offered("$__rate_interval"), "offered"),
-            Query(completed("$__rate_interval"), "answered"),
-            Query(completed("$__rate_interval", result='result="ok"'), "correct"),
+            Query(completed("$__rate_interval"), "ended"),
+            Query(completed("$__rate_interval", result='result="ok"'), "achieved"),
         ),
         graph(
             "Achieved share by scenario",
-            """Share of each scenario's offered load that was answered correctly. If one
-            scenario drops first, it shows which part of the stack is full: check that part.""",
+            """Share of each scenario's due journeys that ended without a failure. If one scenario
+            drops first, it shows which part of the stack is full: check that part.""",
             PERCENT,
             Query(achieved("$__rate_interval", "scenario"), "{{scenario}}"),
             highest=1.05,
         ),
         graph(
-            "Results",
-            """Answers by result: `refused` is a limit, `problem` an error of the API, `timeout`
-            no answer in time, `wrong-content` an incorrect answer. The last one must never
-            happen: keep the run's report.""",
+            "Requests and jobs by result",
+            """Ended requests and jobs by result: `refused` is a rate limit, `problem` an error of
+            the API, `timeout` no answer in time, `wrong-content` an incorrect answer. The last one
+            must never happen: keep the run's report.""",
             REQUESTS_PER_SECOND,
-            Query(completed("$__rate_interval", "result"), "{{result}}"),
+            Query(outcomes("$__rate_interval", "result"), "{{result}}"),
             stacked=True,
         ),
         graph(
             "Errors by scenario",
-            """Share of each scenario's answers that were not correct, with its objective. Above
-            the objective the run fails: check which result it is.""",
+            """Share of each scenario's requests and jobs that failed, with its objective. Above the
+            objective the run fails: check which result it is.""",
             PERCENT,
             Query(errors("$__rate_interval", "scenario"), "{{scenario}}"),
             Query(allowed_errors("scenario"), "{{scenario}} objective"),
         ),
         graph(
+            "Problems by type",
+            """Problem documents in place of the expected answers, by type. Look the type up in the
+            API's documentation; `too-many-requests` means that the limits of the stack are lower
+            than the load.""",
+            PER_SECOND,
+            Query(
+                or_none(
+                    total(rate(PROBLEMS, CHOSEN), "problem"),
+                    "problem",
+                    outcomes("$__rate_interval"),
+                ),
+                "{{problem}}",
+            ),
+            stacked=True,
+        ),
+        graph(
             "Users and waiting jobs",
-            """Simulated users, and jobs that wait in the stack. If jobs accumulate while users
-            stay the same, there are too few workers for this load.""",
+            """Simulated users, and jobs that wait in the stack. If jobs accumulate while users stay
+            the same, there are too few workers for this load: see the pools.""",
             COUNT,
             Query(total(select("heavylift_loadtest_users")), "users"),
             Query(total(ledger("heavylift_jobs", 'state="queued"', variables=())), "waiting jobs"),
-        ),
-        graph(
-            "Jobs of the stack",
-            """Jobs that the stack accepted and finished by its own ledger. If they differ from
-            the plan of the test, other clients use the stack too: repeat the run without them.""",
-            JOBS_PER_SECOND,
-            Query(total(ledger_rate("heavylift_jobs_submitted_total", variables=())), "submitted"),
-            Query(total(ledger_rate("heavylift_jobs_finished_total", variables=())), "finished"),
+            links=[TO_POOLS],
         ),
     ],
 )
@@ -213,9 +229,9 @@ PERCENTILES = Section(
     [
         graph(
             "Response of $scenario",
-            """Response time of the scenario from when each request was due, with the objective
-            of `loadtests/slo.yaml`. If p95 exceeds it, compare the API's own latency: the
-            difference is time in queues before the API.""",
+            """Response time of the scenario from when each request was due, with the objective of
+            `loadtests/slo.yaml`. If p95 exceeds it, compare the API's own latency: the difference
+            is time in queues before the API.""",
             SECONDS,
             *percentiles(DURATION, CHOSEN),
             Query(objective("response", "quantile"), "objective {{quantile}}"),
@@ -226,8 +242,8 @@ PERCENTILES = Section(
         graph(
             "Submit until finished",
             """Time from the submission of a job until its user sees it finished, with the
-            objective. If it is long while waits are short, runs or notifications are slow:
-            check both.""",
+            objective. If it is long while waits are short, runs or notifications are slow: check
+            both.""",
             SECONDS,
             *percentiles(FINISHED),
             Query(objective("finished", "quantile"), "objective {{quantile}}"),
@@ -255,7 +271,7 @@ PERCENTILES = Section(
             Column("Errors", errors("$__range", "scenario"), PERCENT),
             Column("Errors allowed", allowed_errors("scenario"), PERCENT),
             Column("Achieved", achieved("$__range", "scenario"), PERCENT, falling(0.98, 0.9)),
-            Column("Offered", offered("$__range", "scenario"), REQUESTS_PER_SECOND),
+            Column("Offered", offered("$__range", "scenario"), JOURNEYS_PER_SECOND),
         ),
     ],
 )
@@ -263,8 +279,8 @@ PERCENTILES = Section(
 PAGE = Page(
     name="load-test",
     title="Heavylift / Load test",
-    description="""A running load test: its offered and achieved rate, and its
-    percentiles against the objectives of `loadtests/slo.yaml`.""",
+    description="""A running load test: its offered and achieved rate, and its percentiles against
+    the objectives of `loadtests/slo.yaml`.""",
     sections=[FIRST, RATES, PERCENTILES],
     uses=frozenset(),
     variables=[Variable("scenario", "Scenario", select(OFFERED), every=".+")],

@@ -121,6 +121,11 @@ def or_zero(expression: str, presence: str = "") -> str:
     return f"{expression} or 0 * {presence or f'count({BUILDS})'}"
 
 
+def or_none(expression: str, label: str, presence: str) -> str:
+    """A series `none` at zero besides, so that a healthy system does not look like missing data."""
+    return f'{expression} or label_replace(0 * {presence}, "{label}", "none", "", "")'
+
+
 BUILDS = select("heavylift_build_info")
 
 

@@ -1,5 +1,6 @@
 """Shows whether users are served well, and where to look next if they are not."""
 
+from monitoring.dashboards.budgets import BUDGET, BUDGETS
 from monitoring.dashboards.frame import Page, Section
 from monitoring.dashboards.panels import (
     COUNT,
@@ -9,14 +10,12 @@ from monitoring.dashboards.panels import (
     PERCENT,
     REQUESTS_PER_SECOND,
     SECONDS,
-    Column,
     Query,
     falling,
     graph,
     more,
     of_series,
     rising,
-    rows,
     value,
 )
 from monitoring.dashboards.queries import (
@@ -40,18 +39,6 @@ TO_POOLS = more("heavylift-pools", "Pools in detail")
 TO_LEDGER = more("heavylift-ledger", "Controller and ledger")
 ONE_KIND = of_series("heavylift-jobs", "Jobs of ${__field.labels.kind}", "kind")
 ONE_POOL = of_series("heavylift-pools", "Pool ${__field.labels.pool}", "pool")
-
-BUDGET = f"max by (slo) ({select('heavylift:slo_error_budget:remaining30d')})"
-OBJECTIVE = f"max by (slo) ({select('heavylift:slo_objective:ratio')})"
-
-
-def errors(window: str) -> str:
-    return f"max by (slo) ({select(f'heavylift:slo_errors:ratio_rate{window}')})"
-
-
-def burn(window: str) -> str:
-    """Speed at which the budget is spent: 1 spends it in exactly 30 days."""
-    return f"{errors(window)} / (1 - {OBJECTIVE})"
 
 
 def alerts(severity: str) -> str:
@@ -97,6 +84,8 @@ def latency(q: float, over: str) -> str:
     return quantile(q, rate(REQUEST_BUCKETS, QUICK, over=over))
 
 
+CERTIFICATES = "heavylift_certificate_expiry_timestamp_seconds"
+KEYS = "heavylift_signing_key_created_timestamp_seconds"
 DEPENDENCIES = select("heavylift_dependency_up")
 
 FIRST = Section(
@@ -104,9 +93,9 @@ FIRST = Section(
     [
         value(
             "Error budget left",
-            """Share of the 30-day error budget that remains for each objective: 100% is
-            untouched, 0% is spent. Below 25%, check the burn rate; stop risky roll-outs once a
-            budget is spent.""",
+            """Share of the 30-day error budget that remains for each objective: 100% is untouched,
+            0% is spent. Below 25%, check the burn rate; stop risky roll-outs once a budget is
+            spent.""",
             PERCENT,
             Query(BUDGET, "{{slo}}"),
             steps=((None, "red"), (0, "orange"), (0.25, "yellow"), (0.5, "green")),
@@ -118,8 +107,8 @@ FIRST = Section(
         value(
             "Firing alerts",
             """Alerts of this release by severity: a page needs a response now, a ticket within
-            days. Follow the alert's runbook; the link is at the top of this dashboard and in
-            the alert.""",
+            days. Follow the alert's runbook; the link is at the top of this dashboard and in the
+            alert.""",
             COUNT,
             Query(alerts('severity="page"'), "Pages"),
             Query(alerts('severity="ticket"'), "Tickets"),
@@ -129,9 +118,9 @@ FIRST = Section(
         ),
         value(
             "Live processes",
-            """Scraped processes by component. Without an API no request is served, and without
-            a controller no job is dispatched: check their pods. Zero workers are normal while a
-            pool that scales to zero is idle.""",
+            """Scraped processes by component. Without an API no request is served, and without a
+            controller no job is dispatched: check their pods. Zero workers are normal while a pool
+            that scales to zero is idle.""",
             COUNT,
             Query(processes("api"), "API"),
             Query(processes("controller"), "Controllers"),
@@ -142,8 +131,8 @@ FIRST = Section(
         ),
         value(
             "Requests without a server error",
-            """Share of requests in the last 5 minutes with a status below 500. Below 99.9%,
-            find the failing route on the API dashboard, then its requests in the log.""",
+            """Share of requests in the last 5 minutes with a status below 500. Below 99.9%, find
+            the failing route on the API dashboard, then its requests in the log.""",
             PERCENT,
             Query(f"1 - {server_errors('5m')}"),
             steps=falling(0.999, 0.99),
@@ -153,9 +142,9 @@ FIRST = Section(
         ),
         value(
             "Request p95",
-            """95% of requests in the last 5 minutes finished within this time, without streams
-            and downloads, whose length depends on the client. Above 1.5 s, check the API
-            dashboard for a slow route, a full connection pool or a blocked event loop.""",
+            """95% of requests in the last 5 minutes finished within this time, without streams and
+            downloads, whose length depends on the client. Above 1.5 s, check the API dashboard for
+            a slow route, a full connection pool or a blocked event loop.""",
             SECONDS,
             Query(latency(0.95, "5m")),
             steps=rising(0.5, 1.5),
@@ -164,8 +153,8 @@ FIRST = Section(
         ),
         value(
             "Waits within target",
-            """Share of attempts in the last 5 minutes that started within the wait target of
-            their kind. Below 95%, a pool is too small or stalled: check the pools.""",
+            """Share of attempts in the last 5 minutes that started within the wait target of their
+            kind. Below 95%, a pool is too small or stalled: check the pools.""",
             PERCENT,
             Query(within_target("5m")),
             steps=falling(0.95, 0.8),
@@ -175,9 +164,9 @@ FIRST = Section(
         ),
         value(
             "Job success",
-            """Share of succeeded jobs among those that succeeded or failed in the last 5
-            minutes; cancelled jobs do not count. Below 99%, find the failing kind on the jobs
-            dashboard and read its dead letters.""",
+            """Share of succeeded jobs among those that succeeded or failed in the last 5 minutes;
+            cancelled jobs do not count. Below 99%, find the failing kind on the jobs dashboard and
+            read its dead letters.""",
             PERCENT,
             Query(succeeded("5m")),
             steps=falling(0.99, 0.9),
@@ -187,9 +176,9 @@ FIRST = Section(
         ),
         value(
             "Dependencies",
-            """State of each dependency as seen by the process that sees it worst. If all
-            processes report it down, repair the dependency; if only some do, check their
-            network and credentials.""",
+            """State of each dependency as seen by the process that sees it worst. If all processes
+            report it down, repair the dependency; if only some do, check their network and
+            credentials.""",
             COUNT,
             Query(f"min by (dependency) ({DEPENDENCIES})", "{{dependency}}"),
             steps=((None, "red"), (1, "green")),
@@ -198,58 +187,12 @@ FIRST = Section(
         ),
         value(
             "Open dead letters",
-            """Jobs that failed for good and are still kept; retention removes them. If the
-            number grows, read the newest error, fix its cause and submit the jobs again.""",
+            """Jobs that failed for good and are still kept; retention removes them. If the number
+            grows, read the newest error, fix its cause and submit the jobs again.""",
             COUNT,
             Query(total(ledger("heavylift_dead_letters_open"))),
             steps=rising(1, 100),
             links=[TO_JOBS],
-        ),
-    ],
-)
-
-BUDGETS = Section(
-    "Error budgets",
-    [
-        graph(
-            "Error budget left over time",
-            """Remaining error budget of each objective over a rolling 30 days. A steep drop
-            starts where the incident started: compare it with the roll-outs and the graphs
-            below.""",
-            PERCENT,
-            Query(BUDGET, "{{slo}}"),
-            lowest=None,
-            highest=1,
-            lines=((None, "transparent"), (0, "red")),
-            width=12,
-        ),
-        graph(
-            "Burn rate of the last hour",
-            """Speed at which each error budget is spent: 1 spends it in exactly 30 days, 14.4
-            spends 2% in one hour and pages. Above 1, look for the cause before the alert fires.""",
-            COUNT,
-            Query(burn("1h"), "{{slo}}"),
-            lines=((None, "transparent"), (1, "yellow"), (6, "orange"), (14.4, "red")),
-            width=12,
-        ),
-        rows(
-            "Objectives and error ratios",
-            """Each objective with its error ratio over growing windows. A high ratio in a short
-            window only has just started; a high ratio in a long window only is already over.""",
-            {"slo": "Objective of"},
-            Column("Objective", OBJECTIVE, PERCENT),
-            Column("Errors 5 min", errors("5m"), PERCENT),
-            Column("Errors 1 h", errors("1h"), PERCENT),
-            Column("Errors 6 h", errors("6h"), PERCENT),
-            Column("Errors 1 d", errors("1d"), PERCENT),
-            Column("Errors 3 d", errors("3d"), PERCENT),
-            Column(
-                "Budget left",
-                BUDGET,
-                PERCENT,
-                ((None, "red"), (0, "orange"), (0.25, "yellow"), (0.5, "green")),
-            ),
-            Column("Burn rate 1 h", burn("1h"), COUNT, rising(1, 6)),
         ),
     ],
 )
@@ -259,9 +202,9 @@ FELT = Section(
     [
         graph(
             "Waits within target by kind",
-            """Share of attempts of each kind that started within its wait target. If all kinds
-            of a pool are low, add workers; if one kind is low, its target is too short or other
-            kinds occupy the pool.""",
+            """Share of attempts of each kind that started within its wait target. If all kinds of a
+            pool are low, add workers; if one kind is low, its target is too short or other kinds
+            occupy the pool.""",
             PERCENT,
             Query(within_target("$__rate_interval", "kind"), "{{kind}}"),
             highest=1,
@@ -279,8 +222,8 @@ FELT = Section(
         ),
         graph(
             "Success ratio by kind",
-            """Share of succeeded jobs among those that succeeded or failed. If it drops right
-            after a roll-out, roll back; otherwise read the errors of the kind's dead letters.""",
+            """Share of succeeded jobs among those that succeeded or failed. If it drops right after
+            a roll-out, roll back; otherwise read the errors of the kind's dead letters.""",
             PERCENT,
             Query(succeeded("$__rate_interval", "kind"), "{{kind}}"),
             highest=1,
@@ -289,8 +232,8 @@ FELT = Section(
         ),
         graph(
             "Requests by outcome",
-            """Requests by result: 4xx are refused because of the client, 5xx are server errors.
-            If errors grow, open the API dashboard; if all traffic stops, check ingress and DNS.""",
+            """Requests by result: 4xx are refused because of the client, 5xx are server errors. If
+            errors grow, open the API dashboard; if all traffic stops, check ingress and DNS.""",
             REQUESTS_PER_SECOND,
             Query(requests("[123].."), "succeeded"),
             Query(requests("4.."), "refused (4xx)"),
@@ -312,8 +255,8 @@ FELT = Section(
         ),
         graph(
             "Jobs submitted and finished",
-            """Accepted jobs and finished jobs by outcome. If fewer jobs finish than are
-            submitted for long, the backlog grows: check the pools.""",
+            """Accepted jobs and finished jobs by outcome. If fewer jobs finish than are submitted
+            for long, the backlog grows: check the pools.""",
             JOBS_PER_SECOND,
             Query(total(ledger_rate("heavylift_jobs_submitted_total")), "submitted"),
             Query(total(ledger_rate("heavylift_jobs_finished_total"), "outcome"), "{{outcome}}"),
@@ -327,8 +270,8 @@ BACKLOG = Section(
     [
         graph(
             "Waiting jobs by pool",
-            """Jobs that could start now but have no worker yet. If the backlog does not shrink,
-            add workers; if slots are free at the same time, the pool is stalled.""",
+            """Jobs that could start now but have no worker yet. If the backlog does not shrink, add
+            workers; if slots are free at the same time, the pool is stalled.""",
             COUNT,
             Query(total(ledger("heavylift_jobs", 'state="queued"'), "pool"), "{{pool}}"),
             links=[TO_POOLS],
@@ -336,9 +279,8 @@ BACKLOG = Section(
         ),
         graph(
             "Oldest waiting job by pool",
-            """Waiting time of the job that could have started first. If it grows by one second
-            per second, the pool starts nothing: check its workers and whether dispatch is
-            paused.""",
+            """Waiting time of the job that could have started first. If it grows by one second per
+            second, the pool starts nothing: check its workers and whether dispatch is paused.""",
             SECONDS,
             Query(ledger("heavylift_pool_oldest_eligible_age_seconds"), "{{pool}}"),
             links=[TO_POOLS],
@@ -346,8 +288,8 @@ BACKLOG = Section(
         ),
         graph(
             "Open dead letters by kind",
-            """Jobs of each kind that failed for good and are still kept. A step is one
-            incident, a slope a kind that keeps failing: fix it, then submit the jobs again.""",
+            """Jobs of each kind that failed for good and are still kept. A step is one incident, a
+            slope a kind that keeps failing: fix it, then submit the jobs again.""",
             COUNT,
             Query(total(ledger("heavylift_dead_letters_open"), "kind"), "{{kind}}"),
             links=[TO_JOBS],
@@ -361,9 +303,9 @@ PROCESSES = Section(
     [
         graph(
             "Processes that reach each dependency",
-            """Share of processes that PostgreSQL, Redis or the storage serves. Zero is an
-            outage of the dependency; a partial loss is a network fault or wrong credentials:
-            check the affected processes.""",
+            """Share of processes that PostgreSQL, Redis or the storage serves. Zero is an outage of
+            the dependency; a partial loss is a network fault or wrong credentials: check the
+            affected processes.""",
             PERCENT,
             Query(f"avg by (dependency) ({DEPENDENCIES})", "{{dependency}}"),
             highest=1,
@@ -372,8 +314,8 @@ PROCESSES = Section(
         graph(
             "Processes by version",
             """Processes by component, version and revision; a roll-out replaces one series with
-            another. If two versions stay side by side, the roll-out is stuck: check the pods of
-            the newer one.""",
+            another. If two versions stay side by side, the roll-out is stuck: check the pods of the
+            newer one.""",
             COUNT,
             Query(
                 f"count by (component, version, revision) ({select('heavylift_build_info')})",
@@ -383,10 +325,29 @@ PROCESSES = Section(
         ),
         graph(
             "Dropped log lines",
-            """Log lines that could not be written, over all processes. Check for a full disk on
-            the node and for a stopped log collector.""",
+            """Log lines that could not be written, over all processes. Check for a full disk on the
+            node and for a stopped log collector.""",
             PER_SECOND,
             Query(total(rate("heavylift_log_lines_dropped_total")), "dropped"),
+        ),
+        graph(
+            "Time until certificates expire",
+            """Time until the certificate of each dependency expires, as far as processes verify
+            one. Renew it before the line reaches zero: afterwards no process can connect. Empty
+            without TLS.""",
+            SECONDS,
+            Query(f"min by (dependency) ({select(CERTIFICATES)}) - time()", "{{dependency}}"),
+            lines=((None, "transparent"), (14 * 86400, "red")),
+            width=12,
+        ),
+        graph(
+            "Age of signing keys",
+            """Age of each key that signs access tokens and has a date in its `kid`. Rotate old
+            keys: add a new one first, and remove the old one after its last token has expired.
+            Empty without dates.""",
+            SECONDS,
+            Query(f"time() - min by (kid) ({select(KEYS)})", "{{kid}}"),
+            width=12,
         ),
     ],
 )
