@@ -253,6 +253,7 @@ DURATIONS = Section(
             Query(
                 f"max by (kind) ({ledger('heavylift_job_wait_target_seconds')})",
                 "target",
+                limit=True,
             ),
             width=24,
             repeat="kind",
@@ -268,7 +269,9 @@ DURATIONS = Section(
                 Query(quantile(q, ledger_rate(RUN_BUCKETS), "kind"), f"p{q * 100:.0f}")
                 for q in QUANTILES
             ),
-            Query(f"max by (kind) ({ledger('heavylift_job_timeout_seconds')})", "timeout"),
+            Query(
+                f"max by (kind) ({ledger('heavylift_job_timeout_seconds')})", "timeout", limit=True
+            ),
             width=24,
             repeat="kind",
         ),

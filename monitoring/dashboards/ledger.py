@@ -267,7 +267,7 @@ DATABASE = Section(
             keep room for a roll-out, during which old and new processes run side by side.""",
             COUNT,
             Query(ledger(SESSIONS), "sessions"),
-            Query(ledger(SESSIONS_MAX), "limit"),
+            Query(ledger(SESSIONS_MAX), "limit", limit=True),
         ),
         graph(
             "Oldest open transaction",

@@ -66,6 +66,10 @@ class Query:
     expression: str
     legend: str = ""
     exemplars: bool = False
+    # A limit, target or objective: a dashed red line.
+    limit: bool = False
+    # A count with an axis of its own.
+    right: bool = False
 
 
 Link = DashboardLink
@@ -146,9 +150,6 @@ def _refs(queries: Sequence[Query]) -> list[tuple[Query, str]]:
     return [(query, chr(ord("A") + n)) for n, query in enumerate(queries)]
 
 
-# Names of series that are limits or targets: drawn as dashed red lines.
-LIMITS = "/(target|timeout|limit|maximum|objective)/"
-
 DASHED = _properties(
     {
         "custom.lineStyle": {"fill": "dash", "dash": [8, 6]},
@@ -157,6 +158,8 @@ DASHED = _properties(
         "color": {"mode": "fixed", "fixedColor": "red"},
     }
 )
+
+RIGHT = _properties({"custom.axisPlacement": "right", "custom.fillOpacity": 0, "unit": COUNT})
 
 
 def graph(
@@ -170,14 +173,11 @@ def graph(
     lowest: float | None = 0,
     highest: float | None = None,
     lines: Steps = (),
-    right: str | None = None,
     repeat: str | None = None,
     links: Sequence[Link] = (),
     data_links: Sequence[Link] = (),
 ) -> timeseries.Panel:
-    """A graph over time. `lines` are drawn at fixed values; series that match the regular
-    expression `right` use an axis on the right.
-    """
+    """A graph over time, with dashed `lines` at fixed values."""
     panel = (
         _common(timeseries.Panel(), title, description, unit, (width, height), links)
         .line_width(1)
@@ -191,7 +191,6 @@ def graph(
         )
         .tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
         .data_links(list(data_links))
-        .override_by_regexp(LIMITS, DASHED)
     )
     if stacked:
         panel.stacking(StackingConfig().mode(StackingMode.NORMAL).group("A"))
@@ -203,15 +202,14 @@ def graph(
         panel.thresholds(_thresholds(lines)).thresholds_style(
             GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         )
-    if right is not None:
-        panel.override_by_regexp(
-            right,
-            _properties({"custom.axisPlacement": "right", "custom.fillOpacity": 0, "unit": COUNT}),
-        )
     if repeat is not None:
         panel.repeat(repeat).repeat_direction("h").max_per_row(2)
     for query, ref in _refs(queries):
         panel.with_target(_target(query, ref).range().exemplar(query.exemplars))
+        if query.limit:
+            panel.override_by_query(ref, DASHED)
+        if query.right:
+            panel.override_by_query(ref, RIGHT)
     return panel
 
 

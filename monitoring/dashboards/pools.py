@@ -153,11 +153,10 @@ CAPACITY = Section(
             Query(ledger("heavylift_pool_demand_slots"), "demand"),
             Query(ledger(SLOTS), "slots"),
             Query(ledger(BUSY), "busy"),
-            Query(ledger(WORKERS), "workers"),
-            Query(ledger(MAXIMUM), "workers' maximum"),
+            Query(ledger(WORKERS), "workers", right=True),
+            Query(ledger(MAXIMUM), "workers' maximum", limit=True, right=True),
             width=24,
             height=9,
-            right="/^workers/",
             repeat="pool",
         )
     ],
@@ -173,7 +172,11 @@ WAITING = Section(
             grows by one second per second, nothing starts.""",
             SECONDS,
             Query(ledger(OLDEST), "{{pool}}"),
-            Query(ledger("heavylift_pool_wait_target_seconds"), "{{pool}} target ({{urgency}})"),
+            Query(
+                ledger("heavylift_pool_wait_target_seconds"),
+                "{{pool}} target ({{urgency}})",
+                limit=True,
+            ),
             data_links=[THIS_POOL],
         ),
         graph(
@@ -183,7 +186,7 @@ WAITING = Section(
             waiting jobs, nothing is dispatched: check the controller.""",
             COUNT,
             Query(ledger("heavylift_pool_window_messages"), "{{pool}}"),
-            Query(ledger("heavylift_pool_window_limit"), "{{pool}} limit"),
+            Query(ledger("heavylift_pool_window_limit"), "{{pool}} limit", limit=True),
             links=[TO_LEDGER],
         ),
         graph(
@@ -252,7 +255,7 @@ CHILDREN = Section(
             of the kind.""",
             BYTES,
             Query(f"max by (pool) ({select(MEMORY, CHOSEN)})", "{{pool}}"),
-            Query(f"min by (pool) ({select(MEMORY_LIMIT, CHOSEN)})", "{{pool}} limit"),
+            Query(f"min by (pool) ({select(MEMORY_LIMIT, CHOSEN)})", "{{pool}} limit", limit=True),
         ),
         graph(
             "Restarted children by reason",

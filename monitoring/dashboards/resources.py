@@ -35,7 +35,7 @@ PROCESS = Section(
                 total(select("db_client_connection_count", POOL), "db_client_connection_state"),
                 "{{db_client_connection_state}}",
             ),
-            Query(AT_MOST, "limit"),
+            Query(AT_MOST, "limit", limit=True),
             stacked=True,
         ),
         graph(
