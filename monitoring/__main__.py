@@ -10,8 +10,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-# All that is in here is generated.
+# All that is in here is generated: for the chart, and the same for `heavylift up --observe`, which an
+# installed wheel has as well.
 FOLDER = Path("helm/heavylift/monitoring")
+COPY = Path("app/embedded/monitoring")
 
 # Each has `files()`: texts by their paths, relative to the root of the repository.
 PARTS = ("monitoring.dashboards", "monitoring.rules")
@@ -22,14 +24,20 @@ def outputs() -> dict[Path, str]:
     for part in PARTS:
         if find_spec(part) is not None:
             found |= import_module(part).files()
-    return found
+    copies = {
+        COPY / path.relative_to(FOLDER): text
+        for path, text in found.items()
+        if path.is_relative_to(FOLDER)
+    }
+    return found | copies
 
 
 def leftovers(files: Mapping[Path, str], root: Path) -> Iterator[Path]:
-    """Files in the generated folder that nothing generates any more."""
-    for path in sorted((root / FOLDER).rglob("*")):
-        if path.is_file() and path.relative_to(root) not in files:
-            yield path.relative_to(root)
+    """Files in the generated folders that nothing generates any more."""
+    for folder in (FOLDER, COPY):
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file() and path.relative_to(root) not in files:
+                yield path.relative_to(root)
 
 
 def differences(files: Mapping[Path, str], root: Path) -> Iterator[str]:
