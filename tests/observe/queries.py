@@ -72,19 +72,24 @@ def variable_queries(path: Path) -> list[Query]:
     return found
 
 
-def rule_queries(text: str) -> list[Query]:
-    """Of each recording rule and alert in a rules file."""
+def _rules(text: str, kind: str) -> list[Query]:
+    groups = yaml.safe_load(text)["groups"]
     return [
-        Query(rule.get("record") or rule["alert"], rule["expr"])
-        for group in yaml.safe_load(text)["groups"]
+        Query(rule[kind], rule["expr"])
+        for group in groups
         for rule in group["rules"]
+        if kind in rule
     ]
 
 
-def recorded(text: str) -> set[str]:
-    """Names of the series that a rules file records."""
-    groups = yaml.safe_load(text)["groups"]
-    return {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+def recording_queries(text: str) -> list[Query]:
+    """Of each recording rule in a rules file; `where` is the name that it records."""
+    return _rules(text, "record")
+
+
+def alert_queries(text: str) -> list[Query]:
+    """Of each alert in a rules file."""
+    return _rules(text, "alert")
 
 
 class Prometheus:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from app.embedded import monitoring_files
+from app.embedded.monitoring_files import dashboards
+from tests.observe.queries import alert_queries, metric_names, panel_queries, recording_queries
 from tests.observe.scenario import Evidence, run
 from tests.otlp import Span
 from tests.servers import scratch_folder
@@ -21,7 +24,8 @@ ROW = re.compile(r"^\| `([a-z_]+)` \| (\w+) \|([^|]*)\| ([^|]*) \| [^|]+ \|$", r
 PARTS = {"API": "api", "controller": "controller", "worker": "worker"}
 
 # What Prometheus itself adds, and what its client says of the interpreter and the process.
-OTHERS = re.compile(r"up|scrape_.*|python_.*|process_.*|.*_created")
+# The load test's have a table of their own.
+OTHERS = re.compile(r"up|scrape_.*|python_.*|process_.*|.*_created|heavylift_loadtest_.*")
 
 # There is no TLS in the run.
 OVER_TLS = {"heavylift_certificate_expiry_timestamp_seconds"}
@@ -170,3 +174,41 @@ def test_every_line_of_a_request_says_whose_it_is_and_in_which_trace(evidence: E
     for line in requests:
         assert line["request_id"], line
         assert line["trace_id"] in recorded, line
+
+
+def test_every_panel_and_every_recording_rule_has_a_sample(evidence: Evidence) -> None:
+    assert len(evidence.samples) > 200
+    assert sorted(str(query) for query, count in evidence.samples.items() if not count) == []
+
+
+def test_every_variable_has_values_to_choose_from(evidence: Evidence) -> None:
+    assert len(evidence.offered) > 20
+    assert [str(query) for query, values in evidence.offered.items() if not values] == []
+
+
+def asked() -> set[str]:
+    """Names that dashboards, rules and alerts select by, but for those that rules record."""
+    text = monitoring_files.rules()
+    queries = [*recording_queries(text), *alert_queries(text)]
+    queries += [query for page in dashboards() for query in panel_queries(page)]
+    recorded = {query.where for query in recording_queries(text)}
+    names = {name for query in queries for name in metric_names(query.expression)}
+    # Prometheus' own.
+    return names - recorded - {"ALERTS"}
+
+
+def unknown(names: set[str], exported: set[str]) -> set[str]:
+    return names - exported
+
+
+def test_dashboards_and_alerts_ask_for_what_there_is(evidence: Evidence) -> None:
+    assert unknown(asked(), set(evidence.series)) == set()
+
+
+def test_a_metric_that_is_renamed_is_missed(evidence: Evidence) -> None:
+    """Each in turn: some dashboard or alert asks for every metric."""
+    names, exported = asked(), set(evidence.series)
+    for name, (kind, _, _) in documented().items():
+        series = {name + suffix for suffix in SUFFIXES[kind]}
+        renamed = {f"{one}_renamed" for one in series}
+        assert unknown(names, exported - series | renamed), name
