@@ -16,6 +16,10 @@ and heavylift:slo_errors:ratio_rate{window.short}{series} > {limit}
 and heavylift:slo_errors:increase{window.long}{series} >= ${{{objective.floor}}}"""
 
 
+def _times(factor: float) -> str:
+    return "" if factor == 1 else f"{factor:g} times "
+
+
 def budget_rules(
     objective: Objective, *, summary: str, more: str = "", labels: Mapping[str, str] | None = None
 ) -> list[Rule]:
@@ -28,7 +32,7 @@ def budget_rules(
             labels={**(labels or {}), "window": window.long},
             summary=summary,
             description=f"{{{{ $value | humanizePercentage }}}} {objective.says} in the last "
-            f"{SPELLED[window.long]}. The error budget burns at more than {window.factor:g} times "
+            f"{SPELLED[window.long]}. The error budget burns at more than {_times(window.factor)}"
             f"the rate that would use it up in 30 days.{more}",
         )
         for window in objective.windows

@@ -34,10 +34,16 @@ def promtool(*arguments: str | Path) -> str:
 
 
 def rules_of(alert: Alert) -> list[dict[str, Any]]:
-    """The groups of the alert's rules, after those of the recording rules if it needs them."""
+    """The groups of the alert's rules, with the recording rules of the objectives it is about."""
     found: list[dict[str, Any]] = yaml.safe_load(filled(yaml.safe_dump(groups([alert]))))
-    recorded = any("heavylift:" in rule.expr for rule in alert.rules)
-    return [group for group in found if recorded or not group["name"].startswith("heavylift-slo")]
+    slos = {slo for rule in alert.rules for slo in re.findall(r'slo="([a-z-]+)"', rule.expr)}
+    for group in found:
+        group["rules"] = [
+            rule
+            for rule in group["rules"]
+            if "alert" in rule or (slos and rule.get("labels", {}).get("slo", min(slos)) in slos)
+        ]
+    return [group for group in found if group["rules"]]
 
 
 def _labels(given: str | None) -> str:

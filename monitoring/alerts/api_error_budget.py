@@ -11,7 +11,7 @@ http_response_status_code) (increase(http_server_request_duration_seconds_count{
 http_response_status_code=~"5..",namespace=%q,release=%q}[10m])) > 0))` \
 $labels.namespace $labels.release | query }}{{ if $i }}, {{ end }}\
 {{ .Labels.http_request_method }} {{ .Labels.http_route }} with \
-{{ .Labels.http_response_status_code }}{{ end }}."""
+{{ .Labels.http_response_status_code }}{{ else }}none{{ end }}."""
 
 _API = 'heavylift_build_info{component="api",instance="api"}'
 _REQUESTS = (
@@ -63,11 +63,11 @@ ALERT = Alert(
                     labels={"slo": "api-availability", "window": window},
                     summary="The API answers too many requests with 5xx",
                     description=f"0.4% of the requests were answered with a 5xx in the last "
-                    f"{spelled}. The error budget burns at more than {factor} times the rate that "
-                    "would use it up in 30 days. Most of them in the last 10 minutes: "
+                    f"{spelled}. The error budget burns at more than {factor}the rate that would "
+                    "use it up in 30 days. Most of them in the last 10 minutes: "
                     "GET /api/v1/items with 500.",
                 )
-                for window, spelled, factor in (("1d", "day", 3), ("3d", "3 days", 1))
+                for window, spelled, factor in (("1d", "day", "3 times "), ("3d", "3 days", ""))
             ],
         ),
         Case(
@@ -90,14 +90,37 @@ ALERT = Alert(
                 )
             ],
         ),
+        *(
+            Case(
+                name=f"three of four requests at night fail, {at} after it began",
+                series={
+                    _API: "1x160",
+                    _REQUESTS % ("GET", "items", "200"): "0x10 1x150",
+                    _REQUESTS % ("GET", "items", "500"): "0x10 1 2 3x148",
+                },
+                at=at,
+            )
+            # Each time another window would alert if it needed no number of errors.
+            for at in ("9m", "25m", "75m")
+        ),
         Case(
-            name="three of four requests at night fail",
+            name="half of the requests failed for 10 minutes, 2 hours ago",
             series={
-                _API: "1x40",
-                _REQUESTS % ("GET", "items", "200"): "0x10 1x30",
-                _REQUESTS % ("GET", "items", "500"): "0x10 1 2 3x28",
+                _API: "1x280",
+                _REQUESTS % ("GET", "items", "200"): "0+100x20 2000+200x260",
+                _REQUESTS % ("GET", "items", "500"): "0+100x20 2000x260",
             },
-            at="20m",
+            at="140m",
+            fires=[
+                Fired(
+                    severity="ticket",
+                    labels={"slo": "api-availability", "window": "3d"},
+                    summary="The API answers too many requests with 5xx",
+                    description="3.643% of the requests were answered with a 5xx in the last 3 "
+                    "days. The error budget burns at more than the rate that would use it up in 30 "
+                    "days. Most of them in the last 10 minutes: none.",
+                )
+            ],
         ),
         Case(
             name="half of the requests failed for 10 minutes, 45 minutes ago",

@@ -60,7 +60,7 @@ ALERT = Alert(
         Case(
             name="the only two requests of a night are slow",
             series={_API: "1x20", **_requests("/api/v1/items", "0x5 1 2x14", "0x20")},
-            at="10m",
+            at="6m",
         ),
     ],
 )

@@ -54,6 +54,23 @@ max by (namespace, release, component, dependency) (
             ],
         ),
         Case(
+            name="two scrape jobs read the same worker, which Redis does not answer",
+            series={
+                f'{series[:-1]},job="{job}"}}': values
+                for job in ("annotations", "operator")
+                for series, values in _process("worker", "worker-1", redis="0x40").items()
+            },
+            at="10m",
+            fires=[
+                Fired(
+                    severity="page",
+                    labels={"component": "worker", "dependency": "redis"},
+                    summary="redis is down for every worker process",
+                    description="redis answers none of 2 worker processes.",
+                )
+            ],
+        ),
+        Case(
             name="Redis answers one of two workers",
             series={
                 **_process("worker", "worker-1", redis="1x40"),

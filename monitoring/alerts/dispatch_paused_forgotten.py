@@ -60,6 +60,23 @@ and on (namespace, release)
             ],
         ),
         Case(
+            name="one of two controllers is paused, and the other dispatches",
+            series={
+                **_paused("controller-1", "1x160"),
+                **_paused("controller-2", "0x160"),
+                _OLDEST: "5400+30x160",
+            },
+            at="70m",
+            fires=[
+                Fired(
+                    severity="ticket",
+                    summary="Dispatch has been paused for 1h",
+                    description="HEAVYLIFT_CONTROLLER_PAUSED has held 1 controllers back from "
+                    "dispatch for 1h.",
+                )
+            ],
+        ),
+        Case(
             name="dispatch is paused for half an hour",
             series={
                 **_paused("controller-1", "0x80 1x60 0x20"),

@@ -47,8 +47,8 @@ and on (namespace, release, kind, pool)
     ],
     cases=[
         Case(
-            name="40% of the attempts fail for 20 minutes",
-            series=_attempts("0+3x40", "0+1x40", "0+1x40"),
+            name="12 of 30 attempts fail",
+            series=_attempts("0x4 18x36", "0x4 6x36", "0x4 6x36"),
             at="20m",
             fires=[
                 Fired(
@@ -65,8 +65,8 @@ and on (namespace, release, kind, pool)
             name="10% of the attempts fail", series=_attempts("0+9x40", "0+1x40", "0x40"), at="20m"
         ),
         Case(
-            name="three of three attempts fail at night",
-            series=_attempts("0x40", "0x10 1 2 3x28", "0x40"),
+            name="six of six attempts fail at night",
+            series=_attempts("0x40", "0x10 1 2 3x28", "0x20 3x20"),
             at="20m",
         ),
         Case(name="no attempt ends", series=_attempts("9x40", "9x40", "9x40"), at="20m"),

@@ -8,7 +8,7 @@ _WORST = """\
  Dead letters of the last hour: {{ range $i, $kind := printf `sort_desc(topk(3, \
 max by (kind, pool) (increase(heavylift_dead_letters_total{namespace=%q,release=%q}[1h])) > 0))` \
 $labels.namespace $labels.release | query }}{{ if $i }}, {{ end }}{{ .Labels.kind }} \
-in pool {{ .Labels.pool }} ({{ printf "%.0f" .Value }}){{ end }}."""
+in pool {{ .Labels.pool }} ({{ printf "%.0f" .Value }}){{ else }}none{{ end }}."""
 
 
 def _jobs(kind: str, succeeded: str, dead: str) -> dict[str, str]:
@@ -48,7 +48,7 @@ ALERT = Alert(
         Case(
             name="the three jobs of a night become dead letters",
             series=_jobs("image.transform", "0x40", "0x10 1 2 3x28"),
-            at="20m",
+            at="9m",
         ),
         Case(
             name="no job finishes",

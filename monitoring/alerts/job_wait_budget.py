@@ -15,7 +15,7 @@ namespace=%q,release=%q}[1h])) * on (pool) group_left () group by (pool) (\
 heavylift_pool_wait_target_seconds{urgency="URGENCY",namespace=%q,release=%q}) > 0))` \
 $labels.namespace $labels.release $labels.namespace $labels.release | query }}\
 {{ if $i }}, {{ end }}{{ .Labels.kind }} in pool {{ .Labels.pool }} \
-({{ printf "%.0f" .Value }}){{ end }}."""
+({{ printf "%.0f" .Value }}){{ else }}none{{ end }}."""
 
 
 def _waits(kind: str, pool: str, within: str, late: str) -> dict[str, str]:
@@ -30,7 +30,7 @@ def _target(pool: str, urgency: str, seconds: int, samples: int) -> dict[str, st
 
 _BURNS = (
     "of the attempts started later than their kind's target in the last %s. The error budget burns "
-    "at more than %s times the rate that would use it up in 30 days. Late in the last hour: "
+    "at more than %sthe rate that would use it up in 30 days. Late in the last hour: "
 )
 
 ALERT = Alert(
@@ -68,7 +68,8 @@ ALERT = Alert(
                     severity="page",
                     labels={"slo": "job-wait-high", "urgency": "high", "window": "1h"},
                     summary="Jobs of high urgency start too late",
-                    description=f"33.33% {_BURNS % ('hour', 14.4)}mail.send in pool io (40).",
+                    description=f"33.33% {_BURNS % ('hour', '14.4 times ')}"
+                    "mail.send in pool io (40).",
                 )
             ],
         ),
@@ -87,7 +88,7 @@ ALERT = Alert(
                     description=f"100% {_BURNS % (spelled, factor)}"
                     "report.make in pool batch (120).",
                 )
-                for window, spelled, factor in (("1d", "day", 3), ("3d", "3 days", 1))
+                for window, spelled, factor in (("1d", "day", "3 times "), ("3d", "3 days", ""))
             ],
         ),
         Case(
@@ -96,7 +97,7 @@ ALERT = Alert(
                 **_target("io", "high", 5, 40),
                 **_waits("mail.send", "io", "0x40", "0x10 1 2 3x28"),
             },
-            at="20m",
+            at="9m",
         ),
         Case(
             name="controllers of two versions differ in a pool's urgency, and jobs start in time",

@@ -20,7 +20,7 @@ def _pool(
 
 _STALLED = {
     "oldest": "0+30x40",
-    "busy": "1x40",
+    "busy": "0x40",
     "claims": "17x40",
     "queued": "6x40",
     "unreadable": "0x40",
@@ -88,6 +88,13 @@ unless on (namespace, release)
             at="15m",
         ),
         Case(
+            name="dispatch is paused on one controller of two",
+            series=_pool(**_STALLED)
+            | {'heavylift_dispatch_paused{instance="controller-2"}': "1x40"},
+            at="15m",
+            fires=[_FIRED],
+        ),
+        Case(
             name="all slots are busy with long jobs",
             series=_pool(**{**_STALLED, "busy": "4x40"}),
             at="15m",
@@ -107,6 +114,16 @@ unless on (namespace, release)
             series=_pool(**{**_STALLED, "unreadable": "5x40"}),
             at="15m",
             fires=[_FIRED],
+        ),
+        Case(
+            name="nothing has started for 15 minutes, and a job came 3 minutes ago",
+            series=_pool(**{**_STALLED, "oldest": "0x24 0+30x16"}),
+            at="15m",
+        ),
+        Case(
+            name="a pool that was scaled to zero gets its first worker",
+            series=_pool(**_STALLED) | {'heavylift_pool_slots{pool="cpu"}': "0x28 4x12"},
+            at="15m",
         ),
         Case(
             name="nothing waits",

@@ -49,6 +49,11 @@ unless on (namespace, release)
             ],
         ),
         Case(
+            name="workers are there, and busy for hours",
+            series=_pool("0+30x40", "2x40"),
+            at="8m",
+        ),
+        Case(
             name="the pool is scaled to zero, and nothing waits",
             series=_pool("0x40", "0x40"),
             at="8m",
