@@ -141,6 +141,11 @@ THRESHOLDS = (
         "duration",
         "How long no process of a component reaches a dependency.",
     ),
+    Threshold("certificate_expiry", 1209600, "s", "Time left of a server's certificate: a ticket."),
+    Threshold(
+        "certificate_expiry_page", 86400, "s", "Time left of a server's certificate: a page."
+    ),
+    Threshold("signing_key_age", 31536000, "s", "Age of a key that signs tokens."),
     Threshold("dispatch_paused_for", "1h", "duration", "How long dispatch is paused."),
     Threshold(
         "dispatch_paused_age",

@@ -13,9 +13,9 @@ from typer.main import get_command
 from app.cli import cli
 from app.core.config import variables
 from monitoring.alerts import ALERTS
-from monitoring.rules import ROOT, RUNBOOKS
-from tests.runbook_commands import Command, commands, options, statements
+from tests.runbook_commands import RUNBOOKS, Command, commands, options, statements
 
+ROOT = Path(__file__).parents[2]
 PAGES = sorted(RUNBOOKS.glob("Heavylift*.md"))
 
 SECTIONS = [
@@ -32,7 +32,18 @@ KUBECTL = {
 
 HELM = {"get", "history", "rollback", "test", "upgrade"}
 
-OTHERS = {"cat", "curl", "grep", "pg_isready", "redis-cli", "sh", "sleep", "tail"}
+OTHERS = {
+    "cat",
+    "curl",
+    "echo",
+    "grep",
+    "openssl",
+    "pg_isready",
+    "redis-cli",
+    "sh",
+    "sleep",
+    "tail",
+}
 
 VALUES = yaml.safe_load((ROOT / "helm" / "heavylift" / "values.yaml").read_text())
 
