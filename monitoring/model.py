@@ -57,6 +57,7 @@ class Objective:
     events: str
     """Events per second, errors among them."""
     says: str
+    """An error, in words that follow "20%"."""
     windows: Sequence[Window]
 
 

@@ -44,7 +44,7 @@ ALERT = Alert(
     cases=[
         Case(
             name="it ends in ten days",
-            series=_expiry("api", 864_600),
+            series={**_expiry("api", 864_600), **_expiry("controller", 864_600)},
             at="10m",
             fires=[
                 Fired(

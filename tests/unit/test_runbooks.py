@@ -26,24 +26,15 @@ SECTIONS = [
 ]
 
 KUBECTL = {
-    "annotate", "config", "delete", "describe", "drain", "exec", "get", "logs", "port-forward",
-    "rollout", "scale", "top",
+    "annotate", "config", "delete", "describe", "drain", "edit", "exec", "get", "logs",
+    "port-forward", "rollout", "scale", "top",
 }  # fmt: skip
 
 HELM = {"get", "history", "rollback", "test", "upgrade"}
 
 OTHERS = {
-    "cat",
-    "curl",
-    "echo",
-    "grep",
-    "openssl",
-    "pg_isready",
-    "redis-cli",
-    "sh",
-    "sleep",
-    "tail",
-}
+    "cat", "curl", "echo", "grep", "openssl", "pg_isready", "redis-cli", "sh", "sleep", "tail",
+}  # fmt: skip
 
 VALUES = yaml.safe_load((ROOT / "helm" / "heavylift" / "values.yaml").read_text())
 
