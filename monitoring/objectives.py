@@ -22,8 +22,8 @@ TICKETS_ONLY = (SLOW, SLOWEST)
 # The name of these metrics is OpenTelemetry's, and other programs in the cluster may have it, too.
 _OURS = 'and on (namespace, release) last_over_time(heavylift_build_info{component="api"}[5m])'
 
-# How long these last is the client's affair: event streams, uploads (and the list of files, which
-# shares its route with them) and downloads.
+# Their duration depends on the client: event streams, uploads (with the list of files, which shares
+# their route) and downloads.
 UNTIMED = (
     "/api/v1/jobs/{job_id}/events",
     "/api/v1/files",
@@ -38,14 +38,18 @@ _TIMED = f'http_response_status_code!~"5..", http_route!~"{_ROUTES}"'
 LATENCY = "1.5"
 
 
+def _braces(selector: str) -> str:
+    return f"{{{selector}}}" if selector else ""
+
+
 def _requests(selector: str = "", metric: str = "count") -> str:
-    series = f"http_server_request_duration_seconds_{metric}{{{selector}}}".replace("{}", "")
-    return f"sum by (namespace, release) (rate({series}[5m]))"
+    series = f"http_server_request_duration_seconds_{metric}"
+    return f"sum by (namespace, release) (rate({series}{_braces(selector)}[5m]))"
 
 
 def _waits(urgency: str, selector: str = "") -> str:
     """Attempts that started, in the pools of one urgency."""
-    series = f"heavylift_job_waits_total{{{selector}}}".replace("{}", "")
+    series = f"heavylift_job_waits_total{_braces(selector)}"
     return f"""\
 sum by (namespace, release) (
   max by (namespace, release, kind, pool, within_target) (rate({series}[5m]))

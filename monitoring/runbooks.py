@@ -69,7 +69,7 @@ Every alert has the labels `namespace`, `release`, `severity` and `area`.
 ## Objectives
 
 Each is the part of all events in 30 days that must be good; the rest is the error budget. An alert
-fires if the budget burns more times as fast as it may than the table says, over both windows.
+fires if it burns this many times as fast as would use it up in 30 days, over both windows:
 
 | slo | good events | default | page | ticket |
 |---|---|---|---|---|

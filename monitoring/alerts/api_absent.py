@@ -20,8 +20,9 @@ count by (namespace, release) (heavylift_build_info{component=~"controller|worke
 unless on (namespace, release) heavylift_build_info{component="api"}""",
             holds="${absent_for}",
             summary="No API process is running",
-            description="{{ $value }} processes of the controllers and the workers are scraped, "
-            "and none of the API. Nobody can submit or follow a job; accepted jobs go on.",
+            description="Prometheus scrapes {{ $value }} of the controllers' and the workers' "
+            "processes, and none of the API. Nobody can submit or follow a job; accepted jobs go "
+            "on.",
         )
     ],
     cases=[
@@ -33,8 +34,9 @@ unless on (namespace, release) heavylift_build_info{component="api"}""",
                 Fired(
                     severity="page",
                     summary="No API process is running",
-                    description="1 processes of the controllers and the workers are scraped, and "
-                    "none of the API. Nobody can submit or follow a job; accepted jobs go on.",
+                    description="Prometheus scrapes 1 of the controllers' and the workers' "
+                    "processes, and none of the API. Nobody can submit or follow a job; accepted "
+                    "jobs go on.",
                 )
             ],
         ),

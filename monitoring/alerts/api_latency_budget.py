@@ -53,7 +53,7 @@ ALERT = Alert(
             at="10m",
         ),
         Case(
-            name="requests fail slowly: the error budget's affair",
+            name="slow requests fail, which the error budget counts",
             series={_API: "1x20", **_requests("/api/v1/items", "0+100x20", "0x20", "503")},
             at="10m",
         ),

@@ -21,8 +21,8 @@ count by (namespace, release) (heavylift_build_info{component=~"api|worker"})
 unless on (namespace, release) heavylift_build_info{component="controller"}""",
             holds="${absent_for}",
             summary="No controller is running",
-            description="{{ $value }} processes of the API and the workers are scraped, and no "
-            "controller. Accepted jobs are kept, but none starts, and pools are not scaled.",
+            description="Prometheus scrapes {{ $value }} of the API's and the workers' processes, "
+            "and no controller. Accepted jobs are kept, but none starts, and pools are not scaled.",
         )
     ],
     cases=[
@@ -38,9 +38,9 @@ unless on (namespace, release) heavylift_build_info{component="controller"}""",
                 Fired(
                     severity="page",
                     summary="No controller is running",
-                    description="2 processes of the API and the workers are scraped, and no "
-                    "controller. Accepted jobs are kept, but none starts, and pools are not "
-                    "scaled.",
+                    description="Prometheus scrapes 2 of the API's and the workers' processes, "
+                    "and no controller. Accepted jobs are kept, but none starts, and pools are "
+                    "not scaled.",
                 )
             ],
         ),
@@ -52,9 +52,9 @@ unless on (namespace, release) heavylift_build_info{component="controller"}""",
                 Fired(
                     severity="page",
                     summary="No controller is running",
-                    description="1 processes of the API and the workers are scraped, and no "
-                    "controller. Accepted jobs are kept, but none starts, and pools are not "
-                    "scaled.",
+                    description="Prometheus scrapes 1 of the API's and the workers' processes, "
+                    "and no controller. Accepted jobs are kept, but none starts, and pools are "
+                    "not scaled.",
                 )
             ],
         ),

@@ -32,7 +32,7 @@ max by (namespace, release, component, dependency) (
             description="{{ $labels.dependency }} answers "
             "{{ with printf `count(heavylift_build_info{component=%q,namespace=%q,release=%q})` "
             "$labels.component $labels.namespace $labels.release | query }}"
-            "none of {{ . | first | value }} {{ $labels.component }} processes{{ end }}.",
+            "none of the {{ $labels.component }} processes ({{ . | first | value }}){{ end }}.",
         )
     ],
     cases=[
@@ -49,7 +49,7 @@ max by (namespace, release, component, dependency) (
                     severity="page",
                     labels={"component": "worker", "dependency": "redis"},
                     summary="redis is down for every worker process",
-                    description="redis answers none of 2 worker processes.",
+                    description="redis answers none of the worker processes (2).",
                 )
             ],
         ),
@@ -66,7 +66,7 @@ max by (namespace, release, component, dependency) (
                     severity="page",
                     labels={"component": "worker", "dependency": "redis"},
                     summary="redis is down for every worker process",
-                    description="redis answers none of 2 worker processes.",
+                    description="redis answers none of the worker processes (2).",
                 )
             ],
         ),

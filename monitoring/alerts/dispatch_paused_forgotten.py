@@ -31,8 +31,8 @@ and on (namespace, release)
             expr="sum by (namespace, release) (heavylift_dispatch_paused) > 0",
             holds="${dispatch_paused_for}",
             summary="Dispatch has been paused for ${dispatch_paused_for}",
-            description="HEAVYLIFT_CONTROLLER_PAUSED has held {{ $value }} controllers back from "
-            "dispatch for ${dispatch_paused_for}.",
+            description="HEAVYLIFT_CONTROLLER_PAUSED has held back dispatch for "
+            "${dispatch_paused_for}, on {{ $value }} of the controllers.",
         ),
     ],
     cases=[
@@ -54,8 +54,8 @@ and on (namespace, release)
                 Fired(
                     severity="ticket",
                     summary="Dispatch has been paused for 1h",
-                    description="HEAVYLIFT_CONTROLLER_PAUSED has held 2 controllers back from "
-                    "dispatch for 1h.",
+                    description="HEAVYLIFT_CONTROLLER_PAUSED has held back dispatch for 1h, on 2 "
+                    "of the controllers.",
                 ),
             ],
         ),
@@ -71,8 +71,8 @@ and on (namespace, release)
                 Fired(
                     severity="ticket",
                     summary="Dispatch has been paused for 1h",
-                    description="HEAVYLIFT_CONTROLLER_PAUSED has held 1 controllers back from "
-                    "dispatch for 1h.",
+                    description="HEAVYLIFT_CONTROLLER_PAUSED has held back dispatch for 1h, on 1 "
+                    "of the controllers.",
                 )
             ],
         ),

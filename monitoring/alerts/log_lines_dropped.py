@@ -17,8 +17,8 @@ sum by (namespace, release, instance) (increase(heavylift_log_lines_dropped_tota
   >= ${dropped_log_lines}""",
             holds="5m",
             summary="{{ $labels.instance }} cannot write its log",
-            description='{{ printf "%.0f" $value }} log lines of {{ $labels.instance }} were '
-            "dropped in 15 minutes: its standard output takes none.",
+            description="Log lines of {{ $labels.instance }} dropped in 15 minutes: "
+            '{{ printf "%.0f" $value }}. Its standard output takes none.',
         )
     ],
     cases=[
@@ -31,7 +31,7 @@ sum by (namespace, release, instance) (increase(heavylift_log_lines_dropped_tota
                     severity="ticket",
                     labels={"instance": "worker-1"},
                     summary="worker-1 cannot write its log",
-                    description="30 log lines of worker-1 were dropped in 15 minutes: its standard "
+                    description="Log lines of worker-1 dropped in 15 minutes: 30. Its standard "
                     "output takes none.",
                 )
             ],

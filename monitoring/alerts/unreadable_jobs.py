@@ -23,9 +23,8 @@ max by (namespace, release, kind, pool, reason) (
 ) > 0""",
             holds="${unreadable_jobs_for}",
             summary="No worker of pool {{ $labels.pool }} can run jobs of kind {{ $labels.kind }}",
-            description="{{ $value }} jobs of kind {{ $labels.kind }} wait for a worker that can "
-            "run them; those that pool {{ $labels.pool }} has cannot. Reason: "
-            "{{ $labels.reason }}.",
+            description="Waiting jobs of kind {{ $labels.kind }} that no live worker of pool "
+            "{{ $labels.pool }} can run: {{ $value }}. Reason: {{ $labels.reason }}.",
         )
     ],
     cases=[
@@ -38,8 +37,8 @@ max by (namespace, release, kind, pool, reason) (
                     severity="ticket",
                     labels={"kind": "image.transform", "pool": "cpu", "reason": "refused"},
                     summary="No worker of pool cpu can run jobs of kind image.transform",
-                    description="3 jobs of kind image.transform wait for a worker that can run "
-                    "them; those that pool cpu has cannot. Reason: refused.",
+                    description="Waiting jobs of kind image.transform that no live worker of pool "
+                    "cpu can run: 3. Reason: refused.",
                 )
             ],
         ),
@@ -49,7 +48,7 @@ max by (namespace, release, kind, pool, reason) (
             at="20m",
         ),
         Case(
-            name="the pool has no workers, which is another alert's affair",
+            name="the pool has no workers, which HeavyliftPoolWithoutWorkers reports",
             series=_waiting("no-workers", "9x60"),
             at="20m",
         ),
