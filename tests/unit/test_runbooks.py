@@ -1,5 +1,6 @@
 """Each runbook has its parts, and nothing in it that does not exist."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_the_index_links_every_runbook() -> None:
 def test_links_between_runbooks_lead_somewhere(path: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
         assert (RUNBOOKS / link).is_file(), link
+
+
+def test_dashboards_that_are_named_exist() -> None:
+    folder = ROOT / "helm" / "heavylift" / "monitoring" / "dashboards"
+    titles = {json.loads(path.read_text())["title"] for path in folder.glob("*.json")}
+    named = {
+        title
+        for path in PAGES
+        for title in re.findall(r"\*(Heavylift / [^*]+)\*", path.read_text())
+    }
+    assert len(named) > 3
+    assert named <= titles
 
 
 @pytest.mark.parametrize("path", pages())
