@@ -10,8 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-# All that is in here is generated: for the chart, and the same for `heavylift up --observe`, which an
-# installed wheel has as well.
+# All that is in here is generated: for the chart, and the same again for `heavylift up --observe`,
+# which an installed wheel has as well.
 FOLDER = Path("helm/heavylift/monitoring")
 COPY = Path("app/embedded/monitoring")
 
