@@ -23,7 +23,7 @@ from obstore.store import ObjectStore, from_url
 
 from app.core.config import ConfigurationError
 from app.embedded import EmbeddedError
-from app.embedded.stack import Stack, command, log_files
+from app.embedded.stack import Stack, command, free_port, log_files
 
 ROOT = Path(__file__).parent
 
@@ -37,8 +37,12 @@ UNLIMITED = {
     "HEAVYLIFT_AUTH_REGISTRATIONS_PER_ADDRESS": "100000/minute",
 }
 
-# Seconds beyond the run's own that Locust may take: to seed, to finish what is under way, to write.
-PATIENCE = 120
+# Seconds beyond the run's own that Locust may take: to seed, to finish what is under way, to write,
+# to wait for a last scrape.
+PATIENCE = 180
+
+# Of its metrics with --observe, if it is free: the one that exporters for Locust have.
+METRICS_PORT = 9646
 
 
 def seconds(text: str) -> int:
@@ -78,7 +82,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="load-report",
         help="A folder; or s3://bucket/prefix, by AWS_* in the environment.",
     )
+    parser.add_argument(
+        "--observe",
+        action="store_true",
+        help="Serve the metrics of the stack that is started here and of the load test, and scrape "
+        "them with the prometheus on the PATH.",
+    )
     options, others = parser.parse_known_args(arguments)
+    if options.observe and options.host is not None:
+        parser.error("--observe is for a stack of its own: with --host, set LOADTEST_METRICS_PORT")
     # As Ctrl-C: all of it is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -125,15 +137,28 @@ def run_on_a_stack(options: argparse.Namespace, others: Sequence[str]) -> int:
         shutil.rmtree(logs, ignore_errors=True)
         sink = log_files(logs)
         print(f"load test: starting a stack, its logs go to {logs}", file=sys.stderr)
-        with Stack(Path(scratch) / "stack", durable=False, settings=UNLIMITED, sink=sink) as stack:
+        port = free_port(METRICS_PORT)
+        with Stack(
+            Path(scratch) / "stack",
+            durable=False,
+            settings=UNLIMITED,
+            sink=sink,
+            observe=options.observe,
+            targets={"loadtest": {"loadtest": port}},
+        ) as stack:
             if not stack.wait_ready():
                 print(f"load test: the stack did not start: see {logs}", file=sys.stderr)
                 return 2
             password = secrets.token_urlsafe()
             make_admin(stack.environment, password)
-            admin = {"LOADTEST_ADMIN_EMAIL": ADMIN, "LOADTEST_ADMIN_PASSWORD": password}
+            settings = {"LOADTEST_ADMIN_EMAIL": ADMIN, "LOADTEST_ADMIN_PASSWORD": password}
+            if options.observe:
+                settings["LOADTEST_METRICS_PORT"] = str(port)
+                print(f"load test: metrics: http://127.0.0.1:{port}/metrics", file=sys.stderr)
+                found = f"{stack.prometheus.url}/graph" if stack.prometheus else "none on the PATH"
+                print(f"load test: prometheus: {found}", file=sys.stderr)
             print(f"load test: {stack.base_url} for {options.run_time} s", file=sys.stderr)
-            return run(options, others, stack.base_url, admin)
+            return run(options, others, stack.base_url, settings)
 
 
 def make_admin(environment: Mapping[str, str], password: str) -> None:

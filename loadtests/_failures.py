@@ -18,9 +18,13 @@ class Failure(Exception):
     """Ends the journey that it happens in; it has been counted then."""
 
     what: str
+    result: str
+    """As metrics have it."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, problem: str | None = None) -> None:
         super().__init__(f"{self.what}: {detail}")
+        self.problem = problem
+        """The type of the problem document that came in place of the answer."""
 
     def __repr__(self) -> str:
         """What Locust shows and compares, and what its workers send to the master."""
@@ -29,34 +33,46 @@ class Failure(Exception):
 
 class Limited(Failure):
     what = "refused by limits"
+    result = "refused"
 
 
 class ProblemAnswer(Failure):
     what = "problem"
+    result = "problem"
 
 
 class WrongStatus(Failure):
     what = "wrong status"
+    result = "wrong-status"
 
 
 class TimedOut(Failure):
     what = "timeout"
+    result = "timeout"
 
 
 class NotConnected(Failure):
     what = "connection"
+    result = "connection"
 
 
 class WrongContent(Failure):
     what = "wrong content"
+    result = "wrong-content"
 
 
 class JobFailed(Failure):
     what = "job"
+    result = "job-failed"
 
 
 class Unfinished(Failure):
     what = "unfinished"
+    result = "unfinished"
+
+
+# What a request, a job or a journey came to; `error` is a fault of the load test itself.
+RESULTS = ("ok", *(kind.result for kind in Failure.__subclasses__()), "error")
 
 
 def unreached(error: BaseException) -> Failure:
@@ -81,9 +97,9 @@ def problem_type(body: bytes) -> str:
 
 def refused(status: int, content_type: str, body: bytes) -> Failure:
     """Of an answer whose status is not the one that was to come."""
-    is_problem = content_type.partition(";")[0].strip().lower() == PROBLEM
-    if status == 429:
-        return Limited(f"429 {problem_type(body)}" if is_problem else "429, no problem document")
-    if is_problem:
-        return ProblemAnswer(f"{status} {problem_type(body)}")
-    return WrongStatus(f"{status}, no problem document")
+    limited = status == 429
+    if content_type.partition(";")[0].strip().lower() == PROBLEM:
+        problem = problem_type(body)
+        kind = Limited if limited else ProblemAnswer
+        return kind(f"{status} {problem}", problem=problem)
+    return (Limited if limited else WrongStatus)(f"{status}, no problem document")

@@ -11,6 +11,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerNode, WorkerRunner
 from locust.stats import RequestStats, StatsCSVFileWriter, StatsEntry
 
 from loadtests import _progress
+from loadtests._exporter import record
 from loadtests._mix import MIX
 from loadtests._seeding import seed
 from loadtests._settings import BadSetup, load_settings
@@ -67,7 +68,7 @@ def _prepare(environment: Environment, **_: Any) -> None:
 
     try:
         settings = load_settings()
-        load_slo(settings.slo)
+        slo = load_slo(settings.slo)
         chosen = [one for one in environment.user_classes if _has_tasks(one, environment)]
         if settings.admin_email is None:
             ours = [one for one in chosen if issubclass(one, Scenario) and one.for_admins]
@@ -78,10 +79,11 @@ def _prepare(environment: Environment, **_: Any) -> None:
                 )
         if not chosen:
             raise BadSetup("no scenario is left to run")
+        environment.user_classes[:] = chosen
+        Scenario.recorder = record(environment, settings, slo)
     except BadSetup as error:
         _refuse(error)
         sys.exit(BAD_SETUP)
-    environment.user_classes[:] = chosen
     # What is under way at the end is waited for: killed, it would count as a failure.
     environment.stop_timeout = max(environment.stop_timeout, settings.timeout)
     headless = getattr(environment.parsed_options, "headless", False)

@@ -23,20 +23,22 @@ to its start by the server's own times.
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import wraps
 from itertools import cycle
 from typing import Any, ClassVar, TypeVar
 
 import gevent
+from gevent import GreenletExit
 from locust import FastHttpUser, tag, task
 from locust.env import Environment
 from locust.exception import StopUser
 from typing_extensions import override
 
 from loadtests import _hooks
-from loadtests._failures import Failure
+from loadtests._failures import Failure, Unfinished
+from loadtests._metrics import Recorder
 from loadtests._mix import MIX
+from loadtests._schedule import Schedule
 from loadtests._seeding import Seeded
 from loadtests._session import Account, Session
 from loadtests._settings import load_settings
@@ -53,6 +55,9 @@ class Scenario(FastHttpUser):
     for_admins: ClassVar[bool] = False
 
     period: ClassVar[float]
+
+    recorder: ClassVar[Recorder | None] = None
+    """Where metrics are asked for."""
 
     _seeded: ClassVar[Iterator[Seeded]] = iter(())
 
@@ -72,8 +77,10 @@ class Scenario(FastHttpUser):
         super().__init__(environment)
         self.api = Session(self.client, scenario=type(self).__name__, late=lambda: self.late)
         self.late = 0.0
-        self._every = self.period / self.settings.rate
-        self._due = 0.0
+        every = self.period / self.settings.rate
+        # Users that come together do not all begin together.
+        first = time.perf_counter() + random.uniform(0, every)  # noqa: S311
+        self._schedule = Schedule(first, every)
         self._asked_to_stop = False
 
     @override
@@ -84,14 +91,14 @@ class Scenario(FastHttpUser):
             self._asked_to_stop = True
             return
         self.seeded = seeded
-        # Users that come together do not all begin together.
-        first = random.uniform(0, self._every)  # noqa: S311
-        self._due = time.perf_counter() + first
-        gevent.sleep(first)
+        if self.recorder is not None:
+            self.recorder.follow(type(self).__name__, self._schedule)
+        gevent.sleep(self._schedule.wait(time.perf_counter()))
 
     @override
     def stop(self, force: bool = False) -> bool:
         self._asked_to_stop = True
+        self._schedule.end(time.perf_counter())
         stopped: bool = super().stop(force)
         return stopped
 
@@ -99,12 +106,15 @@ class Scenario(FastHttpUser):
         # Locust kills a user that waits, but one whose wait is over by then has sent a request yet.
         if self._asked_to_stop:
             raise StopUser
-        self.late = max(0.0, time.perf_counter() - self._due)
+        self.late = self._schedule.begin(time.perf_counter())
+
+    def ended(self, result: str) -> None:
+        if self.recorder is not None:
+            self.recorder.ended(type(self).__name__, result)
 
     @override
     def wait_time(self) -> float:
-        self._due += self._every
-        return max(0.0, self._due - time.perf_counter())
+        return self._schedule.wait(time.perf_counter())
 
     @property
     def account(self) -> Account:
@@ -125,9 +135,18 @@ def journey(
         @wraps(steps)
         def run(user: User) -> None:
             user.begin()
-            # It has been counted, and what would come next makes no sense.
-            with suppress(Failure):
+            result = "error"
+            try:
                 steps(user)
+                result = "ok"
+            except Failure as failure:
+                # It has been counted, and what would come next makes no sense.
+                result = failure.result
+            except GreenletExit:
+                result = Unfinished.result
+                raise
+            finally:
+                user.ended(result)
 
         weighted: Callable[[User], None] = task(weight)(tag(*tags)(run))
         return weighted

@@ -50,6 +50,18 @@ class LoadSettings(BaseSettings):
     )
     job_timeout: PositiveFloat = Field(120, description="Seconds from submit to finished.")
     poll_interval: NonNegativeFloat = Field(0.5, description="Seconds between two looks at a job.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Of /metrics, while it runs. Default: none."
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="Bind address of the metrics; in a pod, 0.0.0.0."
+    )
+    metrics_linger: float = Field(
+        5,
+        ge=0,
+        le=60,
+        description="Longest wait in seconds, after the run, for a scrape of the final values.",
+    )
     slo: Path = Field(Path(__file__).with_name("slo.yaml"), description="The objectives.")
 
     @model_validator(mode="after")

@@ -231,7 +231,7 @@ class Stack:
     `settings` are `HEAVYLIFT_*` variables for all parts. Without a `sink`, each part writes to
     `folder/logs`. With `observe`, each part has a port for its signals; Prometheus scrapes them and
     evaluates `rules` (the project's own by default), and Grafana shows the dashboards, where the
-    machine has them.
+    machine has them. `targets` are other ports to scrape, by job and instance.
     """
 
     postgres: EmbeddedPostgres
@@ -254,6 +254,7 @@ class Stack:
         settings: Mapping[str, str] | None = None,
         observe: bool = False,
         rules: str | None = None,
+        targets: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self._host = host
@@ -264,6 +265,7 @@ class Stack:
         self._settings = settings or {}
         self._observe = observe
         self._rules = rules
+        self._targets = targets or {}
         self.signal_ports: dict[str, int] = {}
         """Of each part, by its name."""
         self._listener: socket.socket | None = None
@@ -398,6 +400,7 @@ class Stack:
         targets: dict[str, dict[str, int]] = {}
         for part in self._parts:
             targets.setdefault(part.arguments[0], {})[part.name] = self.signal_ports[part.name]
+        targets.update((job, dict(instances)) for job, instances in self._targets.items())
         self.prometheus = EmbeddedPrometheus(
             command,
             self.folder / "prometheus",
