@@ -272,6 +272,37 @@ def test_a_load_test_with_its_password_needs_no_secret() -> None:
     assert env(job)["LOADTEST_PASSWORD"] == "of the accounts"
 
 
+def test_a_load_test_is_scraped_like_the_other_processes() -> None:
+    settings = {"LOADTEST_METRICS_LINGER": 20, "LOADTEST_METRICS_PORT": 1}
+    loadtest = {"enabled": True, "settings": settings}
+    found = rendered(loadtest=loadtest, monitoring={"operator": {"enabled": True}})
+    job = found["Job/heavylift-loadtest-1"]
+    assert container(job)["ports"] == [{"name": "signals", "containerPort": 9464}]
+    variables = env(job)
+    # The port is the one above, whatever the settings say.
+    assert variables["LOADTEST_METRICS_PORT"] == "9464"
+    assert variables["LOADTEST_METRICS_HOST"] == "0.0.0.0"
+    assert variables["LOADTEST_METRICS_LINGER"] == "20"
+    pod = pod_of(job)
+    assert pod is not None
+    assert pod["metadata"]["annotations"]["prometheus.io/port"] == "9464"
+    (peers,) = found["NetworkPolicy/heavylift-loadtest"]["spec"]["ingress"]
+    assert peers == {"from": [{"namespaceSelector": {}}], "ports": [{"port": "signals"}]}
+
+    by_operator = {"monitoring": {"operator": {"enabled": True}}}
+    job = rendered(loadtest={"enabled": True}, **by_operator)["Job/heavylift-loadtest-1"]
+    assert env(job)["LOADTEST_METRICS_LINGER"] == "60"
+    job = rendered(loadtest={"enabled": True})["Job/heavylift-loadtest-1"]
+    assert "LOADTEST_METRICS_LINGER" not in env(job)
+
+    # Before there is one: a load test is over before the operator has seen another monitor.
+    (labels,) = rendered(**by_operator)["PodMonitor/heavylift"]["spec"]["selector"][
+        "matchExpressions"
+    ]
+    component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+    assert component in labels["values"]
+
+
 def test_a_load_tests_accounts_have_a_password() -> None:
     """The same ever after, since accounts stay: made with the release's other secrets."""
     made = by_name(render(values={"loadtest": {"enabled": True}}))

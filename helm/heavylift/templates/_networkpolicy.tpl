@@ -56,7 +56,7 @@ values say.
     "api" (dict "ingress" (list $http $signals) "egress" (concat $servers $outside $mail))
     "controller" (dict "ingress" (list $signals) "egress" (concat $servers $outside $kubernetes))
     "migrations" (dict "ingress" (list) "egress" (concat $database $outside))
-    "loadtest" (dict "ingress" (list) "egress" (concat $api $servers $outside $elsewhere))
+    "loadtest" (dict "ingress" (list $signals) "egress" (concat $api $servers $outside $elsewhere))
     "smoke" (dict "ingress" (list) "egress" $api)
 -}}
 {{- range $name := include "heavylift.pools" . | splitList "," -}}
