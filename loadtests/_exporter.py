@@ -81,7 +81,9 @@ class Page:
         try:
             WSGIServer((host, port), self._answer, log=None).start()
         except OSError as error:
-            raise BadSetup(f"{PREFIX}METRICS_PORT: {host}:{port}: {error.strerror}") from None
+            # gevent adds the address, as a tuple.
+            reason = (error.strerror or str(error)).partition(": ")[0]
+            raise BadSetup(f"{PREFIX}METRICS_PORT: {host}:{port}: {reason}") from None
 
     def linger(self, seconds: float) -> None:
         """Wait until somebody has read what is final, but no longer than this."""

@@ -15,19 +15,10 @@ from app.core.config import Settings
 from app.embedded.stack import free_port
 from loadtests.__main__ import ROOT, UNLIMITED
 from loadtests._mix import MIX
-from tests.load.runs import SECONDS, load, make_admin, verdict
-from tests.processes import Parts, environment, parts, until
+from tests.load.runs import SECONDS, load, verdict
+from tests.processes import Parts, environment, until
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def running(settings: Settings, clean: None, tmp_path: Path) -> Iterator[Parts]:
-    with parts(settings, tmp_path) as running:
-        running.controller()
-        running.worker(concurrency=2)
-        make_admin(settings)
-        yield running
 
 
 @contextmanager
