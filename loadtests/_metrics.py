@@ -23,8 +23,11 @@ JOB_BUCKETS = (
     3600.0, 4 * 3600.0,
 )  # fmt: skip
 
-# Of each family by its name: a sample's name, its labels and its value.
-Report = dict[str, list[tuple[str, dict[str, str], float]]]
+# A sample's name, its labels and its value.
+Row = tuple[str, dict[str, str], float]
+
+# Rows of each family, by its name.
+Report = dict[str, list[Row]]
 
 
 def seconds(milliseconds: float) -> float:
@@ -141,10 +144,7 @@ class Recorder:
 
     def report(self) -> Report:
         """All of it, for another process to add to its own."""
-        return {
-            family.name: [(one.name, one.labels, one.value) for one in family.samples]
-            for family in self.families()
-        }
+        return {family.name: samples(family) for family in self.families()}
 
 
 class Totals(Collector):
@@ -160,19 +160,27 @@ class Totals(Collector):
 
     @override
     def collect(self) -> Iterator[Metric]:
-        reports = [self._own.report(), *self._reports.values()]
         for family in self._own.families():
             total: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-            for report in reports:
-                for name, labels, value in report.get(family.name, ()):
-                    key = name, tuple(labels.items())
-                    total[key] = total.get(key, 0.0) + value
+            rows = samples(family)
+            for report in self._reports.values():
+                rows += report.get(family.name, ())
+            for name, labels, value in rows:
+                key = name, tuple(labels.items())
+                total[key] = total.get(key, 0.0) + value
             summed = Metric(family.name, family.documentation, family.type)
             for (name, labelled), value in total.items():
-                # The sum of two times is no time.
-                if not name.endswith("_created"):
-                    summed.add_sample(name, dict(labelled), value)
+                summed.add_sample(name, dict(labelled), value)
             yield summed
+
+
+def samples(family: Metric) -> list[Row]:
+    # When a series was made is of no use, and the sum of two times is no time.
+    return [
+        (one.name, one.labels, one.value)
+        for one in family.samples
+        if not one.name.endswith("_created")
+    ]
 
 
 def exported(
