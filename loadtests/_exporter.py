@@ -54,17 +54,13 @@ def record(environment: Environment, settings: LoadSettings, slo: Slo) -> Record
     page = Page(exported(totals, slo, names, with_jobs, users))
     page.serve(settings.metrics_host, settings.metrics_port)
 
-    def finish(**_: Any) -> None:
-        page.finished = True
+    def linger(**_: Any) -> None:
+        # Not before: a master's workers report once more after the test has stopped.
+        environment.events.quitting.add_listener(lambda **_: page.linger(settings.metrics_linger))
 
-    def quit_(environment: Environment, **_: Any) -> None:
-        headless = getattr(environment.parsed_options, "headless", False)
-        # After Ctrl-C, nobody waits.
-        if headless and page.finished:
-            page.linger(settings.metrics_linger)
-
-    environment.events.test_stop.add_listener(finish)
-    environment.events.quitting.add_listener(quit_)
+    # Neither in the UI nor after Ctrl-C, when the process quits before the test stops.
+    if getattr(environment.parsed_options, "headless", False):
+        environment.events.test_stop.add_listener(linger)
     return recorder
 
 
@@ -73,8 +69,8 @@ class Page:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._make = make_wsgi_app(registry)
-        self._final = gevent.event.Event()
-        self.finished = False
+        self._over = False
+        self._read = gevent.event.Event()
 
     def serve(self, host: str, port: int) -> None:
         """Raises `BadSetup`."""
@@ -86,15 +82,16 @@ class Page:
             raise BadSetup(f"{PREFIX}METRICS_PORT: {host}:{port}: {reason}") from None
 
     def linger(self, seconds: float) -> None:
-        """Wait until somebody has read what is final, but no longer than this."""
+        """Wait until somebody has read the final values, but no longer than this."""
         if seconds:
             print(f"load test: up to {seconds:g} s for a last scrape", file=sys.stderr, flush=True)
-            self._final.wait(seconds)
+            self._over = True
+            self._read.wait(seconds)
 
     def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterator[bytes]:
-        final = self.finished
+        final = self._over
         body: Iterable[bytes] = self._make(environ, start)
         yield from body
         # It has been sent by now.
         if final:
-            self._final.set()
+            self._read.set()

