@@ -20,10 +20,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from app.core.config import PREFIX
+from app.core.sockets import listen
 from app.embedded import monitoring_files
 from app.embedded.monitoring_files import dashboards
 from app.embedded.prometheus import LABELS
-from app.embedded.stack import Part, Stack, all_parts, controller, free_port, worker
+from app.embedded.stack import Part, Stack, all_parts, controller, worker
+from tests.observe.faults import compressed
 from tests.observe.queries import (
     Prometheus,
     Query,
@@ -33,6 +35,7 @@ from tests.observe.queries import (
 )
 from tests.otlp import OtlpReceiver, Span
 from tests.processes import KINDS, until
+from tests.tls_redis import TlsRedis, tls_redis
 
 JOBS = 200
 
@@ -64,7 +67,8 @@ VALUES = {
     "__range": "3m",
 }
 
-LOADTEST_PORT = 9646
+# The longest interval of the rules, two minutes, is as long as the run.
+PACE = 10
 
 # Seconds. A killed worker's jobs come back after a lease, and a failed one's after its backoff.
 PATIENCE = 180
@@ -111,7 +115,7 @@ class Script:
             40: partial(self.restart, "worker-cpu"),
             60: self.pause_dispatch,
             80: self.upgrade_half,
-            100: partial(self.kill, "controller"),
+            100: self.kill_controller,
             # What is in the ledger by then goes on in the trace of a process that is gone.
             110: self.restart_api,
             140: self.kill_while_busy,
@@ -144,6 +148,12 @@ class Script:
         """Half of the pool's workers get another version."""
         self.stack.stop_one(SECOND)
         self.stack.start_one(NEXT)
+
+    def kill_controller(self) -> None:
+        """Once it has sent its spans: those that it still has are lost with it."""
+        until(self.ended, seconds=PATIENCE, what="every job so far has ended")
+        time.sleep(2)
+        self.kill("controller")
 
     def kill(self, name: str) -> None:
         """Its supervisor starts another."""
@@ -234,25 +244,32 @@ def scraped(prometheus: str) -> tuple[dict[str, dict[str, set[str]]], dict[str, 
     return dict(series), {one["metric"]: one["type"] for one in metadata}
 
 
-def parts() -> list[Part]:
+def parts(tls: TlsRedis) -> list[Part]:
     second = replace(worker("cpu", SLOTS), name=SECOND)
     upgraded = replace(second, name=NEXT, settings={f"{PREFIX}WORKER_VERSION": "next"})
-    paused = replace(controller(), name=PAUSED, settings={f"{PREFIX}CONTROLLER_PAUSED": "true"})
+    # As it dispatches nothing, it may have another Redis: one whose certificate it can tell of.
+    settings = {f"{PREFIX}CONTROLLER_PAUSED": "true", f"{PREFIX}REDIS_URL": tls.url()}
+    paused = replace(controller(), name=PAUSED, settings=settings)
     return [*all_parts(concurrency=SLOTS), second, upgraded, paused]
 
 
 def load(stack: Stack, port: int) -> None:
-    """A short load test, which exports its metrics meanwhile."""
-    command = [sys.executable, "-m", "loadtests", "--host", stack.base_url, "--run-time", "20"]
-    ran = subprocess.run(
+    """A short load test, which exports its metrics; PostgreSQL stops for a moment meanwhile."""
+    command = [sys.executable, "-m", "loadtests", "--host", stack.base_url, "--run-time", "25"]
+    with subprocess.Popen(
         [*command, "--users", "5", "--spawn-rate", "5", "--report", str(stack.folder / "report")],
         env={**os.environ, "LOADTEST_METRICS_PORT": str(port)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE,
-    )
-    # 1: an objective was missed, beside all else that runs here.
-    assert ran.returncode in (0, 1), ran.stderr
+    ) as running:
+        time.sleep(12)
+        stack.stop_one("postgres")
+        time.sleep(2)
+        stack.start_one("postgres")
+        said, _ = running.communicate(timeout=PATIENCE)
+    # 1: an objective was missed.
+    assert running.returncode in (0, 1), said
 
 
 def queries(text: str) -> tuple[list[Query], list[Query]]:
@@ -273,21 +290,24 @@ def run(folder: Path) -> Evidence:
         with lock:
             lines[part].append(line)
 
-    with OtlpReceiver() as receiver:
+    with OtlpReceiver() as receiver, tls_redis(folder.parent) as tls:
         environment = variables(
             PYTHONPATH=str(KINDS),
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url,
             OTEL_TRACES_SAMPLER="parentbased_always_on",
+            OTEL_BSP_SCHEDULE_DELAY="500",
             HEAVYLIFT_LOG_FORMAT="json",
         )
-        port = free_port(LOADTEST_PORT)
+        with listen("127.0.0.1", 0) as free:
+            port: int = free.getsockname()[1]
         stack = Stack(
             folder,
-            parts=parts(),
+            parts=parts(tls),
             durable=False,
             sink=sink,
             observe=True,
             targets={"loadtest": {"loadtest": port}},
+            rules=compressed(monitoring_files.rules(), PACE),
         )
         with environment, stack:
             assert stack.wait_ready()
@@ -296,8 +316,9 @@ def run(folder: Path) -> Evidence:
                 script = Script(stack, client)
                 script.play()
             until(script.ended, seconds=PATIENCE, what="every job has ended")
-            jobs = rows(stack, "SELECT id, kind, traceparent, attempt, outcome FROM jobs")
             load(stack, port)
+            until(script.ended, seconds=PATIENCE, what="every job of the load test has ended")
+            jobs = rows(stack, "SELECT id, kind, traceparent, attempt, outcome FROM jobs")
             # Two scrapes after the last job, and a survey.
             time.sleep(5)
             series, types = scraped(stack.prometheus.url)
@@ -311,5 +332,5 @@ def run(folder: Path) -> Evidence:
                 }
         # Everything has stopped, and has sent what it had left.
         spans = list(receiver.spans)
-    assert len(jobs) == len(script.submitted)
+    assert len(jobs) > len(script.submitted)
     return Evidence(jobs, script.killed, spans, dict(lines), series, types, samples, offered)

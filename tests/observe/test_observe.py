@@ -27,9 +27,6 @@ PARTS = {"API": "api", "controller": "controller", "worker": "worker"}
 # The load test's have a table of their own.
 OTHERS = re.compile(r"up|scrape_.*|python_.*|process_.*|.*_created|heavylift_loadtest_.*")
 
-# There is no TLS in the run.
-OVER_TLS = {"heavylift_certificate_expiry_timestamp_seconds"}
-
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
 
 # What is said of one attempt and of nothing else.
@@ -125,7 +122,9 @@ def documented() -> dict[str, tuple[str, set[str], set[str]]]:
 def test_every_metric_of_the_table_is_scraped_and_none_is_missing_from_it(
     evidence: Evidence,
 ) -> None:
-    table = {name: row for name, row in documented().items() if name not in OVER_TLS}
+    table = documented()
+    # Only the second controller has a connection over TLS here.
+    table["heavylift_certificate_expiry_timestamp_seconds"][2].remove("api")
     assert len(table) > 20
     expected = {
         name + suffix: (labels, processes)
@@ -178,7 +177,10 @@ def test_every_line_of_a_request_says_whose_it_is_and_in_which_trace(evidence: E
 
 def test_every_panel_and_every_recording_rule_has_a_sample(evidence: Evidence) -> None:
     assert len(evidence.samples) > 200
-    assert sorted(str(query) for query, count in evidence.samples.items() if not count) == []
+    empty = [query for query, count in evidence.samples.items() if not count]
+    # No pool of the run is of low urgency; the rules for the others differ by that word alone.
+    assert [str(query) for query in empty if 'urgency="low"' not in query.expression] == []
+    assert len(empty) <= 2
 
 
 def test_every_variable_has_values_to_choose_from(evidence: Evidence) -> None:
