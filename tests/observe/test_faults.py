@@ -1,6 +1,6 @@
 """Real faults of the whole stack fire their alerts, and their end resolves them.
 
-The rules are the project's own at thirty times their pace, with thresholds that fit a few jobs.
+The rules are the project's own at sixty times their pace, with thresholds that fit a few jobs.
 """
 
 import os
@@ -24,7 +24,7 @@ from tests.servers import scratch_folder
 
 pytestmark = pytest.mark.observe
 
-PACE = 30
+PACE = 60
 
 THRESHOLDS = {
     "api_min_errors": "5",
