@@ -3,6 +3,7 @@
 from monitoring.dashboards.frame import Section
 from monitoring.dashboards.panels import (
     COUNT,
+    DAYS,
     JOBS_PER_SECOND,
     NONE_IS_GOOD,
     PERCENT,
@@ -18,6 +19,7 @@ from monitoring.dashboards.panels import (
     rows,
 )
 from monitoring.dashboards.queries import (
+    in_days,
     ledger,
     ledger_increase,
     ledger_rate,
@@ -66,6 +68,7 @@ TROUBLE = Section(
             JOBS_PER_SECOND,
             Query(total(ledger_rate(ATTEMPTS, 'outcome!="succeeded"'), "outcome"), "{{outcome}}"),
             stacked=True,
+            width=6,
             links=[TO_POOLS],
         ),
         graph(
@@ -76,6 +79,7 @@ TROUBLE = Section(
             PERCENT,
             Query(failing_attempts("$__rate_interval", "kind"), "{{kind}}"),
             highest=1,
+            width=6,
             data_links=[THIS_KIND],
         ),
         graph(
@@ -86,7 +90,19 @@ TROUBLE = Section(
             COUNT,
             Query(total(ledger(UNRUNNABLE), "reason"), "{{reason}}"),
             stacked=True,
+            width=6,
             links=[TO_POOLS],
+        ),
+        graph(
+            "Lost attempts and lost messages",
+            """Attempts taken from lost workers, and messages that were lost in Redis and sent
+            again. Both recover on their own; steady message loss means that Redis evicts keys
+            or was emptied: check its memory policy.""",
+            JOBS_PER_SECOND,
+            Query(total(ledger_rate("heavylift_job_rescues_total")), "attempts"),
+            Query(total(ledger_rate("heavylift_job_redispatches_total")), "messages"),
+            width=6,
+            links=[TO_LEDGER],
         ),
         rows(
             "Failing kinds",
@@ -115,18 +131,8 @@ TROUBLE = Section(
                 ),
                 COUNT,
             ),
-            width=16,
+            height=8,
             cell_links={"Kind": of_cell("heavylift-jobs", "Only ${__value.raw}", "kind")},
-        ),
-        graph(
-            "Lost attempts and lost messages",
-            """Attempts taken from lost workers, and messages that were lost in Redis and sent
-            again. Both recover on their own; steady message loss means that Redis evicts keys
-            or was emptied: check its memory policy.""",
-            JOBS_PER_SECOND,
-            Query(total(ledger_rate("heavylift_job_rescues_total")), "attempts"),
-            Query(total(ledger_rate("heavylift_job_redispatches_total")), "messages"),
-            links=[TO_LEDGER],
         ),
     ],
 )
@@ -166,9 +172,9 @@ DEAD_LETTERS = Section(
             "Next removal by kind",
             """Time until retention removes the first dead letter of each kind. Before it
             reaches zero, submit the jobs again or save their errors elsewhere.""",
-            SECONDS,
-            Query(f"min by (kind) ({ledger(EXPIRY)})", "{{kind}}"),
-            lines=((None, "transparent"), (86400, "red")),
+            DAYS,
+            Query(in_days(f"min by (kind) ({ledger(EXPIRY)})"), "{{kind}}"),
+            lines=((None, "transparent"), (1, "red")),
             width=6,
             data_links=[THIS_KIND],
         ),

@@ -157,7 +157,7 @@ FIRST = Section(
             steps=NEUTRAL,
         ),
         value(
-            "Next removal of a dead letter",
+            "Next dead-letter removal",
             """Time until retention removes the first dead letter with its error. Below a day,
             submit the job again or save its error elsewhere.""",
             SECONDS,

@@ -105,7 +105,7 @@ FIRST = Section(
             decimals=0,
         ),
         value(
-            "Rescued attempts in an hour",
+            "Rescues in an hour",
             """Attempts taken from lost workers in the last hour. Their jobs run again; to find
             out why workers die, check heartbeats and restarts on the pools dashboard.""",
             COUNT,
@@ -149,7 +149,7 @@ FIRST = Section(
             steps=((None, "blue"),),
         ),
         value(
-            "Processes without PostgreSQL",
+            "Without PostgreSQL",
             """Processes of all components that cannot use PostgreSQL now. If all of them are
             affected, the database is down; if some are, check their network and credentials.""",
             COUNT,
@@ -157,7 +157,7 @@ FIRST = Section(
             steps=NONE_IS_GOOD,
         ),
         value(
-            "Processes without Redis",
+            "Without Redis",
             """Processes of all components that cannot use Redis now, or whose Redis refuses
             writes. Jobs stay in the ledger and are dispatched once Redis is back: repair it.""",
             COUNT,

@@ -130,7 +130,7 @@ FIRST = Section(
             empty="No test runs",
         ),
         value(
-            "Slowest scenario against its objective",
+            "Slowest scenario",
             """p95 of the scenario closest to its objective, or furthest beyond it, as a share of
             that objective. Above 100% the run fails: check the API.""",
             PERCENT,
@@ -144,7 +144,7 @@ FIRST = Section(
             links=[TO_API],
         ),
         value(
-            "Jobs against their objectives",
+            "Job objectives",
             """p95 of the wait of jobs, and of the time until users see them finished, as shares of
             their objectives. Above 100% the run fails: check the pools.""",
             PERCENT,

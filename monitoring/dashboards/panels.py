@@ -39,9 +39,19 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEdito
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 SECONDS, PERCENT, BYTES, COUNT = "s", "percentunit", "bytes", "short"
+DAYS = "suffix:days"
 REQUESTS_PER_SECOND = "reqps"
 JOBS_PER_SECOND = "suffix:jobs/s"
 PER_SECOND = "suffix:/s"
+
+# Of graphs and tables: a legend takes a third of a graph, and shows three series in this height.
+HEIGHT = 9
+
+# Graphs of this width have their legend beside them, where it shows more series.
+WIDE = 12
+
+# The least upper end of an axis: else Grafana draws a graph of zeros against 100.
+LEAST_SCALE = {COUNT: 1, REQUESTS_PER_SECOND: 0.1, JOBS_PER_SECOND: 0.1, PER_SECOND: 0.1}
 
 # Colors by the value at which each begins; None is minus infinity.
 Steps = Sequence[tuple[float | None, str]]
@@ -168,16 +178,21 @@ def graph(
     unit: str,
     *queries: Query,
     width: int = 8,
-    height: int = 8,
+    height: int = HEIGHT,
     stacked: bool = False,
     lowest: float | None = 0,
     highest: float | None = None,
     lines: Steps = (),
     repeat: str | None = None,
+    most_in_row: int = 3,
     links: Sequence[Link] = (),
     data_links: Sequence[Link] = (),
 ) -> timeseries.Panel:
-    """A graph over time, with dashed `lines` at fixed values."""
+    """A graph over time, with dashed `lines` at fixed values.
+
+    A repeated one takes the width of the page for `most_in_row` of them.
+    """
+    wide = width // (most_in_row if repeat else 1) >= WIDE
     panel = (
         _common(timeseries.Panel(), title, description, unit, (width, height), links)
         .line_width(1)
@@ -186,7 +201,7 @@ def graph(
             VizLegendOptions()
             .show_legend(True)
             .display_mode(LegendDisplayMode.TABLE)
-            .placement(LegendPlacement.BOTTOM)
+            .placement(LegendPlacement.RIGHT if wide else LegendPlacement.BOTTOM)
             .calcs(["lastNotNull", "max"])
         )
         .tooltip(VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
@@ -196,6 +211,8 @@ def graph(
         panel.stacking(StackingConfig().mode(StackingMode.NORMAL).group("A"))
     if lowest is not None:
         panel.min(lowest)
+    if unit in LEAST_SCALE:
+        panel.axis_soft_max(LEAST_SCALE[unit])
     if highest is not None:
         panel.max(highest)
     if lines:
@@ -203,7 +220,7 @@ def graph(
             GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         )
     if repeat is not None:
-        panel.repeat(repeat).repeat_direction("h").max_per_row(2)
+        panel.repeat(repeat).repeat_direction("h").max_per_row(most_in_row)
     for query, ref in _refs(queries):
         panel.with_target(_target(query, ref).range().exemplar(query.exemplars))
         if query.limit:
@@ -275,7 +292,7 @@ def rows(
     labels: Mapping[str, str],
     *columns: Column,
     width: int = 24,
-    height: int = 8,
+    height: int = HEIGHT,
     links: Sequence[Link] = (),
     cell_links: Mapping[str, Link] | None = None,
 ) -> table.Panel:

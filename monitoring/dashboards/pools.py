@@ -82,7 +82,7 @@ FIRST = Section(
             width=8,
         ),
         value(
-            "Workers against their maximum",
+            "Workers / maximum",
             """Workers of the pool closest to its maximum, as a share of that maximum. At 100%
             with waiting jobs, raise the maximum. Empty where no maximum is configured.""",
             PERCENT,
@@ -156,8 +156,8 @@ CAPACITY = Section(
             Query(ledger(WORKERS), "workers", right=True),
             Query(ledger(MAXIMUM), "workers' maximum", limit=True, right=True),
             width=24,
-            height=9,
             repeat="pool",
+            most_in_row=2,
         )
     ],
 )

@@ -126,6 +126,11 @@ def or_none(expression: str, label: str, presence: str) -> str:
     return f'{expression} or label_replace(0 * {presence}, "{label}", "none", "", "")'
 
 
+def in_days(seconds: str) -> str:
+    """For the axis of a graph: Grafana divides long times into odd parts of weeks."""
+    return f"({seconds}) / 86400"
+
+
 BUILDS = select("heavylift_build_info")
 
 

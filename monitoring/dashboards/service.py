@@ -4,6 +4,7 @@ from monitoring.dashboards.budgets import BUDGET, BUDGETS
 from monitoring.dashboards.frame import Page, Section
 from monitoring.dashboards.panels import (
     COUNT,
+    DAYS,
     JOBS_PER_SECOND,
     NONE_IS_GOOD,
     PER_SECOND,
@@ -22,6 +23,7 @@ from monitoring.dashboards.queries import (
     QUICK,
     REQUEST_BUCKETS,
     REQUESTS,
+    in_days,
     ledger,
     ledger_rate,
     or_zero,
@@ -130,7 +132,7 @@ FIRST = Section(
             height=5,
         ),
         value(
-            "Requests without a server error",
+            "Availability",
             """Share of requests in the last 5 minutes with a status below 500. Below 99.9%, find
             the failing route on the API dashboard, then its requests in the log.""",
             PERCENT,
@@ -335,9 +337,11 @@ PROCESSES = Section(
             """Time until the certificate of each dependency expires, as far as processes verify
             one. Renew it before the line reaches zero: afterwards no process can connect. Empty
             without TLS.""",
-            SECONDS,
-            Query(f"min by (dependency) ({select(CERTIFICATES)}) - time()", "{{dependency}}"),
-            lines=((None, "transparent"), (14 * 86400, "red")),
+            DAYS,
+            Query(
+                in_days(f"min by (dependency) ({select(CERTIFICATES)}) - time()"), "{{dependency}}"
+            ),
+            lines=((None, "transparent"), (14, "red")),
             width=12,
         ),
         graph(
@@ -345,8 +349,8 @@ PROCESSES = Section(
             """Age of each key that signs access tokens and has a date in its `kid`. Rotate old
             keys: add a new one first, and remove the old one after its last token has expired.
             Empty without dates.""",
-            SECONDS,
-            Query(f"time() - min by (kid) ({select(KEYS)})", "{{kid}}"),
+            DAYS,
+            Query(in_days(f"time() - min by (kid) ({select(KEYS)})"), "{{kid}}"),
             width=12,
         ),
     ],

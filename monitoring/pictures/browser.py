@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import httpx2
 import yaml
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext, ViewportSize, sync_playwright
 
 from monitoring.pictures.bundle import build
 from monitoring.pictures.server import application, serving
@@ -108,7 +108,7 @@ def draw(
 
     with serving(app) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        viewport = {"width": WIDTH, "height": 1000}
+        viewport: ViewportSize = {"width": WIDTH, "height": 1000}
         with browser, browser.new_context(viewport=viewport) as context:
             return [
                 _draw_one(context, address(url, path.stem), folder / f"{path.stem}.png")
@@ -136,5 +136,9 @@ def _draw_one(context: BrowserContext, url: str, path: Path) -> Picture:
         )
         page.wait_for_load_state("networkidle")
         outcomes = page.evaluate("window.outcomes ?? []")
-        page.screenshot(path=path, full_page=True)
+        # Tables paint only what is in view.
+        height = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": WIDTH, "height": height})
+        page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+        page.screenshot(path=path)
     return Picture(path, [Outcome(**one) for one in outcomes], complaints)

@@ -22,6 +22,7 @@ PAGE = """<!doctype html>
   <head>
     <meta charset="utf-8">
     <link rel="icon" href="data:,">
+    <link rel="stylesheet" href="/bundle/main.css">
     <style>body { margin: 0 }</style>
     <script type="module" src="/bundle/main.js"></script>
   </head>
@@ -48,7 +49,7 @@ def application(prometheus: str, bundle: Path, dashboards: Path) -> Starlette:
         answer = await client.request(
             request.method,
             request.path_params["path"],
-            params=request.query_params.multi_items(),
+            params=str(request.query_params),
             content=await request.body(),
             headers={"Content-Type": request.headers.get("Content-Type", "")},
         )

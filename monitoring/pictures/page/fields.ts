@@ -37,7 +37,7 @@ const CUSTOM: Record<string, Record<string, unknown>> = {
     stacking: { mode: 'none', group: 'A' },
     axisPlacement: 'auto',
     axisLabel: '',
-    axisGridShow: undefined,
+    axisSoftMax: undefined,
     axisBorderShow: false,
     axisColorMode: 'text',
     axisCenteredZero: false,

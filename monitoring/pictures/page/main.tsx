@@ -48,7 +48,7 @@ async function main() {
   };
   const all = placed(dashboard.panels, variables);
   const drawn = await Promise.all(all.map(draw));
-  const failed = new Map<string, string>();
+  const failed = new Map<string, string[]>();
   const root = createRoot(document.body.appendChild(document.createElement('main')));
   flushSync(() => root.render(<GlobalStyles />));
   // Plots measure their texts once, and do not wait for fonts.
@@ -66,7 +66,7 @@ async function main() {
           margin={MARGIN}
           marks={lines.flat()}
           range={timeRange(prometheus)}
-          onError={(key, error) => failed.set(key, String(error))}
+          onError={(key, error) => failed.set(key, [String(error)])}
         />
       </ThemeContext.Provider>
     )
@@ -79,7 +79,7 @@ async function main() {
       type: panel.type,
       expected: data.expected,
       shown: onPage(key, panel.type),
-      errors: [...data.errors, ...(failed.has(key) ? [failed.get(key) ?? ''] : [])],
+      errors: [...data.errors, ...(failed.get(key) ?? []), ...outside(key)],
     }));
 }
 
@@ -92,6 +92,16 @@ function onPage(key: string, type: string): number {
   }[type];
   const panel = document.querySelector(`[data-panel="${key}"]`);
   return selector && panel ? panel.querySelectorAll(selector).length : 0;
+}
+
+/** A plot that is not within its panel hides what is beside it: a style sheet is missing. */
+function outside(key: string): string[] {
+  const panel = document.querySelector(`[data-panel="${key}"]`);
+  const bottom = panel?.getBoundingClientRect().bottom ?? 0;
+  const plots = [...(panel?.querySelectorAll('canvas') ?? [])];
+  return plots.every((plot) => plot.getBoundingClientRect().bottom <= bottom)
+    ? []
+    : ['the plot is not within its panel'];
 }
 
 /** Effects, and the plots, which are drawn in the frame after. */
