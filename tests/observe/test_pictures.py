@@ -1,0 +1,112 @@
+"""Pictures of all dashboards after a load test, and what makes a picture fail."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.embedded.monitoring_files import dashboards
+from app.embedded.stack import Stack, all_parts, free_port
+from monitoring.pictures.browser import WIDTH, Picture
+from monitoring.pictures.bundle import npm
+from tests.observe.pictures import REPORT, draw, require_programs
+from tests.observe.scenario import LOADTEST_PORT, load
+from tests.servers import scratch_folder
+
+pytestmark = pytest.mark.observe
+
+
+@dataclass
+class Drawn:
+    pictures: dict[str, Picture]
+    broken: list[str]
+    """Problems of a page with a query that fails."""
+    unknown: list[str]
+    """Problems of a page with a field property that the page cannot draw."""
+
+
+def changed(folder: Path, name: str, panel: dict[str, Any]) -> Path:
+    """A copy of the first dashboard, with its first panel changed."""
+    page = json.loads(dashboards()[0].read_text())
+    first = next(one for one in page["panels"] if one["type"] != "row")
+    first.update(panel)
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(page))
+    return path
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Iterator[Drawn]:
+    require_programs()
+    begun = time.time()
+    with scratch_folder() as folder:
+        port = free_port(LOADTEST_PORT)
+        stack = Stack(
+            folder / "stack",
+            parts=all_parts(concurrency=2),
+            durable=False,
+            observe=True,
+            targets={"loadtest": {"loadtest": port}},
+        )
+        with stack:
+            assert stack.wait_ready()
+            assert stack.prometheus is not None, "apt-get install prometheus"
+            load(stack, port)
+            url = stack.prometheus.url
+            pictures = draw(url, REPORT, begun=begun)
+            query = {"targets": [{"refId": "A", "expr": "rate(", "instant": True}]}
+            field = {"fieldConfig": {"defaults": {"custom": {"unheardOf": 1}}, "overrides": []}}
+            pages = [
+                changed(folder / "pages", "broken", query),
+                changed(folder / "pages", "unknown", field),
+            ]
+            broken, unknown = draw(url, folder / "broken", begun=begun, pages=pages)
+        yield Drawn(
+            {picture.path.stem: picture for picture in pictures},
+            broken.problems(),
+            unknown.problems(),
+        )
+
+
+def size(png: Path) -> tuple[int, int]:
+    """Width and height, from the first chunk of the file."""
+    head = png.read_bytes()[:24]
+    assert head[12:16] == b"IHDR"
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+
+
+def test_each_dashboard_has_a_picture_that_shows_all_data(drawn: Drawn) -> None:
+    assert sorted(drawn.pictures) == [path.stem for path in dashboards()]
+    for name, picture in drawn.pictures.items():
+        assert picture.problems() == [], name
+        assert len(picture.empty()) < len(picture.panels), name
+
+
+def test_each_picture_has_the_whole_height_of_its_dashboard(drawn: Drawn) -> None:
+    for picture in drawn.pictures.values():
+        page = json.loads((dashboards()[0].parent / f"{picture.path.stem}.json").read_text())
+        rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in page["panels"])
+        width, height = size(picture.path)
+        assert width == WIDTH
+        assert height > rows * 38
+
+
+def test_the_load_test_has_data_in_each_panel(drawn: Drawn) -> None:
+    assert drawn.pictures["load-test"].empty() == []
+
+
+def test_a_query_that_fails_is_a_problem(drawn: Drawn) -> None:
+    assert any("parse error" in problem for problem in drawn.broken)
+
+
+def test_a_field_property_that_cannot_be_drawn_is_a_problem(drawn: Drawn) -> None:
+    assert any("unheardOf" in problem for problem in drawn.unknown)
+
+
+def test_the_page_has_no_wrong_types(drawn: Drawn) -> None:
+    npm("run", "types")
