@@ -26,7 +26,7 @@ IMAGES ?= docker.io/heavylift
 TAG ?= $(shell sed -n 's/^appVersion: //p' helm/heavylift/Chart.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up load images manifests monitoring test test-slow chart-test cluster-test \
+.PHONY: help demo up load images manifests monitoring pictures test test-slow chart-test cluster-test \
   observe-test bench-observability lint types fmt lock locks clean
 
 help: ## List the targets
@@ -76,6 +76,11 @@ manifests: ## Render k8s/ and the chart's table of values; needs helm, helm-docs
 monitoring: $(call ready,dev) ## Write the chart's dashboards and rules, from monitoring/
 	@$(BIN)/python -m monitoring
 
+PROMETHEUS ?= http://127.0.0.1:9090
+
+pictures: $(call ready,dev) ## Draw the dashboards into observe-report/, from PROMETHEUS=URL; needs npm, chromium
+	@$(BIN)/python -m monitoring.pictures --prometheus "$(PROMETHEUS)" --out observe-report
+
 test: $(call ready,dev) ## Quick tests, on a real PostgreSQL and Redis
 	@$(BIN)/python -m pytest -n auto -m "not slow and not chaos and not observe and not chart and not cluster"
 
@@ -120,4 +125,5 @@ locks: $(call ready,dev) ## Write requirements/ from uv.lock
 	@$(EXPORT) --all-extras --group dev --output-file $(LOCKS)/dev.lock
 
 clean: ## Remove what set-up and runs left behind
-	@rm -rf $(VENV) load-report .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) load-report observe-report monitoring/pictures/node_modules monitoring/pictures/bundle
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

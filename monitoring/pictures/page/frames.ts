@@ -21,7 +21,7 @@ export function seriesFrames(target: Target, series: Series[], step: number): Da
           name: 'Value',
           type: FieldType.number,
           labels,
-          values: values.map(([, value]) => number(value)),
+          values: values.map(([, value]) => (step ? finite(value) : number(value))),
           config: { displayNameFromDS: seriesName(target, name, labels) },
         },
       ],
@@ -59,6 +59,12 @@ export function isFinite(series: Series): boolean {
 
 function number(value: string): number {
   return value.endsWith('Inf') ? (value.startsWith('-') ? -Infinity : Infinity) : Number(value);
+}
+
+/** A gap where a quantile or a ratio has nothing to divide, as the graph's plugin has it. */
+function finite(value: string): number | null {
+  const read = number(value);
+  return Number.isFinite(read) ? read : null;
 }
 
 function seriesName(target: Target, name: string | undefined, labels: Record<string, string>) {

@@ -79,7 +79,7 @@ async function main() {
       type: panel.type,
       expected: data.expected,
       shown: onPage(key, panel.type),
-      errors: [...data.errors, ...(failed.get(key) ?? []), ...outside(key)],
+      errors: [...data.errors, ...(failed.get(key) ?? []), ...outside(key), ...notANumber(key)],
     }));
 }
 
@@ -102,6 +102,11 @@ function outside(key: string): string[] {
   return plots.every((plot) => plot.getBoundingClientRect().bottom <= bottom)
     ? []
     : ['the plot is not within its panel'];
+}
+
+function notANumber(key: string): string[] {
+  const values = document.querySelectorAll(`[data-panel="${key}"] [data-value="NaN"]`);
+  return values.length ? ['shows NaN: the query should have no sample instead'] : [];
 }
 
 /** Effects, and the plots, which are drawn in the frame after. */
