@@ -42,6 +42,8 @@ UNRUNNABLE = "heavylift_jobs_unrunnable"
 TRIED = 'outcome=~"succeeded|failed|retried"'
 UNSUCCESSFUL = 'outcome=~"failed|retried"'
 
+FAILED = ledger_increase(FINISHED, 'outcome="failed"', over="$__range")
+
 
 def success(over: str, *by: str) -> str:
     return ratio(
@@ -126,9 +128,7 @@ TROUBLE = Section(
             Column("Oldest dead letter", ledger(AGE), SECONDS),
             Column(
                 "Failures",
-                total(
-                    ledger_increase(FINISHED, 'outcome="failed"', over="$__range"), "kind", "pool"
-                ),
+                f"round({total(FAILED, 'kind', 'pool')})",
                 COUNT,
             ),
             height=8,
