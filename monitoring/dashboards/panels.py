@@ -26,9 +26,12 @@ from grafana_foundation_sdk.models.common import (
     TooltipDisplayMode,
 )
 from grafana_foundation_sdk.models.dashboard import (
+    DashboardSpecialValueMapOptions,
     DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
+    SpecialValueMap,
+    SpecialValueMatch,
     Threshold,
     ThresholdsMode,
     ValueMap,
@@ -230,6 +233,20 @@ def graph(
     return panel
 
 
+def _words(words: Mapping[str, tuple[str, str]]) -> list[ValueMap]:
+    options = {
+        number: ValueMappingResult(text=text, color=color, index=n)
+        for n, (number, (text, color)) in enumerate(words.items())
+    }
+    return [ValueMap(options)] if options else []
+
+
+def _nothing(text: str) -> SpecialValueMap:
+    """Without it, a value that is missing has the color of the lowest threshold: often red."""
+    result = ValueMappingResult(text=text, color="blue")
+    return SpecialValueMap(DashboardSpecialValueMapOptions(SpecialValueMatch.NULL_AND_NAN, result))
+
+
 def value(
     title: str,
     description: str,
@@ -260,17 +277,7 @@ def value(
     )
     if decimals is not None:
         panel.decimals(decimals)
-    if words:
-        panel.mappings(
-            [
-                ValueMap(
-                    options={
-                        number: ValueMappingResult(text=text, color=color, index=n)
-                        for n, (number, (text, color)) in enumerate(words.items())
-                    }
-                )
-            ]
-        )
+    panel.mappings([*_words(words or {}), _nothing(empty)])
     for name, its in (other_steps or {}).items():
         panel.override_by_name(name, _properties({"thresholds": _steps(its)}))
     for query, ref in _refs(queries):

@@ -5,9 +5,11 @@ import sys
 import time
 from pathlib import Path
 
+import httpx2
+
 from monitoring.__main__ import FOLDER, ROOT
 from monitoring.pictures.browser import NoChromium, Span, draw
-from monitoring.pictures.bundle import NoNode
+from monitoring.pictures.bundle import NoBundle
 
 DASHBOARDS = ROOT / FOLDER / "dashboards"
 
@@ -35,8 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
             span=Span(begun, ended),
             chosen={"namespace": chosen.namespace, "release": chosen.release},
         )
-    except (NoChromium, NoNode) as missing:
+    except (NoChromium, NoBundle) as missing:
         parser.error(str(missing))
+    except httpx2.HTTPError as error:
+        parser.error(f"{chosen.prometheus}: {error}")
     problems = []
     for picture in pictures:
         problems += [f"{picture.path.stem}: {problem}" for problem in picture.problems()]

@@ -89,7 +89,7 @@ def draw(
     """Write a PNG for each of the dashboards, all of which are in one folder.
 
     `chosen` has the values of variables; the others have All, or their first value. Raises
-    `NoChromium` or `NoNode` where the program is not installed.
+    `NoChromium` or `NoBundle` where a program is missing, `HTTPError` without that Prometheus.
     """
     chromium = shutil.which("chromium")
     if chromium is None:

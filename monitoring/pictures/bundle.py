@@ -20,18 +20,20 @@ FONTS = {
 ICONS = PACKAGES / "@grafana" / "ui" / "dist" / "public" / "img" / "icons"
 
 
-class NoNode(Exception):
-    """Node.js or npm is not installed."""
+class NoBundle(Exception):
+    """npm is not installed, or has failed."""
 
 
 def npm(*arguments: str) -> None:
-    """Run npm in the page's folder. Raises `NoNode`, or `CalledProcessError` with its output."""
+    """Run npm in the page's folder. Raises `NoBundle`."""
     command = shutil.which("npm")
     if command is None:
-        raise NoNode("npm is not on the PATH: install Node.js 18 or newer with npm")
-    subprocess.run(  # noqa: S603
-        [command, *arguments], cwd=HERE, check=True, text=True, capture_output=True
+        raise NoBundle("npm is not on the PATH: install Node.js 18 or newer with npm")
+    ran = subprocess.run(  # noqa: S603
+        [command, *arguments], cwd=HERE, text=True, capture_output=True, check=False
     )
+    if ran.returncode:
+        raise NoBundle(f"npm {' '.join(arguments)}:\n{ran.stdout}{ran.stderr}")
 
 
 def _digest(*files: Path) -> str:

@@ -179,6 +179,19 @@ def test_panels_fill_the_width_and_do_not_overlap(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_stat_without_a_value_has_no_color_of_its_thresholds(name: str) -> None:
+    for panel in DASHBOARDS[name]["panels"]:
+        if panel["type"] == "stat":
+            last = panel["fieldConfig"]["defaults"]["mappings"][-1]
+            text = panel["fieldConfig"]["defaults"]["noValue"]
+            assert last["type"] == "special"
+            assert last["options"] == {
+                "match": "null+nan",
+                "result": {"text": text, "color": "blue"},
+            }
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
 def test_the_first_row_has_only_stats_and_no_other_row_has_any(name: str) -> None:
     kinds = [panel["type"] for panel in DASHBOARDS[name]["panels"]]
     second = kinds.index("row", 1)
