@@ -54,7 +54,14 @@ HEIGHT = 9
 WIDE = 12
 
 # The least upper end of an axis: else Grafana draws a graph of zeros against 100.
-LEAST_SCALE = {COUNT: 1, REQUESTS_PER_SECOND: 0.1, JOBS_PER_SECOND: 0.1, PER_SECOND: 0.1}
+LEAST_SCALE = {
+    COUNT: 1,
+    PERCENT: 0.01,
+    SECONDS: 0.01,
+    REQUESTS_PER_SECOND: 0.1,
+    JOBS_PER_SECOND: 0.1,
+    PER_SECOND: 0.1,
+}
 
 # Colors by the value at which each begins; None is minus infinity.
 Steps = Sequence[tuple[float | None, str]]

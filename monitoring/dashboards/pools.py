@@ -87,7 +87,8 @@ FIRST = Section(
             with waiting jobs, raise the maximum. Empty where no maximum is configured.""",
             PERCENT,
             Query(f"max({ratio(ledger(WORKERS), ledger(MAXIMUM))})"),
-            steps=rising(0.8, 1),
+            # No more than a hint: it may be all that is needed.
+            steps=((None, "green"), (1, "yellow")),
             empty="No maximum is set",
         ),
         value(

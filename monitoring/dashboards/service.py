@@ -97,14 +97,14 @@ FIRST = Section(
             "Error budget left",
             """Share of the 30-day error budget that remains for each objective: 100% is untouched,
             0% is spent. Below 25%, check the burn rate; stop risky roll-outs once a budget is
-            spent.""",
+            spent. Empty where Prometheus has not loaded the recording rules.""",
             PERCENT,
             Query(BUDGET, "{{slo}}"),
             steps=((None, "red"), (0, "orange"), (0.25, "yellow"), (0.5, "green")),
             width=16,
             height=5,
             decimals=1,
-            empty="The recording rules are not loaded",
+            empty="Not recorded yet",
         ),
         value(
             "Firing alerts",

@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from app.embedded.monitoring_files import dashboards
@@ -26,14 +27,26 @@ def require_programs() -> None:
             pytest.skip(message)
 
 
+def last_sample(prometheus: str, metric: str) -> float:
+    """When the metric was scraped last, in seconds since 1970."""
+    query = f"max(max_over_time(timestamp({metric})[10m:1s]))"
+    answer = httpx2.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=30)
+    return float(answer.json()["data"]["result"][0]["value"][1])
+
+
 def draw(
-    prometheus: str, folder: Path, *, begun: float, pages: list[Path] | None = None
+    prometheus: str,
+    folder: Path,
+    *,
+    begun: float,
+    ended: float | None = None,
+    pages: list[Path] | None = None,
 ) -> list[Picture]:
-    """Draw all dashboards, from `begun` until now, while the Prometheus of the run is up."""
+    """Draw all dashboards, until now by default, while the Prometheus of the run is up."""
     return draw_pages(
         prometheus,
         pages or dashboards(),
         folder,
-        span=Span(begun, time.time()),
+        span=Span(begun, ended or time.time()),
         chosen=LABELS,
     )

@@ -9,15 +9,24 @@ from typing import Any
 
 import pytest
 
+from app.embedded import monitoring_files
 from app.embedded.monitoring_files import dashboards
 from app.embedded.stack import Stack, all_parts, free_port
+from loadtests.__main__ import UNLIMITED
 from monitoring.pictures.browser import WIDTH, Picture
 from monitoring.pictures.bundle import npm
-from tests.observe.pictures import REPORT, draw, require_programs
-from tests.observe.scenario import LOADTEST_PORT, load
+from tests.observe.faults import compressed
+from tests.observe.pictures import REPORT, draw, last_sample, require_programs
+from tests.observe.scenario import LOADTEST_PORT, load, variables
+from tests.otlp import OtlpReceiver
 from tests.servers import scratch_folder
 
 pytestmark = pytest.mark.observe
+
+USERS, SECONDS = 10, 60
+
+# Of the rules: error budgets have data within the minute.
+PACE = 10
 
 
 @dataclass
@@ -43,22 +52,30 @@ def changed(folder: Path, name: str, panel: dict[str, Any]) -> Path:
 @pytest.fixture(scope="module")
 def drawn() -> Iterator[Drawn]:
     require_programs()
-    begun = time.time()
-    with scratch_folder() as folder:
+    with scratch_folder() as folder, OtlpReceiver() as receiver:
         port = free_port(LOADTEST_PORT)
         stack = Stack(
             folder / "stack",
             parts=all_parts(concurrency=2),
+            settings=UNLIMITED,
             durable=False,
+            sink=lambda *_: None,
             observe=True,
             targets={"loadtest": {"loadtest": port}},
+            rules=compressed(monitoring_files.rules(), PACE),
         )
-        with stack:
+        traced = variables(
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_TRACES_SAMPLER="parentbased_always_on"
+        )
+        with traced, stack:
             assert stack.wait_ready()
             assert stack.prometheus is not None, "apt-get install prometheus"
-            load(stack, port)
+            begun = time.time()
+            load(stack, port, users=USERS, seconds=SECONDS)
             url = stack.prometheus.url
-            pictures = draw(url, REPORT, begun=begun)
+            # Afterwards the load test has no current values.
+            ended = last_sample(url, "heavylift_loadtest_users")
+            pictures = draw(url, REPORT, begun=begun, ended=ended)
             query = {"targets": [{"refId": "A", "expr": "rate(", "instant": True}]}
             field = {"fieldConfig": {"defaults": {"custom": {"unheardOf": 1}}, "overrides": []}}
             pages = [

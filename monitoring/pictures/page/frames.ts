@@ -1,6 +1,6 @@
 /** Data frames of what Prometheus answers. */
 
-import { createDataFrame, DataFrame, FieldType, renderLegendFormat } from '@grafana/data';
+import { createDataFrame, DataFrame, FieldType } from '@grafana/data';
 import { Target } from './model';
 import { Series } from './prometheus';
 
@@ -67,9 +67,14 @@ function finite(value: string): number | null {
   return Number.isFinite(read) ? read : null;
 }
 
+/** A label that the series does not have is left out, as the data source's server does. */
+function legend(format: string, labels: Record<string, string>): string {
+  return format.replace(/\{\{\s*(.+?)\s*\}\}/g, (_, label: string) => labels[label] ?? '');
+}
+
 function seriesName(target: Target, name: string | undefined, labels: Record<string, string>) {
   if (target.legendFormat) {
-    return renderLegendFormat(target.legendFormat, labels);
+    return legend(target.legendFormat, labels);
   }
   const pairs = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
   return name || pairs.length ? `${name ?? ''}${pairs.length ? `{${pairs.join(', ')}}` : ''}` : target.expr;
