@@ -257,6 +257,7 @@ DURATIONS = Section(
             ),
             width=24,
             repeat="kind",
+            logarithmic=True,
             links=[TO_POOLS],
         ),
         graph(
@@ -274,6 +275,7 @@ DURATIONS = Section(
             ),
             width=24,
             repeat="kind",
+            logarithmic=True,
         ),
         *(
             graph(

@@ -8,6 +8,7 @@ from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders.common import (
     GraphThresholdsStyleConfig,
     ReduceDataOptions,
+    ScaleDistributionConfig,
     StackingConfig,
     VizLegendOptions,
     VizTooltipOptions,
@@ -21,6 +22,7 @@ from grafana_foundation_sdk.models.common import (
     GraphThresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
+    ScaleDistribution,
     SortOrder,
     StackingMode,
     TooltipDisplayMode,
@@ -174,12 +176,22 @@ DASHED = _properties(
     {
         "custom.lineStyle": {"fill": "dash", "dash": [8, 6]},
         "custom.fillOpacity": 0,
+        "custom.showPoints": "never",
         "custom.stacking": {"mode": "none", "group": "A"},
         "color": {"mode": "fixed", "fixedColor": "red"},
     }
 )
 
 RIGHT = _properties({"custom.axisPlacement": "right", "custom.fillOpacity": 0, "unit": COUNT})
+
+
+def _scale(panel: timeseries.Panel, unit: str, lowest: float | None, highest: float | None) -> None:
+    if lowest is not None:
+        panel.min(lowest)
+    if highest is not None:
+        panel.max(highest)
+    if unit in LEAST_SCALE:
+        panel.axis_soft_max(LEAST_SCALE[unit])
 
 
 def graph(
@@ -195,12 +207,14 @@ def graph(
     lines: Steps = (),
     repeat: str | None = None,
     most_in_row: int = 3,
+    logarithmic: bool = False,
     links: Sequence[Link] = (),
     data_links: Sequence[Link] = (),
 ) -> timeseries.Panel:
     """A graph over time, with dashed `lines` at fixed values.
 
-    A repeated one takes the width of the page for `most_in_row` of them.
+    A repeated one takes the width of the page for `most_in_row` of them. A logarithmic one shows
+    times and a limit far above them.
     """
     wide = width // (most_in_row if repeat else 1) >= WIDE
     panel = (
@@ -219,12 +233,10 @@ def graph(
     )
     if stacked:
         panel.stacking(StackingConfig().mode(StackingMode.NORMAL).group("A"))
-    if lowest is not None:
-        panel.min(lowest)
-    if unit in LEAST_SCALE:
-        panel.axis_soft_max(LEAST_SCALE[unit])
-    if highest is not None:
-        panel.max(highest)
+    if logarithmic:
+        panel.scale_distribution(ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10))
+    else:
+        _scale(panel, unit, lowest, highest)
     if lines:
         panel.thresholds(_thresholds(lines)).thresholds_style(
             GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)

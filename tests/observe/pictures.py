@@ -27,9 +27,9 @@ def require_programs() -> None:
             pytest.skip(message)
 
 
-def last_sample(prometheus: str, metric: str) -> float:
-    """When the metric was scraped last, in seconds since 1970."""
-    query = f"max(max_over_time(timestamp({metric})[10m:1s]))"
+def last_sample(prometheus: str, expression: str) -> float:
+    """When the expression had a sample last, in seconds since 1970."""
+    query = f"max(max_over_time(timestamp({expression})[10m:1s]))"
     answer = httpx2.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=30)
     return float(answer.json()["data"]["result"][0]["value"][1])
 
