@@ -62,7 +62,7 @@ WORKERS = {"Deployment/heavylift-worker-cpu", "Deployment/heavylift-worker-io"}
             {"keda": {"enabled": True}},
             {
                 "new": {"ScaledObject/heavylift-worker-cpu", "ScaledObject/heavylift-worker-io"},
-                "changed": WORKERS,
+                "changed": WORKERS | {"Deployment/heavylift-controller"},
             },
         ),
         (
