@@ -10,11 +10,12 @@ from monitoring.model import Threshold
 
 PLACEHOLDER = re.compile(r"\$\{([a-z_0-9]+)\}")
 
-_PAGES = "https://github.com/heavylift/heavylift/blob/main/docs/runbooks"
+# Where the repository has them: an operator may keep copies.
+RUNBOOKS = "https://github.com/heavylift/heavylift/blob/main/docs/runbooks"
 
 THRESHOLDS = (
     # Addresses in the alerts' annotations.
-    Threshold("runbooks", _PAGES, "URL", "Folder of the runbooks that alerts link to."),
+    Threshold("runbooks", RUNBOOKS, "URL", "Folder of the runbooks that alerts link to."),
     Threshold("dashboards", "http://localhost:3000", "URL", "Grafana that alerts link to."),
     Threshold(
         "keep_firing",

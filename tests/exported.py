@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Metric
 import app.api.gauges
 import app.api.metrics
 import app.core.validity
+import loadtests._metrics
 import worker.controller.main
 from app.core.config import Signals
 from app.core.metrics import JOB_BUCKETS
@@ -18,6 +19,10 @@ from app.services.demand import PoolLoad
 from app.services.pools import Shares, Unrunnable, Version
 from app.services.survey import DeadLetters, Relation, Server, Survey
 from app.services.tallies import Total
+from loadtests._failures import Limited
+from loadtests._metrics import Recorder, Totals
+from loadtests._settings import LoadSettings
+from loadtests._slo import load_slo
 from worker.controller.ledger_families import KnownKind, Reading
 from worker.controller.metrics import LedgerMetrics
 from worker.messages import Foreign
@@ -118,6 +123,18 @@ def series() -> Series:
         for name, labels in _series(registry.collect()):
             found[name] = found.get(name, frozenset()) | labels
     return found | dict(_declared())
+
+
+def load_test() -> Series:
+    """The series of a load test's page, once an answer was a problem."""
+    slo = load_slo(LoadSettings().slo)
+    scenarios = tuple(slo.scenarios)
+    recorder = Recorder(slo, scenarios, scenarios)
+    recorder.saw(
+        "GET", f"{scenarios[0]} /api/v1/items", 1.0, Limited("429", problem="too-many-requests")
+    )
+    page = loadtests._metrics.exported(Totals(recorder), slo, scenarios, scenarios, lambda: 1)
+    return dict(_series(page.collect()))
 
 
 def of_ledger() -> Series:

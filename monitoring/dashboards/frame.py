@@ -27,11 +27,9 @@ from grafana_foundation_sdk.models.dashboard import (
 
 from monitoring.dashboards.panels import SOURCE, Built
 from monitoring.dashboards.queries import BUILDS, select
+from monitoring.thresholds import RUNBOOKS
 
 TAG = "heavylift"
-
-# The address of docs/runbooks: a constant of each dashboard, so that it can be replaced.
-RUNBOOKS = "https://github.com/heavylift/heavylift/tree/main/docs/runbooks"
 
 ALL = VariableOption(selected=True, text=["All"], value=["$__all"])
 

@@ -2,9 +2,9 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -16,6 +16,9 @@ MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_00
 DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 # In an expression: a range, a subquery or an offset.
 IN_BRACKETS = re.compile(r"\[[^\[\]]*\]|\boffset\s+\w+")
+
+# Under this name, each test of a fault records its lines of the table.
+FAULTS = "faults"
 
 # Seconds until an alert has to fire, and to be resolved.
 PATIENCE = 180
@@ -47,7 +50,8 @@ class Alerts:
     """As Prometheus has them."""
 
     url: str
-    table: list[str] = field(default_factory=list)
+    note: Callable[[str], None]
+    """Takes a line for the table: fault, alert, and the seconds until it fired or was resolved."""
 
     def firing(self, name: str) -> list[dict[str, str]]:
         """The labels of those of that name that fire."""
@@ -84,4 +88,4 @@ class Alerts:
             self._note(fault, name, "resolved", ended)
 
     def _note(self, fault: str, name: str, what: str, since: float) -> None:
-        self.table.append(f"{fault:44} {name:34} {what:9} {time.monotonic() - since:5.0f} s")
+        self.note(f"{fault:44} {name:34} {what:9} {time.monotonic() - since:5.0f} s")

@@ -1,6 +1,7 @@
 """One run of the whole stack under scripted traffic, and what its signals said of it."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -25,7 +26,9 @@ from app.embedded import monitoring_files
 from app.embedded.monitoring_files import dashboards
 from app.embedded.prometheus import LABELS
 from app.embedded.stack import Part, Stack, all_parts, controller, worker
+from loadtests.__main__ import ADMIN, UNLIMITED, make_admin
 from tests.observe.faults import compressed
+from tests.observe.pictures import Drawn, pictures
 from tests.observe.queries import (
     Prometheus,
     Query,
@@ -51,6 +54,9 @@ SLOTS = 2
 
 # Seconds: long enough to be killed in the middle.
 LONG = 5
+
+# Of the load test; seconds.
+USERS, LOADED = 10, 60
 
 # Labels of the scraped process, which all its series have.
 TARGET = {"instance", "job", "namespace", "release"}
@@ -91,6 +97,8 @@ class Evidence:
     """How many finite samples each query of a dashboard or a rule had."""
     offered: dict[Query, list[str]]
     """The values that each variable of a dashboard had to choose from."""
+    drawn: Drawn | None
+    """Unless the programs for it are missing."""
 
 
 @dataclass
@@ -254,16 +262,34 @@ def parts(tls: TlsRedis) -> list[Part]:
 
 
 def load(stack: Stack, port: int) -> None:
-    """A short load test, which exports its metrics; PostgreSQL stops for a moment meanwhile."""
-    command = [sys.executable, "-m", "loadtests", "--host", stack.base_url, "--run-time", "25"]
+    """`make load` on this stack, which exports its metrics; PostgreSQL stops for a moment then."""
+    password = secrets.token_urlsafe()
+    make_admin(stack.environment, password)
+    settings = {
+        "LOADTEST_ADMIN_EMAIL": ADMIN,
+        "LOADTEST_ADMIN_PASSWORD": password,
+        "LOADTEST_METRICS_PORT": str(port),
+    }
+
+    def all_at_work() -> bool:
+        try:
+            page = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        except httpx2.TransportError:
+            # While accounts are made.
+            return False
+        return f"heavylift_loadtest_users {USERS:.1f}\n" in page
+
+    command = [sys.executable, "-m", "loadtests", "--host", stack.base_url]
+    command += ["--users", str(USERS), "--run-time", str(LOADED)]
     with subprocess.Popen(
-        [*command, "--users", "5", "--spawn-rate", "5", "--report", str(stack.folder / "report")],
-        env={**os.environ, "LOADTEST_METRICS_PORT": str(port)},
+        [*command, "--report", str(stack.folder / "report")],
+        env={**os.environ, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as running:
-        time.sleep(12)
+        until(all_at_work, seconds=PATIENCE, what="the load test has all of its users")
+        time.sleep(LOADED / 3)
         stack.stop_one("postgres")
         time.sleep(2)
         stack.start_one("postgres")
@@ -280,8 +306,8 @@ def queries(text: str) -> tuple[list[Query], list[Query]]:
     return [*panels, *recording_queries(text)], variables
 
 
-def run(folder: Path) -> Evidence:
-    """Play the script from start to end, and stop everything."""
+def run(folder: Path, *, drawing: bool) -> Evidence:
+    """Play the script from start to end, look at all of it, and stop everything."""
     begun = time.time()
     lines: dict[str, list[str]] = defaultdict(list)
     lock = threading.Lock()
@@ -303,6 +329,7 @@ def run(folder: Path) -> Evidence:
         stack = Stack(
             folder,
             parts=parts(tls),
+            settings=UNLIMITED,
             durable=False,
             sink=sink,
             observe=True,
@@ -330,7 +357,8 @@ def run(folder: Path) -> Evidence:
                 offered = {
                     query: prometheus.values_of(query.expression) for query in variables_asked
                 }
+            drawn = pictures(stack.prometheus.url, folder.parent, begun=begun) if drawing else None
         # Everything has stopped, and has sent what it had left.
         spans = list(receiver.spans)
     assert len(jobs) > len(script.submitted)
-    return Evidence(jobs, script.killed, spans, dict(lines), series, types, samples, offered)
+    return Evidence(jobs, script.killed, spans, dict(lines), series, types, samples, offered, drawn)

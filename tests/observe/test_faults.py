@@ -6,7 +6,7 @@ The rules are the project's own at sixty times their pace, with thresholds that 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,12 +17,12 @@ import pytest
 from app.core.config import PREFIX
 from app.embedded import monitoring_files
 from app.embedded.stack import Stack, all_parts
-from tests.observe.faults import Alerts, compressed
+from tests.observe.faults import FAULTS, Alerts, compressed
 from tests.observe.scenario import logged_in, rows, variables
 from tests.processes import KINDS, until
 from tests.servers import scratch_folder
 
-pytestmark = pytest.mark.observe
+pytestmark = [pytest.mark.observe, pytest.mark.xdist_group("faults")]
 
 PACE = 60
 
@@ -79,7 +79,21 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
+def noted() -> list[str]:
+    return []
+
+
+@pytest.fixture(autouse=True)
+def table(noted: list[str], record_property: Callable[[str, str], None]) -> Iterator[None]:
+    """Each test's lines are printed when all have run."""
+    before = len(noted)
+    yield
+    for line in noted[before:]:
+        record_property(FAULTS, line)
+
+
+@pytest.fixture(scope="module")
+def run(noted: list[str]) -> Iterator[Run]:
     settings = {f"{PREFIX}WORKER_KINDS": KNOWN}
     parts = [
         replace(part, settings=settings) if part.name == "worker-cpu" else part
@@ -99,12 +113,10 @@ def run() -> Iterator[Run]:
             assert stack.wait_ready()
             assert stack.prometheus is not None, "apt-get install prometheus"
             with logged_in(stack) as client:
-                alerts = Alerts(stack.prometheus.url)
-                found = Run(stack, alerts, client)
+                found = Run(stack, Alerts(stack.prometheus.url, noted.append), client)
                 found.submit("test.nap", 0.1)
                 until(partial(ended, stack), seconds=60, what="the stack has run a job")
                 yield found
-            print("\n" + "\n".join(alerts.table))  # noqa: T201
 
 
 def ended(stack: Stack) -> bool:

@@ -12,9 +12,8 @@ import pytest
 from app.embedded import monitoring_files
 from app.embedded.monitoring_files import dashboards
 from tests.observe.queries import alert_queries, metric_names, panel_queries, recording_queries
-from tests.observe.scenario import Evidence, run
+from tests.observe.scenario import Evidence
 from tests.otlp import Span
-from tests.servers import scratch_folder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "signals.md"
 
@@ -34,13 +33,7 @@ OF_ATTEMPTS = frozenset(
     {"attempt ended", "attempt failed", "child died", "child killed", "job raised", "worker lost"}
 )
 
-pytestmark = pytest.mark.observe
-
-
-@pytest.fixture(scope="module")
-def evidence() -> Evidence:
-    with scratch_folder() as folder:
-        return run(folder / "stack")
+pytestmark = [pytest.mark.observe, pytest.mark.xdist_group("evidence")]
 
 
 def traces(evidence: Evidence) -> dict[str, list[Span]]:

@@ -66,9 +66,9 @@ def test_promtool_accepts_the_rules_with_the_defaults(tmp_path: Path) -> None:
     assert f"SUCCESS: {len([*rules('alert'), *rules('record')])} rules found" in said
 
 
-def test_every_alert_fires_and_keeps_quiet_as_its_cases_say(tmp_path: Path) -> None:
-    ledger = exported.of_ledger()
-    promtool("test", "rules", *(write_tests(tmp_path, alert, ledger) for alert in ALERTS))
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_every_alert_fires_and_keeps_quiet_as_its_cases_say(alert: Alert, tmp_path: Path) -> None:
+    promtool("test", "rules", write_tests(tmp_path, alert, exported.of_ledger()))
 
 
 def test_promtool_finds_a_rule_that_does_not_fire(tmp_path: Path) -> None:

@@ -26,20 +26,7 @@ DASHBOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(text) for path, text in FILES.items()
 }
 IN_CODE = exported.series()
-
-# Exported by a load test while it runs.
-LOAD_TEST = {
-    "heavylift_loadtest_journeys_offered_total": {"scenario"},
-    "heavylift_loadtest_journeys_completed_total": {"scenario", "result"},
-    "heavylift_loadtest_outcomes_total": {"scenario", "type", "result"},
-    "heavylift_loadtest_problems_total": {"scenario", "problem"},
-    "heavylift_loadtest_request_duration_seconds_bucket": {"scenario", "le"},
-    "heavylift_loadtest_job_finished_seconds_bucket": {"le"},
-    "heavylift_loadtest_job_wait_seconds_bucket": {"le"},
-    "heavylift_loadtest_users": set(),
-    "heavylift_loadtest_objective_seconds": {"objective", "scenario", "quantile"},
-    "heavylift_loadtest_objective_error_ratio": {"scenario"},
-}
+LOAD_TEST = exported.load_test()
 
 # Recorded or made by the rules.
 RULES = {
