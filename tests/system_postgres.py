@@ -18,17 +18,19 @@ ROLE = "heavylift"
 
 
 class SystemPostgres:
-    """A throw-away cluster in `folder`, run by `binaries`, on a Unix socket only."""
+    """A throw-away cluster in `folder`, run by `binaries`; by default on a Unix socket only."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, **options: str) -> None:
         self._binaries = binaries
         self._folder = folder
         # PostgreSQL refuses to run as root.
         self._user = "nobody" if os.geteuid() == 0 else None
+        self._options = options
         self._process: ChildProcess | None = None
 
     def url(self, database: str = "postgres") -> str:
-        return render({"user": ROLE, "dbname": database, "host": str(self._folder)})
+        place = {"host": str(self._folder), "port": self._options.get("port", "5432")}
+        return render({"user": ROLE, "dbname": database, **place})
 
     def _ready(self) -> bool:
         try:
@@ -60,6 +62,7 @@ class SystemPostgres:
             "shared_buffers": "64MB",
             "fsync": "off",
             "timezone": "UTC",
+            **self._options,
         }
         self._process = ChildProcess(
             [

@@ -34,7 +34,7 @@ def _openssl(*arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=30)
 
 
-def _certificate(folder: Path, name: str, *options: str) -> None:
+def certificate(folder: Path, name: str, *options: str) -> None:
     """`name`.pem and `name`.key."""
     key = folder / f"{name}.key"
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
@@ -60,12 +60,12 @@ class TlsRedis:
 @contextmanager
 def tls_redis(folder: Path) -> Iterator[TlsRedis]:
     command = find_tls_server()
-    _certificate(folder, "ca")
-    _certificate(folder, "stranger")
+    certificate(folder, "ca")
+    certificate(folder, "stranger")
     signed = ("-CA", str(folder / "ca.pem"), "-CAkey", str(folder / "ca.key"))
     leaf = ("-addext", "basicConstraints=critical,CA:FALSE")
-    _certificate(folder, "server", *signed, *leaf, "-addext", "subjectAltName=DNS:localhost")
-    _certificate(folder, "client", *signed, *leaf)
+    certificate(folder, "server", *signed, *leaf, "-addext", "subjectAltName=DNS:localhost")
+    certificate(folder, "client", *signed, *leaf)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     options = {

@@ -14,6 +14,7 @@ in a transaction for `IDLE_IN_TRANSACTION`.
 
 import logging
 import select
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
@@ -139,6 +140,15 @@ NEXT_HOST = (
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.exceptions.TargetServerAttributeNotMatched,
 )
+
+
+def certificate(connection: asyncpg.Connection) -> Mapping[str, Any] | None:
+    """The server's, as `ssl.SSLSocket.getpeercert` returns it; asyncpg has no public way to it.
+
+    Empty where it was not verified, None without TLS.
+    """
+    found: Mapping[str, Any] | None = connection._transport.get_extra_info("peercert")
+    return found
 
 
 async def connect(database: Database, *, within: float, **arguments: Any) -> asyncpg.Connection:

@@ -18,7 +18,7 @@ import structlog
 
 from app.core.breaker import Breaker
 from app.core.config import Database
-from app.core.db import TAKES_NO_WRITES, GuardedPool, connect
+from app.core.db import TAKES_NO_WRITES, GuardedPool, certificate, connect
 from app.core.revisions import read_revisions
 from app.core.tasks import Background, Loops, stop
 from app.core.validity import show_certificate
@@ -114,7 +114,7 @@ class DatabaseWatch(Background):
         connecting = connect(self._database, within=GIVE_UP)
         # A new connection may take longer than any answer: that it takes its time says nothing.
         connection = await self._patiently(connecting, patience=CONNECT, silent=CONNECT)
-        show_certificate("postgresql", connection._transport.get_extra_info("peercert"))
+        show_certificate("postgresql", certificate(connection))
         try:
             while True:
                 answer = await self._patiently(connection.execute(TAKES_NO_WRITES), patience=ANSWER)
