@@ -150,9 +150,9 @@ class _PartService:
             self._process.stop()
 
 
-def free_port(preferred: int, taken: Container[int] = ()) -> int:
-    """A loopback port that is free just now: the preferred one if it is."""
-    if preferred not in taken:
+def free_port(preferred: int = 0, taken: Container[int] = ()) -> int:
+    """A loopback port that is free just now: the preferred one, unless 0, if it is."""
+    if preferred and preferred not in taken:
         with suppress(ConfigurationError), listen("127.0.0.1", preferred):
             return preferred
     with listen("127.0.0.1", 0) as found:
@@ -231,7 +231,8 @@ class Stack:
     `settings` are `HEAVYLIFT_*` variables for all parts. Without a `sink`, each part writes to
     `folder/logs`. With `observe`, each part has a port for its signals; Prometheus scrapes them and
     evaluates `rules` (the project's own by default), and Grafana shows the dashboards, where the
-    machine has them. `targets` are other ports to scrape, by job and instance.
+    machine has them. `targets` are other ports to scrape, by job and instance. Without
+    `known_ports`, all of these ports are random: two stacks that start at once may want the same.
     """
 
     postgres: EmbeddedPostgres
@@ -253,6 +254,7 @@ class Stack:
         sink: Sink | None = None,
         settings: Mapping[str, str] | None = None,
         observe: bool = False,
+        known_ports: bool = True,
         rules: str | None = None,
         targets: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
@@ -264,6 +266,7 @@ class Stack:
         self._sink = sink
         self._settings = settings or {}
         self._observe = observe
+        self._known_ports = known_ports
         self._rules = rules
         self._targets = targets or {}
         self.signal_ports: dict[str, int] = {}
@@ -404,7 +407,7 @@ class Stack:
         self.prometheus = EmbeddedPrometheus(
             command,
             self.folder / "prometheus",
-            port=free_port(PROMETHEUS_PORT),
+            port=self._free_port(PROMETHEUS_PORT),
             targets=targets,
             rules=self._rules or monitoring_files.rules(),
         )
@@ -418,10 +421,12 @@ class Stack:
         home = command and home_path(command)
         if not command or not home:
             return
-        self.grafana = EmbeddedGrafana(
-            command, home, folder, self.provisioning, port=free_port(GRAFANA_PORT)
-        )
+        port = self._free_port(GRAFANA_PORT)
+        self.grafana = EmbeddedGrafana(command, home, folder, self.provisioning, port=port)
         self._supervise("grafana", self.grafana, API)
+
+    def _free_port(self, known: int, taken: Container[int] = ()) -> int:
+        return free_port(known if self._known_ports else 0, taken)
 
     def add(self, part: Part) -> None:
         """Start another part."""
@@ -429,7 +434,8 @@ class Stack:
         settings = dict(part.settings)
         if self._observe:
             ports = self.signal_ports
-            ports.setdefault(part.name, free_port(SIGNALS_PORT + len(ports), ports.values()))
+            port = self._free_port(SIGNALS_PORT + len(ports), ports.values())
+            ports.setdefault(part.name, port)
             settings[f"{PREFIX}SIGNALS_PORT"] = str(ports[part.name])
         service = _PartService(
             part,

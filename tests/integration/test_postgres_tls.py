@@ -14,7 +14,7 @@ import pytest
 from app.core.config import Database
 from app.core.database_url import render
 from app.core.db import certificate, connect
-from app.core.sockets import listen
+from app.embedded.stack import free_port
 from tests import system_postgres, tls_redis
 from tests.servers import scratch_folder
 from tests.system_postgres import SystemPostgres
@@ -43,8 +43,7 @@ def server(postgres_15: Path) -> Iterator[TlsPostgres]:
         if os.geteuid() == 0:
             # The server does not run as root.
             shutil.chown(key, pwd.getpwnam("nobody").pw_uid)
-        with listen("127.0.0.1", 0) as free:
-            port: int = free.getsockname()[1]
+        port = free_port()
         tls = {"ssl": "on", "ssl_cert_file": str(certified), "ssl_key_file": str(key)}
         address = {"listen_addresses": "127.0.0.1", "port": str(port)}
         postgres = SystemPostgres(postgres_15, folder / "pg", **address, **tls)

@@ -180,7 +180,6 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.observe
-@pytest.mark.xdist_group("evidence")
 def test_observed_prometheus_has_the_load_test_beside_the_stack(tmp_path: Path) -> None:
     with subprocess.Popen(
         [

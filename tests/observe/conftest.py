@@ -1,19 +1,8 @@
-"""One run of the whole stack for all that looks at its signals; the faults' table at the end."""
-
-from collections.abc import Iterator
+"""The table of the faults, printed when all tests have run."""
 
 import pytest
 
 from tests.observe.faults import FAULTS
-from tests.observe.pictures import missing
-from tests.observe.scenario import Evidence, run
-from tests.servers import scratch_folder
-
-
-@pytest.fixture(scope="session")
-def evidence() -> Iterator[Evidence]:
-    with scratch_folder() as folder:
-        yield run(folder / "stack", drawing=not missing())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

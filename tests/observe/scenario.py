@@ -21,11 +21,10 @@ import psycopg
 from psycopg.rows import dict_row
 
 from app.core.config import PREFIX
-from app.core.sockets import listen
 from app.embedded import monitoring_files
 from app.embedded.monitoring_files import dashboards
 from app.embedded.prometheus import LABELS
-from app.embedded.stack import Part, Stack, all_parts, controller, worker
+from app.embedded.stack import Part, Stack, all_parts, controller, free_port, worker
 from loadtests.__main__ import ADMIN, UNLIMITED, make_admin
 from tests.observe.faults import compressed
 from tests.observe.pictures import Drawn, pictures
@@ -324,8 +323,7 @@ def run(folder: Path, *, drawing: bool) -> Evidence:
             OTEL_BSP_SCHEDULE_DELAY="500",
             HEAVYLIFT_LOG_FORMAT="json",
         )
-        with listen("127.0.0.1", 0) as free:
-            port: int = free.getsockname()[1]
+        port = free_port()
         stack = Stack(
             folder,
             parts=parts(tls),
@@ -333,6 +331,7 @@ def run(folder: Path, *, drawing: bool) -> Evidence:
             durable=False,
             sink=sink,
             observe=True,
+            known_ports=False,
             targets={"loadtest": {"loadtest": port}},
             rules=compressed(monitoring_files.rules(), PACE),
         )

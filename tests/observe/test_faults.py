@@ -22,7 +22,7 @@ from tests.observe.scenario import logged_in, rows, variables
 from tests.processes import KINDS, until
 from tests.servers import scratch_folder
 
-pytestmark = [pytest.mark.observe, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.observe
 
 PACE = 60
 
@@ -107,6 +107,7 @@ def run(noted: list[str]) -> Iterator[Run]:
             durable=False,
             sink=lambda *_: None,
             observe=True,
+            known_ports=False,
             rules=rules,
         )
         with variables(PYTHONPATH=str(KINDS)), stack:

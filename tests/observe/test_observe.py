@@ -1,6 +1,7 @@
-"""The signals of a whole run: with a real Prometheus, and a receiver of OTLP over HTTP."""
+"""The signals of a whole run: with a real Prometheus, a receiver of OTLP, and a browser."""
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,9 +12,13 @@ import pytest
 
 from app.embedded import monitoring_files
 from app.embedded.monitoring_files import dashboards
+from monitoring.pictures.browser import WIDTH
+from monitoring.pictures.bundle import npm
+from tests.observe.pictures import Drawn, missing
 from tests.observe.queries import alert_queries, metric_names, panel_queries, recording_queries
-from tests.observe.scenario import Evidence
+from tests.observe.scenario import Evidence, run
 from tests.otlp import Span
+from tests.servers import scratch_folder
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "signals.md"
 
@@ -33,7 +38,13 @@ OF_ATTEMPTS = frozenset(
     {"attempt ended", "attempt failed", "child died", "child killed", "job raised", "worker lost"}
 )
 
-pytestmark = [pytest.mark.observe, pytest.mark.xdist_group("evidence")]
+pytestmark = pytest.mark.observe
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    with scratch_folder() as folder:
+        return run(folder / "stack", drawing=not missing())
 
 
 def traces(evidence: Evidence) -> dict[str, list[Span]]:
@@ -207,3 +218,52 @@ def test_a_metric_that_is_renamed_is_missed(evidence: Evidence) -> None:
         series = {name + suffix for suffix in SUFFIXES[kind]}
         renamed = {f"{one}_renamed" for one in series}
         assert unknown(names, exported - series | renamed), name
+
+
+@pytest.fixture
+def drawn(evidence: Evidence) -> Drawn:
+    if evidence.drawn is None:
+        message = f"not on the PATH: {', '.join(missing())}"
+        # Where tests must not be skipped, the programs have to be there.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    return evidence.drawn
+
+
+def size(png: Path) -> tuple[int, int]:
+    """Width and height, from the first chunk of the file."""
+    head = png.read_bytes()[:24]
+    assert head[12:16] == b"IHDR"
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+
+
+def test_each_dashboard_has_a_picture_that_shows_all_data(drawn: Drawn) -> None:
+    assert [picture.path.stem for picture in drawn.pictures] == [path.stem for path in dashboards()]
+    for picture in drawn.pictures:
+        assert picture.problems() == [], picture.path.stem
+        assert len(picture.empty()) < len(picture.panels), picture.path.stem
+
+
+def test_each_picture_has_the_whole_height_of_its_dashboard(drawn: Drawn) -> None:
+    for picture in drawn.pictures:
+        page = json.loads((dashboards()[0].parent / f"{picture.path.stem}.json").read_text())
+        rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in page["panels"])
+        width, height = size(picture.path)
+        assert width == WIDTH
+        assert height > rows * 38
+
+
+def test_the_load_test_has_data_in_each_panel(drawn: Drawn) -> None:
+    (picture,) = (one for one in drawn.pictures if one.path.stem == "load-test")
+    assert picture.empty() == []
+
+
+def test_a_query_that_fails_is_a_problem(drawn: Drawn) -> None:
+    assert any("parse error" in problem for problem in drawn.broken)
+
+
+def test_a_field_property_that_cannot_be_drawn_is_a_problem(drawn: Drawn) -> None:
+    assert any("unheardOf" in problem for problem in drawn.unknown)
+
+
+def test_the_page_has_no_wrong_types(drawn: Drawn) -> None:
+    npm("run", "types")
