@@ -96,7 +96,7 @@ cluster-test: $(call ready,dev) ## All that is claimed of Kubernetes, on the clu
 	@BUILD="$(BUILD)" LOAD="$(LOAD)" IMAGES=$(IMAGES) TAG=$(TAG) $(BIN)/python -m pytest -m cluster
 
 observe-test: $(call ready,dev) ## The signals of a whole run: with a real Prometheus, and a receiver of traces
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m observe
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m observe tests/load tests/observe
 
 bench-observability: $(call ready,dev) ## What signals and bounds cost a request: at most 60% and 2% of a bare one
 	@$(BIN)/python -m bench.observability
