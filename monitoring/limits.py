@@ -17,7 +17,7 @@ _BELOW = 1_000_000_000
 
 
 def limits(threshold: Threshold) -> dict[str, Any]:
-    """`takes` says them in words. Numbers have bounds, `above` and `below`; texts have a `pattern`."""
+    """Bounds of a number (`above`, `below`) or a `pattern`, and both in words (`takes`)."""
     match threshold.unit:
         case "URL":
             takes = "an http or https URL without a slash at the end, a query or a fragment"
