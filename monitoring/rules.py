@@ -11,10 +11,11 @@ from typing_extensions import override
 
 from monitoring.alerts import ALERTS
 from monitoring.inhibitions import INHIBITIONS
+from monitoring.limits import limits
 from monitoring.model import Alert, Recording, Rule
 from monitoring.recordings import LONG_INTERVAL, LONG_RULES, SHORT_INTERVAL, SHORT_RULES
 from monitoring.runbooks import index
-from monitoring.thresholds import DEFAULTS
+from monitoring.thresholds import THRESHOLDS
 
 CHART = Path("helm/heavylift/monitoring")
 RUNBOOKS = Path("docs/runbooks")
@@ -105,11 +106,15 @@ def _inhibitions() -> str:
     return "inhibit_rules:\n" + "".join(written)
 
 
+def _thresholds() -> dict[str, Any]:
+    return {one.name: {"default": one.default, **limits(one)} for one in THRESHOLDS}
+
+
 def files() -> dict[Path, str]:
     """Their texts by their paths."""
     return {
         CHART / "rules.yaml": _RULES + _yaml({"groups": groups()}),
-        CHART / "thresholds.json": json.dumps(DEFAULTS, indent=2) + "\n",
+        CHART / "thresholds.json": json.dumps(_thresholds(), indent=2) + "\n",
         CHART / "inhibitions.yaml": _INHIBITIONS + _inhibitions(),
         RUNBOOKS / "README.md": index(),
     }

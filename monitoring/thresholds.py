@@ -160,7 +160,7 @@ THRESHOLDS = (
     Threshold(
         "database_waiting_ratio",
         0.5,
-        "ratio",
+        "requests per connection",
         "Requests that wait for a database connection, per connection of the API's pools.",
     ),
     Threshold(

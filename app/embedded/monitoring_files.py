@@ -14,8 +14,8 @@ PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
 def defaults() -> dict[str, str]:
     """Every threshold by its name, as text."""
-    found: dict[str, object] = json.loads((FOLDER / "thresholds.json").read_text())
-    return {name: str(value) for name, value in found.items()}
+    found: dict[str, dict[str, object]] = json.loads((FOLDER / "thresholds.json").read_text())
+    return {name: str(threshold["default"]) for name, threshold in found.items()}
 
 
 def rules(values: Mapping[str, str] | None = None) -> str:

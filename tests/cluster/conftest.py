@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.cluster import custom
 from tests.cluster.images import make_images
 from tests.cluster.release import Release
 from tests.cluster.table import Table
@@ -47,7 +48,16 @@ def images(table: Table) -> None:
 
 
 @pytest.fixture(scope="session")
-def release(images: None, table: Table) -> Iterator[Release]:
+def custom_resources() -> Iterator[None]:
+    """Definitions of the operators' resources, also where the cluster has no such operators."""
+    created = custom.install_missing()
+    yield
+    if "KEEP" not in os.environ:
+        custom.remove(created)
+
+
+@pytest.fixture(scope="session")
+def release(images: None, custom_resources: None, table: Table) -> Iterator[Release]:
     release = Release("heavylift-test")
     release.remove()
     try:

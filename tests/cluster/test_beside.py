@@ -25,6 +25,9 @@ SLO = {
     "jobs": {"finished_p95_ms": 60_000, "queue_wait_p95_ms": 60_000},
 }
 
+# No Prometheus scrapes this cluster, so that the Job need not wait for a scrape.
+SETTINGS = {"LOADTEST_RATE": 0.4, "LOADTEST_ACCOUNTS": 2, "LOADTEST_METRICS_LINGER": 0}
+
 FETCH = """
 import sys
 from obstore.store import from_url
@@ -39,7 +42,7 @@ def test_a_load_test_is_a_job_with_a_report(release: Release, table: Table) -> N
                 *("--set", "loadtest.enabled=true,loadtest.users=10,loadtest.runTime=30"),
                 *("--set", "loadtest.report=s3://heavylift/reports"),
                 *("--set-json", f"loadtest.slo={json.dumps(SLO)}"),
-                *("--set-json", 'loadtest.settings={"LOADTEST_RATE":0.4,"LOADTEST_ACCOUNTS":2}'),
+                *("--set-json", f"loadtest.settings={json.dumps(SETTINGS)}"),
             )
             (job,) = release.get("jobs", "--selector", "app.kubernetes.io/component=loadtest")[
                 "items"

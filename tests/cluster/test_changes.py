@@ -1,6 +1,7 @@
 """What changes under load: versions, nodes, servers, secrets. Nobody who uses it sees that."""
 
 import json
+import re
 import secrets
 from base64 import b64decode
 
@@ -23,12 +24,34 @@ def revision(release: Release) -> str:
     return found
 
 
+# As the alert of stalled pools has it.
+AGE = "heavylift_pool_oldest_eligible_age_seconds"
+
+
+def stalled_age(release: Release) -> str:
+    """The threshold in the release's PrometheusRule."""
+    groups = release.get("prometheusrule", release.name)["spec"]["groups"]
+    (found,) = (
+        re.search(rf"\({AGE}\) > (\d+)", rule["expr"])
+        for group in groups
+        for rule in group["rules"]
+        if rule.get("alert") == "HeavyliftPoolStalled"
+    )
+    assert found is not None
+    return found[1]
+
+
 def test_a_next_version_and_back(user: User, release: Release, table: Table) -> None:
     with table.row("helm upgrade: a migration, a changed kind") as row:
         before = revision(release)
+        assert stalled_age(release) == "300"
         with under_load(user) as load:
-            release.upgrade("--set", f"image.tag={NEXT}")
+            release.upgrade(
+                *("--set", f"image.tag={NEXT}"),
+                *("--set", "monitoring.rules.thresholds.pool_stalled_age=1000000"),
+            )
             after = revision(release)
+            assert stalled_age(release) == "1000000"
             # With the field that only the next version knows.
             user.wait(user.submit("test.wait", seconds=0, loudly=True))
         row.saw(f"schema {before} -> {after}")
@@ -40,6 +63,7 @@ def test_a_next_version_and_back(user: User, release: Release, table: Table) -> 
         with under_load(user) as back:
             release.rollback()
         row.saw(f"schema {revision(release)}")
+        assert stalled_age(release) == "300"
         nothing_lost(user, row, load, back, more=1)
         assert revision(release) == "0007"
         assert back.failed() == []

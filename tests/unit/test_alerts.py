@@ -14,10 +14,11 @@ from app.core.metrics import REQUEST_BUCKETS
 from app.main import create_app
 from monitoring.alerts import ALERTS
 from monitoring.inhibitions import INHIBITIONS
-from monitoring.model import Alert, Rule
+from monitoring.limits import limits
+from monitoring.model import Alert, Rule, Threshold
 from monitoring.objectives import LATENCY, OBJECTIVES, UNTIMED
 from monitoring.rules import CHART, files
-from monitoring.thresholds import DEFAULTS, PLACEHOLDER, filled
+from monitoring.thresholds import DEFAULTS, PLACEHOLDER, THRESHOLDS, filled
 from tests import exported
 from tests.promtool import INTERVAL, promtool, write_tests
 
@@ -170,7 +171,26 @@ def test_ledger_series_are_taken_once_whatever_the_number_of_controllers() -> No
 def test_thresholds_are_all_used_and_all_there() -> None:
     texts = "".join(files().values())
     assert set(PLACEHOLDER.findall(texts)) == set(DEFAULTS)
-    assert json.loads((ROOT / CHART / "thresholds.json").read_text()) == DEFAULTS
+    written = json.loads((ROOT / CHART / "thresholds.json").read_text())
+    assert {name: one["default"] for name, one in written.items()} == DEFAULTS
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda threshold: threshold.name)
+def test_a_threshold_takes_its_own_default(threshold: Threshold) -> None:
+    bounds = limits(threshold)
+    if isinstance(threshold.default, str):
+        assert re.search(bounds["pattern"], threshold.default)
+    else:
+        assert bounds["above"] < threshold.default < bounds["below"]
+
+
+def test_promtool_accepts_the_longest_duration_that_a_threshold_takes(tmp_path: Path) -> None:
+    (keep,) = (one for one in THRESHOLDS if one.name == "keep_firing")
+    longest = "999w999d99999h999999m999999s"
+    assert re.search(limits(keep)["pattern"], longest)
+    path = tmp_path / "rules.yaml"
+    path.write_text(filled(RULES_FILE.read_text(), {**DEFAULTS, "keep_firing": longest}))
+    promtool("check", "rules", path)
 
 
 def test_objectives_leave_no_alert_that_can_never_fire() -> None:
