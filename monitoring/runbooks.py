@@ -38,6 +38,9 @@ kubectl get pods --selector app.kubernetes.io/instance=heavylift
 - `helm upgrade` takes the chart from a checkout of the version that is installed, and keeps all
   other values with `--reuse-values`. With `k8s/`, change the same setting in your overlay and apply
   it. With Argo CD or Flux, change it in the repository: a value that is set by hand is reverted.
+- Helm 4 refuses an upgrade or a rollback with `conflict with "kubectl"` after somebody has changed a
+  field with `kubectl`, such as replicas with `kubectl scale`. Add `--force-conflicts`: Helm takes
+  the field back and sets it to the chart's value.
 - `helm rollback heavylift` goes to the revision before this one, even if that one has failed. If
   `helm history heavylift` shows failed revisions, name the last good one: `helm rollback heavylift 2`.
 - `heavylift jobs list` and `heavylift jobs cancel $JOB` act for the user who is logged in, and see
