@@ -14,23 +14,41 @@ A **page** needs a person now, because users notice. A **ticket** can wait for t
 
 ## Before you start
 
+On your first day on call, read [operations](../operations.md) first. It follows three alerts to
+their end.
+
 The commands assume a release `heavylift`, installed with the chart, in the namespace `heavylift`.
-Use the `release` and `namespace` of the alert:
+Use the `release` and `namespace` of the alert, and the `kubectl` context of its cluster:
 
 ```sh
+kubectl config current-context
 kubectl config set-context --current --namespace=heavylift
 kubectl get pods --selector app.kubernetes.io/instance=heavylift
 ```
 
 - Deployments are `RELEASE-api`, `RELEASE-controller` and, for each pool, `RELEASE-worker-POOL`.
   If the release's name does not contain `heavylift`, they are `RELEASE-heavylift-api` and so on.
+- `kubectl exec` and `kubectl logs` with `deployment/NAME` take one of its pods. If one pod of
+  several is in trouble, name that pod instead. `previous terminated container … not found` means
+  that the pod has not restarted.
+- `kubectl logs` has nothing of pods that are gone, such as workers after a scale-in. Look for their
+  lines where your cluster keeps logs.
 - SQL is run in the chart's own PostgreSQL, `statefulset/heavylift-postgresql`. With a PostgreSQL
-  of your own, run the same statement with `psql` and that server's URL.
-- `helm upgrade` with `--reuse-values` keeps all other values. With `k8s/`, change the same
-  setting in your overlay and apply it. With Argo CD or Flux, change it in the repository: a value
-  that is set by hand is reverted.
+  of your own, run the same statement with `psql` and that server's URL. The same holds for
+  `redis-cli` and `statefulset/heavylift-redis`.
+- `helm upgrade` takes the chart from a checkout of the version that is installed, and keeps all
+  other values with `--reuse-values`. With `k8s/`, change the same setting in your overlay and apply
+  it. With Argo CD or Flux, change it in the repository: a value that is set by hand is reverted.
+- Helm 4 refuses an upgrade or a rollback with `conflict with "kubectl"` after somebody has changed
+  a field with `kubectl`, such as replicas with `kubectl scale`. Add `--force-conflicts`: Helm takes
+  the field back and sets it to the chart's value.
+- `helm rollback heavylift` goes to the revision before this one, even if that one has failed. If
+  `helm history heavylift` shows failed ones, name the last good one: `helm rollback heavylift 2`.
 - `heavylift jobs list` and `heavylift jobs cancel $JOB` act for the user who is logged in, and see
   only that user's jobs. `heavylift jobs reconcile` acts on the database, for all users.
+- An alert stays for 5 minutes after its condition has ended (`keep_firing`), so that a missed
+  scrape does not resolve it. Do not wait for that to see whether a step helped: look at the
+  dashboard.
 - Nothing is lost while jobs wait. PostgreSQL has every accepted job, and Redis carries only
   messages that are sent again.
 - Logs are one JSON object a line, with `level`, `event` and, where a job is concerned, `job_id`.
@@ -79,11 +97,12 @@ The long window shows that much of the budget burns, the short one that it still
 needs a number of errors in the long window (`api_min_errors`, `job_min_errors`), so that three
 failures at night wake nobody, while a small service that fails completely does.
 
-`helm/heavylift/monitoring/inhibitions.yaml` has rules for Alertmanager that hide consequences:
-while the controllers are absent or a dependency is down, alerts that only follow from it send
-nothing.
+Alerts that only follow from another one send nothing while that fires, with the
+[inhibition rules](../operations.md#how-alerts-reach-you) in Alertmanager.
 
 ## Thresholds
+
+[How to change them](../operations.md#change-thresholds-and-objectives).
 
 | name | default | unit | says |
 |---|---|---|---|

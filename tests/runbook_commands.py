@@ -1,4 +1,4 @@
-"""The commands in the runbooks, as a shell would read them."""
+"""The commands in the runbooks and in docs/operations.md, as a shell would read them."""
 
 import re
 import shlex
@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 RUNBOOKS = Path(__file__).parents[1] / "docs" / "runbooks"
+OPERATIONS = RUNBOOKS.parent / "operations.md"
 
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROMPT = "$ "
 INLINE = re.compile(r"`([^`\n]+)`")
 
 # What a reader fills in.
@@ -46,9 +48,18 @@ def _nested(command: Command) -> Iterator[Command]:
         yield command[command.index("--") + 1 :]
 
 
+def _typed(language: str, block: str) -> Iterator[str]:
+    """What a reader types; the rest of a `console` block is output."""
+    for line in block.splitlines():
+        if language == "sh":
+            yield line
+        elif line.startswith(PROMPT):
+            yield line.removeprefix(PROMPT)
+
+
 def commands(text: str) -> Iterator[Command]:
-    """Every command of a runbook's blocks, and those that stand in a sentence."""
-    lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+    """Every command of a page's blocks, and those that stand in a sentence."""
+    lines = [line for language, block in BLOCK.findall(text) for line in _typed(language, block)]
     prose = BLOCK.sub("", text)
     first = ("heavylift ", "kubectl ", "helm ", "psql ")
     lines += [one for one in INLINE.findall(prose) if one.startswith(first)]
@@ -69,7 +80,7 @@ def options(command: Sequence[str], name: str) -> Iterator[str]:
 
 
 def statements(text: str) -> Iterator[str]:
-    """The SQL that a runbook gives to psql."""
+    """The SQL that a page gives to psql."""
     for command in commands(text):
         if command[0] == "psql":
             yield from options(command, "-c")

@@ -1,17 +1,17 @@
-"""The runbooks' SQL, run on the schema that there is."""
+"""The SQL of the runbooks and of docs/operations.md, run on the schema that there is."""
 
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
 from app.core.config import Settings
-from tests.runbook_commands import RUNBOOKS, statements
+from tests.runbook_commands import OPERATIONS, RUNBOOKS, statements
 
 # By runbook and statement; the process number is an example, and may be one of this server's.
 STATEMENTS = sorted(
     {
         (path.stem, statement.replace("12345", "0"))
-        for path in RUNBOOKS.glob("*.md")
+        for path in (*RUNBOOKS.glob("*.md"), OPERATIONS)
         for statement in statements(path.read_text())
     }
 )

@@ -1,4 +1,4 @@
-"""Each runbook has its parts, and nothing in it that does not exist."""
+"""Each runbook has its parts; neither it nor docs/operations.md names what does not exist."""
 
 import json
 import re
@@ -14,7 +14,16 @@ from typer.main import get_command
 from app.cli import cli
 from app.core.config import variables
 from monitoring.alerts import ALERTS
-from tests.runbook_commands import RUNBOOKS, Command, commands, options, statements
+from monitoring.inhibitions import INHIBITIONS
+from monitoring.thresholds import DEFAULTS
+from tests.runbook_commands import (
+    OPERATIONS,
+    RUNBOOKS,
+    Command,
+    commands,
+    options,
+    statements,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(RUNBOOKS.glob("Heavylift*.md"))
@@ -34,7 +43,8 @@ KUBECTL = {
 HELM = {"get", "history", "rollback", "test", "upgrade"}
 
 OTHERS = {
-    "cat", "curl", "echo", "grep", "openssl", "pg_isready", "redis-cli", "sh", "sleep", "tail",
+    "amtool", "cat", "curl", "echo", "grep", "kill", "openssl", "pg_isready", "redis-cli", "sh",
+    "sleep", "tail",
 }  # fmt: skip
 
 VALUES = yaml.safe_load((ROOT / "helm" / "heavylift" / "values.yaml").read_text())
@@ -53,7 +63,8 @@ SOURCES = [
 
 
 def pages() -> list[Any]:
-    return [pytest.param(path, id=path.stem) for path in (*PAGES, RUNBOOKS / "README.md")]
+    paths = (*PAGES, RUNBOOKS / "README.md", OPERATIONS)
+    return [pytest.param(path, id=path.stem) for path in paths]
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
@@ -79,10 +90,19 @@ def test_the_index_links_every_runbook() -> None:
             assert re.search(rf"^\| \[{alert.name}\].*\b{severity}\b", text, re.MULTILINE)
 
 
+def anchors(path: Path) -> set[str]:
+    """Names of a page's headings, as links to them have them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
+
+
 @pytest.mark.parametrize("path", pages())
-def test_links_between_runbooks_lead_somewhere(path: Path) -> None:
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
-        assert (RUNBOOKS / link).is_file(), link
+        file, _, anchor = link.partition("#")
+        target = path.parent / file
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_dashboards_that_are_named_exist() -> None:
@@ -90,7 +110,7 @@ def test_dashboards_that_are_named_exist() -> None:
     titles = {json.loads(path.read_text())["title"] for path in folder.glob("*.json")}
     named = {
         title
-        for path in PAGES
+        for path in (*PAGES, OPERATIONS)
         for title in re.findall(r"\*(Heavylift / [^*]+)\*", path.read_text())
     }
     assert len(named) > 3
@@ -138,6 +158,8 @@ def value_exists(path: str) -> bool:
     names = path.split(".")
     if names[0] == "workers":
         names = ["workerDefaults", *names[2:]]
+    if names[:3] == ["monitoring", "rules", "thresholds"] and len(names) == 4:
+        return names[3] in DEFAULTS
     found: Any = VALUES
     for name in names:
         if not isinstance(found, dict) or name not in found:
@@ -198,7 +220,7 @@ def test_every_command_exists(path: Path) -> None:
             check(command)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", pages())
 def test_lines_that_are_looked_for_in_logs_are_logged(path: Path) -> None:
     for command in commands(path.read_text()):
         if command[0] != "grep" or not command[-1].startswith('"'):
@@ -222,3 +244,51 @@ def test_commands_are_found_where_they_are() -> None:
     assert sum(one[0] == "kubectl" for one in found) > 80
     assert sum(1 for path in PAGES for _ in statements(path.read_text())) > 20
     assert sum(1 for one in found for _ in options(one, "--set")) > 10
+
+
+# --- docs/operations.md ---------------------------------------------------------------------------
+
+
+def documents() -> list[dict[str, Any]]:
+    """Every YAML document that docs/operations.md shows."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
+    return [yaml.safe_load(block) for block in blocks]
+
+
+def leaves(value: Any, path: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return [path]
+    return [leaf for key, one in value.items() for leaf in leaves(one, f"{path}.{key}".lstrip("."))]
+
+
+def test_values_that_operations_sets_exist() -> None:
+    paths = [path for one in documents() if "monitoring" in one for path in leaves(one)]
+    assert len(paths) > 5
+    assert [path for path in paths if not value_exists(path)] == []
+
+
+def test_alertmanager_configuration_of_operations_has_a_receiver_for_each_route() -> None:
+    (configuration,) = [one for one in documents() if "route" in one]
+    route = configuration["route"]
+    routes = [route, *route["routes"]]
+    names = {one["name"] for one in configuration["receivers"]}
+    assert {one["receiver"] for one in routes} == names
+    severities = {rule.severity for alert in ALERTS for rule in alert.rules}
+    matched = set(re.findall(r'severity="(\w+)"', str(route)))
+    assert matched
+    assert matched < severities
+    assert "inhibit_rules" not in configuration  # those are appended
+
+
+def test_operations_shows_how_many_inhibitions_there_are() -> None:
+    assert f" - {len(INHIBITIONS)} inhibit rules\n" in OPERATIONS.read_text()
+
+
+def test_the_walk_in_operations_has_commands_of_the_runbooks() -> None:
+    """A runbook that changes takes the walk along."""
+    known = {one for path in (*PAGES, RUNBOOKS / "README.md") for one in commands(path.read_text())}
+    text = OPERATIONS.read_text()
+    walk = text[text.index("## An alert, from") : text.index("## Change thresholds")]
+    walked = [one for one in commands(walk) if one[0] in ("kubectl", "helm", "psql")]
+    assert len(walked) > 15
+    assert [one for one in walked if one not in known] == []
