@@ -111,7 +111,12 @@ def write_tests(folder: Path, alert: Alert, ledger: Collection[str]) -> Path:
         for case in alert.cases
     ]
     file = folder / f"{alert.name}.test.yaml"
-    file.write_text(
-        yaml.safe_dump({"rule_files": [path.name], "evaluation_interval": INTERVAL, "tests": tests})
-    )
+    written = {
+        "rule_files": [path.name],
+        "evaluation_interval": INTERVAL,
+        # Or the order is random, and what one group records, another may read a moment later.
+        "group_eval_order": [group["name"] for group in rules],
+        "tests": tests,
+    }
+    file.write_text(yaml.safe_dump(written))
     return file
