@@ -221,6 +221,14 @@ def test_every_command_exists(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", pages())
+def test_logs_of_several_pods_do_not_need_all_of_them_to_have_started(path: Path) -> None:
+    """Without the option, one pod that is Pending hides the lines of all others."""
+    for command in commands(path.read_text()):
+        if command[:2] == ("kubectl", "logs") and "--selector" in command:
+            assert "--ignore-errors" in command, command
+
+
+@pytest.mark.parametrize("path", pages())
 def test_lines_that_are_looked_for_in_logs_are_logged(path: Path) -> None:
     for command in commands(path.read_text()):
         if command[0] != "grep" or not command[-1].startswith('"'):
