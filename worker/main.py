@@ -163,8 +163,10 @@ def schema_is_there(settings: Settings, parent: Parent) -> bool:
             signal.signal(number, handler)
 
 
-def work(worker: Any, settings: Settings, parent: Parent) -> None:
+def work(worker: Any, settings: Settings, parent: Parent, metrics: WorkerMetrics) -> None:
     if schema_is_there(settings, parent):
+        # Until Celery has reached it.
+        metrics.broker(up=False)
         worker.start()
         parent.stop()
 
@@ -285,7 +287,7 @@ def run_worker(settings: Settings, pool: str, concurrency: int) -> int:
         # Already now: Celery waits for Redis before it says that it is ready.
         build = BuildInfo("worker", settings.signals, identity.version)
         with signals_served(listener, parent, metrics, build):
-            work(worker, settings, parent)
+            work(worker, settings, parent, metrics)
             stop_tracing()
     finally:
         reaper.close()

@@ -20,7 +20,7 @@ class WorkerMetrics(Collector):
         self._slots = slots
         self._parent = parent
         self._foreign = foreign
-        self._broker_up = False
+        self._broker_up: bool | None = None
 
     def broker(self, up: bool) -> None:
         self._broker_up = up
@@ -92,6 +92,9 @@ class WorkerMetrics(Collector):
             "Whether it answered when it was last asked.",
             labels=["dependency"],
         )
-        family.add_metric(["postgresql"], self._parent.ledger_up)
-        family.add_metric(["redis"], self._broker_up)
+        # A worker asks one after the other: it says nothing of the one that it has not yet asked.
+        found = {"postgresql": self._parent.ledger_up, "redis": self._broker_up}
+        for name, up in found.items():
+            if up is not None:
+                family.add_metric([name], up)
         return family

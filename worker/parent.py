@@ -128,7 +128,7 @@ class Parent:
         self._looked = time.monotonic()
         self._turned = self._looked
         self._asked: float | None = None
-        self._ledger_answers = False
+        self._ledger_answers: bool | None = None
         self._next_beat = 0.0
         self._unwatched = threading.Event()
         self._stopped = threading.Event()
@@ -160,9 +160,12 @@ class Parent:
         return None if beaten is None else time.monotonic() - beaten
 
     @property
-    def ledger_up(self) -> bool:
+    def ledger_up(self) -> bool | None:
+        """Whether it answered when it was last asked; None before the first answer."""
         asked = self._asked
-        return self._ledger_answers and (asked is None or time.monotonic() - asked < SLOW)
+        if asked is not None and time.monotonic() - asked >= SLOW:
+            return False
+        return self._ledger_answers
 
     def wedged(self) -> str | None:
         """Why only a new process can help, if that is so: a dependency that is away is no reason.

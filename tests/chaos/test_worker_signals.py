@@ -62,6 +62,8 @@ def test_it_is_alive_while_it_waits_for_its_first_redis(stack: Stack) -> None:
     assert answers(address) == 200
     assert answers(address, "/readyz") == 503
     assert not up(address, "redis")
+    # It has asked PostgreSQL for nothing since it found the schema there.
+    assert 'dependency="postgresql"' not in httpx2.get(f"{address}/metrics", timeout=TIMEOUT).text
     stack.redis.start()
     until(lambda: answers(address, "/readyz") == 200, seconds=60, what="it is ready")
     assert up(address, "redis")
