@@ -41,7 +41,7 @@ UNLIMITED = {
 # to wait for a last scrape.
 PATIENCE = 180
 
-# Of its metrics with --observe, if it is free: the one that exporters for Locust have.
+# Preferred port of its metrics with --observe: the usual one of exporters for Locust.
 METRICS_PORT = 9646
 
 

@@ -15,7 +15,7 @@ from loadtests._metrics import Recorder, Totals, exported
 from loadtests._settings import PREFIX, BadSetup, LoadSettings
 from loadtests._slo import Slo
 
-# In what a Locust worker tells its master every three seconds.
+# Key in the report that a Locust worker sends to its master every three seconds.
 REPORTED = "heavylift_loadtest"
 
 

@@ -19,7 +19,7 @@ class Failure(Exception):
 
     what: str
     result: str
-    """As metrics have it."""
+    """Value of the metrics' label `result`."""
 
     def __init__(self, detail: str, *, problem: str | None = None) -> None:
         super().__init__(f"{self.what}: {detail}")

@@ -80,7 +80,7 @@ REGISTRY.register(LogMetrics())
 
 
 class BuildInfo(Collector):
-    """What this process runs; `component` is api, controller or worker."""
+    """The build that this process runs; `component` is api, controller or worker."""
 
     def __init__(self, component: str, signals: Signals, version: str | None = None) -> None:
         """`version` is the package's by default."""

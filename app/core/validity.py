@@ -21,7 +21,7 @@ SIGNING_KEY_CREATED = Gauge(
     multiprocess_mode="mostrecent",
 )
 
-# 2026-11-26, or that and more.
+# A kid such as 2026-11-26, or one that continues after the date.
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 
 

@@ -94,7 +94,7 @@ SHARES = text(
 
 
 def shares(connection: Connection, pools: Sequence[str], *, limit: int) -> list[Shares]:
-    """Of each pool, its places counted no further than `limit`."""
+    """Shares of each pool; its places are counted up to `limit`."""
     parameters = {"pools": list(pools), "limit": limit, "steps": STEPS, "oldest": OLDEST}
     return [Shares(**row._mapping) for row in connection.execute(SHARES, parameters)]
 
@@ -157,7 +157,7 @@ def _reason(need: Need, builds: Sequence[Build]) -> str | None:
 
 
 def unrunnable(connection: Connection, pools: Sequence[str], *, limit: int) -> list[Unrunnable]:
-    """What each pool's live workers can't run, each need counted no further than `limit`."""
+    """Waiting jobs that no live worker of their pool can run, each need counted up to `limit`."""
     found = []
     for pool in pools:
         builds = ledger.builds(connection, pool)

@@ -1,4 +1,4 @@
-"""What changes slowly: dead letters, the ledger's size on disk, and PostgreSQL's own load."""
+"""Measurements that change slowly: dead letters, sizes of the ledger, and PostgreSQL's sessions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ TABLES = ("jobs", "job_runs", "job_files", "job_tallies", "job_totals", "workers
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """Those of a kind that are kept: `LETTERS` of all kinds at most, the oldest."""
+    """Dead letters of one kind that are still kept; the oldest `LETTERS` of all kinds count."""
 
     kind: str
     count: int
@@ -82,11 +82,11 @@ def relations(connection: Connection) -> list[Relation]:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """PostgreSQL's sessions. Of those of other roles it shows times to members of `pg_monitor`."""
+    """PostgreSQL's sessions; only members of `pg_monitor` see the times of other roles' own."""
 
     connections: int
     connections_max: int
-    """As many as there may be without a superuser's."""
+    """The most sessions that roles other than superusers may open."""
     oldest_transaction: float
     """Seconds; 0 if none is open but this one."""
 

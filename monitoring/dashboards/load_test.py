@@ -61,7 +61,7 @@ def outcomes(over: str, *by: str, result: str = "") -> str:
 
 
 def errors(over: str, *by: str) -> str:
-    """Of requests and jobs; refusals count as errors, as in the verdict of the run."""
+    """The error ratio of requests and jobs. Refusals count as errors, as in the run's verdict."""
     whole = outcomes(over, *by)
     failed = outcomes(over, *by, result='result!="ok"')
     return ratio(f"({or_zero(failed, whole)})", whole)

@@ -1,4 +1,4 @@
-"""The rules at another pace, and what becomes of alerts while a fault lasts and after its end."""
+"""Rules at a faster pace, and alerts that fire during a fault and are resolved after it."""
 
 import re
 import time
@@ -47,7 +47,7 @@ def compressed(text: str, pace: int) -> str:
 
 @dataclass
 class Alerts:
-    """As Prometheus has them."""
+    """The alerts of a Prometheus."""
 
     url: str
     note: Callable[[str], None]
@@ -65,9 +65,9 @@ class Alerts:
 
     @contextmanager
     def fired_by(self, fault: str, *names: str) -> Iterator[None]:
-        """Let what is within cause the fault; all of the alerts have to fire then.
+        """Expect that the fault within the block fires all of the alerts.
 
-        Whoever ends the fault calls `resolved` after it.
+        Call `resolved` once the fault has ended.
         """
         for name in names:
             assert not self.firing(name), f"{name} fires before the fault"

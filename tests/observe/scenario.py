@@ -54,7 +54,7 @@ SLOTS = 2
 # Seconds: long enough to be killed in the middle.
 LONG = 5
 
-# Of the load test; seconds.
+# Users of the load test, and its seconds.
 USERS, LOADED = 10, 60
 
 # Labels of the scraped process, which all its series have.
@@ -87,11 +87,11 @@ class Evidence:
     """Ids of the jobs that a killed worker was running."""
     spans: list[Span]
     lines: dict[str, list[str]]
-    """Of each part, as it wrote them."""
+    """Lines of each part, as it wrote them."""
     series: dict[str, dict[str, set[str]]]
-    """Of each metric that Prometheus scraped: its labels' names, and the jobs that it is from."""
+    """Names of labels and scrape jobs of each metric that Prometheus has."""
     types: dict[str, str]
-    """Of each metric, by the name of its family."""
+    """Type of each metric, by the name of its family."""
     samples: dict[Query, int]
     """How many finite samples each query of a dashboard or a rule had."""
     offered: dict[Query, list[str]]
@@ -298,7 +298,7 @@ def load(stack: Stack, port: int) -> None:
 
 
 def queries(text: str) -> tuple[list[Query], list[Query]]:
-    """Of all panels and recording rules; and of the dashboards' variables."""
+    """Queries of all panels and recording rules, and those of the dashboards' variables."""
     pages = dashboards()
     panels = [query for page in pages for query in panel_queries(page)]
     variables = [query for page in pages for query in variable_queries(page)]

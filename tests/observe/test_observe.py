@@ -111,7 +111,7 @@ def test_what_failed_was_tried_again_and_says_so(evidence: Evidence) -> None:
 
 
 def documented() -> dict[str, tuple[str, set[str], set[str]]]:
-    """Of each metric in the table: its type, its labels, and the processes that have it."""
+    """Type, labels and processes of each metric in the table."""
     rows = {}
     for name, kind, labels, process in ROW.findall(DOCUMENT.read_text()):
         processes = (
