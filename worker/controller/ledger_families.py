@@ -99,7 +99,11 @@ def _counter(
 
 
 def counters(totals: Sequence[Total], kinds: Iterable[KnownKind]) -> list[Metric]:
-    """What only grows. A kind that nobody has used yet has its zeros, so that a first one shows."""
+    """Counters and histograms.
+
+    A kind without any job yet has its zeros, so that its first job is an increase; but not in the
+    two histograms by outcome, which would be most of the page: these begin with its first job.
+    """
     submitted: Counted = Counter()
     finished: Counted = Counter()
     dead: Counted = Counter()
@@ -129,6 +133,7 @@ def counters(totals: Sequence[Total], kinds: Iterable[KnownKind]) -> list[Metric
     plain = sorted({kind.key for kind in kinds} | {(t.kind, t.pool) for t in totals})
     by_outcome = [(*kind, outcome) for kind in plain for outcome in OUTCOMES]
     by_ending = [(*kind, ending) for kind in plain for ending in ENDINGS]
+    used = sorted({(total.kind, total.pool) for total in totals})
     by_target = [(*kind, within) for kind in plain for within in WITHIN.values()]
     labels, outcome = ["kind", "pool"], ["kind", "pool", "outcome"]
     return [
@@ -162,13 +167,13 @@ def counters(totals: Sequence[Total], kinds: Iterable[KnownKind]) -> list[Metric
             "heavylift_job_run_duration_seconds",
             "From an attempt's claim to its end.",
             outcome,
-            by_ending,
+            [(*kind, ending) for kind in used for ending in ENDINGS],
         ),
         turnarounds.family(
             "heavylift_job_turnaround_seconds",
             "From when a job could first be taken to its end, over all its attempts.",
             outcome,
-            by_outcome,
+            [(*kind, ending) for kind in used for ending in OUTCOMES],
         ),
     ]
 
