@@ -20,6 +20,7 @@ from tests.kubernetes import Cluster
 from tests.ledger_view import KEEP, View
 from tests.processes import parts, until
 from worker.controller import mark
+from worker.controller.main import CONNECTIONS
 from worker.controller.mark import Mark
 from worker.controller.mark_plan import RECHECK, SPACING, marks
 
@@ -254,7 +255,7 @@ def test_a_controller_goes_on_without_an_api_server_and_marks_when_it_is_back(
             HEAVYLIFT_SIGNALS_PORT="0",
             KUBECONFIG=str(tmp_path / "kubeconfig"),
         ).ready()
-        assert re.search(r"database_connections\W+9", controller.output)
+        assert re.search(rf"database_connections\W+{CONNECTIONS + 1}\b", controller.output)
         until(lambda: "turn failed" in controller.output, seconds=30, what="nobody answers")
         job = pods.view.submit()
         dispatched = f"job_runs WHERE job_id = '{job}' AND dispatched_at IS NOT NULL"

@@ -200,6 +200,23 @@ def test_a_measurement_touches_no_more_pages_with_a_hundred_times_the_rows(
     assert many["shares"] <= few["shares"] + pools.STEPS + pools.OLDEST, (few, many)
 
 
+def test_who_has_most_gets_an_equal_part(backlogs: dict[int, Engine]) -> None:
+    served: dict[UUID, int] = {}
+    with backlogs[MANY].connect() as connection:
+        for _ in range(40):
+            messages, _ = fill(connection, "cpu", window_per_slot=2, queued={})
+            jobs = [message.job_id for message in messages]
+            rows = connection.execute(
+                text("DELETE FROM job_runs WHERE job_id = ANY(:jobs) RETURNING owner_id"),
+                {"jobs": jobs},
+            )
+            for owner in rows.scalars():
+                served[owner] = served.get(owner, 0) + 1
+        connection.rollback()
+    assert sum(served.values()) == 40 * 16
+    assert max(served.values()) == 1
+
+
 # --- what has ended ---------------------------------------------------------------------------
 
 ENDED_FEW, ENDED_MANY = 10_000, 10_000_000
@@ -278,20 +295,3 @@ def test_a_reading_touches_no_more_pages_with_a_thousand_times_the_ended_jobs(
     assert many.pop("letters") <= few.pop("letters") + 1_000 + 20, (few, many)
     for statement, pages in many.items():
         assert pages <= few[statement] + 4, (statement, few, many)
-
-
-def test_who_has_most_gets_an_equal_part(backlogs: dict[int, Engine]) -> None:
-    served: dict[UUID, int] = {}
-    with backlogs[MANY].connect() as connection:
-        for _ in range(40):
-            messages, _ = fill(connection, "cpu", window_per_slot=2, queued={})
-            jobs = [message.job_id for message in messages]
-            rows = connection.execute(
-                text("DELETE FROM job_runs WHERE job_id = ANY(:jobs) RETURNING owner_id"),
-                {"jobs": jobs},
-            )
-            for owner in rows.scalars():
-                served[owner] = served.get(owner, 0) + 1
-        connection.rollback()
-    assert sum(served.values()) == 40 * 16
-    assert max(served.values()) == 1
