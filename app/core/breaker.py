@@ -6,8 +6,9 @@ waits holds what others wait for. The watch of the database (`app.services.datab
 the breaker; the pool asks it before it hands out or makes a connection.
 
 A server that says nothing may just be slow: a lost packet costs 200 ms (the least retransmission
-timeout of Linux), a busy node more. Until the watch is sure, a request may take a free connection,
-but not wait for one that another request holds.
+timeout of Linux), a busy node more. Until the watch is sure, only a few requests wait for
+connections that others hold, a third of the pool's size. They are answered late, or refused once
+the breaker opens.
 """
 
 import time
@@ -35,7 +36,7 @@ class Breaker:
         self._in_use: dict[object, Any] = {}
 
     def check(self, *, waits: bool = False) -> None:
-        """Raises `DatabaseAway`. `waits`: all connections are in use, so the caller would wait."""
+        """Raises `DatabaseAway`. `waits`: the caller would wait behind many others."""
         if self.open or (waits and self.silent):
             raise DatabaseAway("the database is away")
 

@@ -292,7 +292,9 @@ class GuardedPool(AsyncAdaptedQueuePool):
     @override
     def connect(self) -> PoolProxiedConnection:
         if self.breaker is not None:
-            self.breaker.check(waits=self.checkedout() >= self.size())
+            # A few may wait: a node on which pods start brings such a moment.
+            full = self.checkedout() >= self.size()
+            self.breaker.check(waits=full and self.pending >= self.size() // 3)
         self.pending += 1
         try:
             return super().connect()

@@ -32,7 +32,7 @@ TICK = 0.05
 # Seconds in which no connection came back to the pool, until this one asks the server.
 STALLED = 0.1
 
-# Seconds without an answer, until no request waits for a connection that another one holds.
+# Seconds without an answer, until only a few requests wait for connections that others hold.
 SILENT = 0.2
 
 # Seconds that the server has for an answer (two lost packets: 200 + 400 ms, or a node on which

@@ -151,8 +151,14 @@ def test_a_container_killed_for_memory_costs_each_of_its_jobs_one_attempt(
         with pytest.raises(CommandFailed):
             release.execute(pod, "python", "-c", FILL)
         until(lambda: release.restarts(pod) == 1, seconds=60, what="it is started again")
-        status = release.get("pod", pod)["status"]["containerStatuses"][0]
-        reason = status["lastState"]["terminated"]["reason"]
+
+        def ended() -> dict[str, str] | None:
+            """The kubelet may say how it ended only after it has said that it is started again."""
+            status = release.get("pod", pod)["status"]["containerStatuses"][0]
+            found: dict[str, str] | None = status["lastState"].get("terminated")
+            return found
+
+        reason = until(ended, seconds=60, what="its end has a reason")["reason"]
         user.wait(*jobs, seconds=180)
         again = [job for job in jobs if user.job(job)["attempt"] == 2]
         row.saw(f"{reason}: {len(again)} of {len(jobs)} jobs lost their worker, each once")

@@ -250,6 +250,42 @@ async def test_a_server_that_is_silent_for_a_moment_is_waited_for(
 
 
 @pytest.mark.slow
+async def test_a_few_requests_wait_behind_others_while_the_server_is_silent(
+    own_postgres: EmbeddedPostgres, migrated: config.Database
+) -> None:
+    """Of a pool of three, one; met in a rollback, where a node started many pods."""
+    breaker = Breaker()
+    engine = async_engine(migrated.model_copy(update={"pool_size": 3}), breaker)
+    pool = pool_of(engine)
+    answered: list[int] = []
+
+    async def ask() -> None:
+        async with engine.connect() as connection:
+            answered.append((await connection.execute(ONE)).scalar_one())
+
+    async with DatabaseWatch(migrated, breaker, pool) as watch:
+        with anyio.fail_after(30):
+            await eventually(lambda: watch.reached)
+            held = [await engine.connect().start() for _ in range(3)]
+            async with anyio.create_task_group() as asking:
+                own_postgres.signal_all(signal.SIGSTOP)
+                try:
+                    # Nothing comes back: the watch asks the server, and gets no answer.
+                    await eventually(lambda: breaker.silent)
+                    asking.start_soon(ask)
+                    await eventually(lambda: pool.pending == 1)
+                    with pytest.raises(DatabaseAway):
+                        await engine.connect().start()
+                    assert not breaker.open
+                finally:
+                    own_postgres.signal_all(signal.SIGCONT)
+                for connection in held:
+                    await connection.close()
+            assert answered == [1]
+    await engine.dispose()
+
+
+@pytest.mark.slow
 async def test_a_slow_new_connection_does_not_count_as_silence(settings: Settings) -> None:
     """The kernel accepts it, and nobody answers: the breaker opens at the end of its patience."""
     breaker = Breaker()
