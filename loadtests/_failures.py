@@ -71,7 +71,7 @@ class Unfinished(Failure):
     result = "unfinished"
 
 
-# What a request, a job or a journey came to; `error` is a fault of the load test itself.
+# Results of a request, a job or a journey; `error` is a fault of the load test itself.
 RESULTS = ("ok", *(kind.result for kind in Failure.__subclasses__()), "error")
 
 

@@ -148,7 +148,7 @@ class Recorder:
 
 
 class Totals(Collector):
-    """What a process has recorded and, with Locust's workers, what each of them last reported."""
+    """Sums of a process's own records and, with Locust's workers, of their last reports."""
 
     def __init__(self, own: Recorder) -> None:
         self._own = own
@@ -175,7 +175,7 @@ class Totals(Collector):
 
 
 def samples(family: Metric) -> list[Row]:
-    # When a series was made is of no use, and the sum of two times is no time.
+    # Times of creation are left out: their sum would mean nothing.
     return [
         (one.name, one.labels, one.value)
         for one in family.samples

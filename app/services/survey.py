@@ -91,7 +91,7 @@ class Server:
     """Seconds; 0 if none is open but this one."""
 
 
-# A walsender is no client's connection, and autovacuum's transactions end by themselves.
+# Clients alone: a walsender is not one, and autovacuum's transactions end by themselves.
 SERVER = text(
     """
     SELECT count(*) AS connections,

@@ -52,8 +52,8 @@ def since(moment: str) -> str:
     return f"greatest(0, extract(epoch FROM clock_timestamp() - {moment}))"
 
 
-# Events of totals that no tally has: a claim's tally also counts as one of the first two, and that
-# of a job's end as one of the third, with the job's outcome.
+# Kinds of totals without tallies of their own: a tally of a claim also counts under one of the
+# first two, and a tally of a job's end under the third with its outcome.
 WITHIN_TARGET, BEYOND_TARGET, TURNAROUND = "within-target", "beyond-target", "turnaround-"
 
 # Any number, as long as nobody else takes it for an advisory lock in this database.

@@ -1,4 +1,4 @@
-"""What Heavylift depends on answers none of a component's processes."""
+"""A dependency answers none of a component's processes."""
 
 from monitoring.model import Alert, Case, Fired, Rule
 

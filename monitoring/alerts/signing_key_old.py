@@ -23,7 +23,7 @@ time() - max by (namespace, release, kid) (heavylift_signing_key_created_timesta
             holds="5m",
             summary="The signing key {{ $labels.kid }} is old",
             description="The key {{ $labels.kid }} of HEAVYLIFT_AUTH_SIGNING_KEYS has been in use "
-            "for {{ $value | humanizeDuration }}. Whoever has copied it since can sign tokens of "
+            "for {{ $value | humanizeDuration }}. Anyone who has a copy of it can sign tokens of "
             "any user.",
         )
     ],
@@ -38,7 +38,7 @@ time() - max by (namespace, release, kid) (heavylift_signing_key_created_timesta
                     labels={"kid": "1968-11-27"},
                     summary="The signing key 1968-11-27 is old",
                     description="The key 1968-11-27 of HEAVYLIFT_AUTH_SIGNING_KEYS has been in use "
-                    "for 400d 0h 0m 0s. Whoever has copied it since can sign tokens of any user.",
+                    "for 400d 0h 0m 0s. Anyone who has a copy of it can sign tokens of any user.",
                 )
             ],
         ),

@@ -49,7 +49,7 @@ REQUESTS_PER_SECOND = "reqps"
 JOBS_PER_SECOND = "suffix:jobs/s"
 PER_SECOND = "suffix:/s"
 
-# Of graphs and tables: a legend takes a third of a graph, and shows three series in this height.
+# The height of graphs and tables: a legend takes a third of it, and shows three series then.
 HEIGHT = 9
 
 # Graphs of this width have their legend beside them, where it shows more series.
